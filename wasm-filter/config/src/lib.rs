@@ -1,1 +1,12 @@
-//! (in the making)
+//! The contract between the controller and the filter: the plugin's static configuration, the channel's
+//! messages, and the names of headers, routes and metrics. Types and names only, so that both halves can share it.
+//!
+//! Messages are JSON. Unknown fields are ignored and absent ones take their default, so that an old filter and a
+//! new controller work together.
+
+pub mod channel;
+pub mod headers;
+pub mod metrics;
+pub mod plugin;
+pub mod route_name;
+pub mod rule;

@@ -1,0 +1,73 @@
+//! The channel's messages: an HTTP long poll from one root context of each Envoy process to the controller.
+//!
+//! `POST /v1/channel` with `authorization: Bearer TOKEN` and a [`Poll`]. The answer is 200 with an [`Update`] as soon
+//! as there is something newer than what the proxy holds, 204 when the wait is over without news. A poll that names a
+//! version acknowledges it: the proxy holds every rule of that version where all its workers find it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rule::{Backend, Draining, Rule};
+
+/// The path that is polled.
+pub const PATH: &str = "/v1/channel";
+/// The version of these messages. A receiver ignores what it does not know.
+pub const PROTOCOL: u32 = 1;
+
+/// What a proxy says: what it holds and who is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Poll {
+    /// [`PROTOCOL`] of the sender.
+    pub protocol: u32,
+    /// `namespace/name` of the gateway.
+    pub gateway: String,
+    /// Random hex, one for each Envoy process.
+    pub proxy: String,
+    /// The last [`Update::version`] that this proxy stored; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<String>,
+    /// How long the answer may wait for news, in milliseconds. 0: answer at once.
+    #[serde(default)]
+    pub wait_ms: u64,
+    /// Live sessions of the whole proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<Live>,
+}
+
+/// Sessions of one rule on one pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Live {
+    /// `namespace/route/rule`.
+    pub rule: String,
+    /// `namespace/name:port`.
+    pub backend: String,
+    /// The pod's name.
+    pub pod: String,
+    /// How many are open.
+    pub sessions: u64,
+}
+
+/// What the controller says: everything, or what changed since the version that the poll named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// [`PROTOCOL`] of the sender.
+    pub protocol: u32,
+    /// Opaque; a proxy sends it back as [`Poll::have`].
+    pub version: String,
+    /// True: what is not named here is gone. False: what is not named here stays as it was.
+    pub full: bool,
+    /// The hash seed: 32 hex digits.
+    pub seed: String,
+    /// By the first part of the [route name](crate::route_name::RouteName); `null` removes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, Option<Rule>>,
+    /// By `namespace/name:port`; `null` removes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub backends: BTreeMap<String, Option<Backend>>,
+    /// Set while the whole proxy drains: every session leaves by its own rule's `timeout_ms`, new ones are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Draining>,
+}

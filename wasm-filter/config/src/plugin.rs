@@ -1,0 +1,29 @@
+//! The filter's static configuration. It changes only when the module does; everything that lives travels by the
+//! [channel](crate::channel).
+
+use serde::{Deserialize, Serialize};
+
+/// Given to the module as its plugin configuration, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginConfig {
+    /// `namespace/name` of the gateway that this Envoy serves.
+    pub gateway: String,
+    /// Envoy's cluster that reaches the controller's channel.
+    pub cluster: String,
+    /// Bearer token for the channel.
+    pub token: String,
+    /// What a proxy does before its first snapshot.
+    #[serde(default)]
+    pub failure_mode: FailureMode,
+}
+
+/// What a proxy that never had a snapshot answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureMode {
+    /// 503 with reason `config_pending`.
+    #[default]
+    Closed,
+    /// The request passes as if the filter were not there; the mesh's native hash policy places it.
+    Open,
+}
