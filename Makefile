@@ -1,0 +1,78 @@
+# The only door. `make demo` shows the main job, `make test` is all that CI runs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# What the tests, the demo and the figures drive: the release binary with the shipped module inside.
+export CLEW_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/clew
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## target/release/clew, with the filter inside
+	$(CARGO) build --release --locked -p clew
+
+.PHONY: envoy
+envoy:
+	@e2e/tools/install-envoy.sh >/dev/null
+
+.PHONY: demo
+demo: envoy build ## watch sessions find their pod, stay there, and leave gracefully (KEEP=1 leaves it running)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --release --locked -q -p clew-e2e --bin demo
+
+.PHONY: test
+test: lint unit generated e2e-standalone ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy
+
+.PHONY: lint
+lint:
+	@echo "== format and lints"
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --exclude clew-filter --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p clew-filter --target wasm32-wasip1 -- -D warnings
+
+.PHONY: unit
+unit:
+	@echo "== unit, golden and property tests"
+	$(CARGO) test --locked --workspace --exclude clew-filter --exclude clew-e2e
+	$(CARGO) test --locked -p clew-e2e --lib --test architecture
+
+.PHONY: e2e-standalone
+e2e-standalone: envoy build
+	@echo "== end to end: the real module in the real Envoy"
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
+
+.PHONY: e2e
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY=standalone)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
+
+.PHONY: golden
+golden: ## rewrite the golden folders; read the diff
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden
+
+.PHONY: generate
+generate: build ## rewrite the generated files
+	$(CLEW_BIN) crd > crds/websocketroute.yaml
+
+.PHONY: generated
+generated: build
+	@echo "== generated files"
+	@diff -u crds/websocketroute.yaml <($(CLEW_BIN) crd) || { echo "crds/websocketroute.yaml is not what the types say: run make generate" >&2; exit 1; }
+
+.PHONY: check
+check: lint generated deny ## format, lints, licences, generated files, what the documents name
+	$(CARGO) test --locked -p clew-e2e --test architecture
+
+.PHONY: deny
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@0.20.2
+	$(CARGO) deny --locked check bans licenses sources
+
+.PHONY: fuzz
+fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.json
+	wasm-filter/core/fuzz/run.sh $(or $(TARGET),frame) $(or $(RUNS),10000000)
+
+.PHONY: bench
+bench: envoy build ## the figures, both arms in one run (SUITE=cost|hash|drain|control-plane)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --release --locked -q -p clew-e2e --bin bench -- $(SUITE)

@@ -1,0 +1,182 @@
+//! What ARCHITECTURE.md promises of the shape of the code, held against the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e stands in the root").to_owned()
+}
+
+/// Every tracked or new file that git does not ignore, relative to the root.
+fn files() -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git lists the files");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let files: BTreeSet<PathBuf> =
+        String::from_utf8(listed.stdout).expect("names are UTF-8").lines().map(PathBuf::from).collect();
+    files.into_iter().filter(|file| root().join(file).is_file()).collect()
+}
+
+fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+    files()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "rs"))
+        .map(|file| (file.clone(), fs::read_to_string(root().join(file)).expect("sources are UTF-8")))
+}
+
+/// The lines of code, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+        .filter(|(_, line)| !line.trim().is_empty())
+}
+
+fn is_test(file: &Path) -> bool {
+    file.components().any(|part| ["tests", "benches", "fuzz", "e2e"].iter().any(|dir| part.as_os_str() == *dir))
+        || file.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// Where a word stands in code outside the allowed folders and outside tests.
+fn strays(word: &str, allowed: &[&str]) -> Vec<String> {
+    sources()
+        .filter(|(file, _)| !is_test(file) && !allowed.iter().any(|folder| file.starts_with(folder)))
+        .flat_map(|(file, text)| {
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let hits: Vec<_> = code(&text)
+                .filter(|(_, line)| line.contains(word))
+                .map(|(at, line)| format!("{}:{at}: {}", file.display(), line.trim()))
+                .collect();
+            hits
+        })
+        .collect()
+}
+
+#[test]
+fn the_sdk_is_known_in_the_filters_outer_crate_only() {
+    assert_eq!(strays("proxy_wasm", &["wasm-filter/src"]), Vec::<String>::new());
+}
+
+#[test]
+fn names_of_headers_and_metrics_exist_once() {
+    assert_eq!(strays("\"x-clew-", &["wasm-filter/config"]), Vec::<String>::new());
+    assert_eq!(strays("\"clew_sessions", &["wasm-filter/config"]), Vec::<String>::new());
+    assert_eq!(strays("\"clew_affinity", &["wasm-filter/config"]), Vec::<String>::new());
+}
+
+#[test]
+fn render_cannot_fail() {
+    let fallible: Vec<_> = sources()
+        .filter(|(file, _)| {
+            file.starts_with("controller/core/src/render") || file == Path::new("controller/core/src/render.rs")
+        })
+        .flat_map(|(file, text)| {
+            let hits: Vec<_> = code(&text)
+                .filter(|(_, line)| line.contains("pub fn") && line.contains("-> Result"))
+                .map(|(at, line)| format!("{}:{at}: {}", file.display(), line.trim()))
+                .collect();
+            hits
+        })
+        .collect();
+    assert_eq!(fallible, Vec::<String>::new());
+}
+
+#[test]
+fn the_cores_depend_on_nothing_that_does_io() {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["-p", "clew-core", "-p", "clew-filter-core", "-p", "clew-filter-config"])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let tree = String::from_utf8(metadata.stdout).expect("names are UTF-8");
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains("clew-core") && names.contains("siphasher"), "the tree was read: {names:?}");
+    for io in ["tokio", "hyper", "kube-client", "proxy-wasm", "notify", "mio", "socket2", "reqwest"] {
+        assert!(!names.contains(io), "a core depends on {io}");
+    }
+}
+
+#[test]
+fn files_are_named_by_what_they_hold() {
+    let drawers: Vec<_> = files()
+        .into_iter()
+        .filter(|file| {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+            let is_drawer = |name: &str| ["mod", "util", "utils", "helper", "helpers", "common", "misc"].contains(&name);
+            file.extension().is_some_and(|ending| ending == "rs") && (is_drawer(&stem) || is_drawer(&folder))
+        })
+        .collect();
+    assert_eq!(drawers, Vec::<PathBuf>::new());
+}
+
+/// Paths in backticks and relative links of a document.
+fn paths_named_in(text: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for quoted in text.split('`').skip(1).step_by(2) {
+        let looks_like_a_path = quoted.contains('/')
+            && quoted.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+            && !quoted.starts_with(['/', '.', '-'])
+            || ["rs", "toml", "md", "yaml", "sh"].iter().any(|ending| {
+                quoted.strip_suffix(ending).is_some_and(|stem| {
+                    stem.ends_with('.') && stem.len() > 1 && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+                })
+            });
+        if looks_like_a_path {
+            named.insert(quoted.trim_end_matches('/').to_owned());
+        }
+    }
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if !link.contains("://") && !link.starts_with('#') {
+            named.insert(link.split('#').next().unwrap_or_default().to_owned());
+        }
+    }
+    named
+}
+
+#[test]
+fn documents_name_only_what_exists() {
+    let files = files();
+    let mut missing = BTreeMap::new();
+    for document in files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "md")) {
+        if document.starts_with("bench") || is_test(document) || document == Path::new("CHANGELOG.md") {
+            continue;
+        }
+        let text = fs::read_to_string(root().join(document)).expect("documents are UTF-8");
+        let beside = root().join(document.parent().unwrap_or(Path::new("")));
+        let absent: Vec<_> = paths_named_in(&text)
+            .into_iter()
+            .filter(|path| !root().join(path).exists() && !beside.join(path).exists())
+            // A name like `session_key.rs` stands for the one file of that name.
+            .filter(|path| path.contains('/') || !files.iter().any(|file| file.ends_with(path)))
+            // The text names kinds of things by such words, too: `namespace/name`, `text/html`, `target/release/clew`.
+            .filter(|path| {
+                !["namespace/", "target/", "text/", "application/", "clew.dev/", "networking.istio.io/", "gateway.networking.k8s.io/"]
+                    .iter()
+                    .any(|word| path.starts_with(word))
+            })
+            .collect();
+        if !absent.is_empty() {
+            missing.insert(document.clone(), absent);
+        }
+    }
+    assert_eq!(missing, BTreeMap::new());
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is an ARCHITECTURE.md");
+    assert!(paths_named_in(&architecture).len() > 20, "the code map was read");
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    for manifest in files().into_iter().filter(|file| file.ends_with("Cargo.toml") && file.components().count() > 1) {
+        let text = fs::read_to_string(root().join(&manifest)).expect("manifests are UTF-8");
+        let own_workspace = text.contains("[workspace]");
+        assert!(own_workspace || text.contains("[lints]\nworkspace = true"), "{}", manifest.display());
+    }
+}
