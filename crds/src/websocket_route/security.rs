@@ -1,0 +1,89 @@
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SecretReference;
+
+/// Who may open a session, and for how long.
+#[serde_with::skip_serializing_none]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Security {
+    /// The Origins whose pages may open a session. Absent: only the host of the handshake itself; others are answered with 403.
+    pub origin: Option<OriginPolicy>,
+
+    /// Ends a session with Close 1008 when the token of its JWTClaim key source expires (`exp`).
+    #[serde(default)]
+    pub close_at_token_expiry: bool,
+
+    /// Verifies tokens where no mesh does (stand-alone Envoy); elsewhere the mesh's own policy does.
+    pub jwt: Option<JwtProvider>,
+}
+
+/// The Origins whose pages may open a session.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OriginPolicy {
+    /// Whether a refusal is carried out.
+    #[serde(default)]
+    pub mode: OriginMode,
+
+    /// `scheme://host[:port]`, compared by scheme, host and port; `*.` before the host stands for one or more labels; `*` alone for every Origin.
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 1, max = 300)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub allowed: Vec<String>,
+
+    /// What happens to a handshake without an Origin, as programs other than browsers send it.
+    #[serde(default)]
+    pub missing: MissingOrigin,
+}
+
+/// Whether a refusal is carried out.
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord,
+)]
+#[schemars(inline)]
+pub enum OriginMode {
+    /// A handshake of another Origin is answered with 403.
+    #[default]
+    Enforce,
+    /// It passes and is counted.
+    Report,
+}
+
+/// What happens to a handshake without an Origin.
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord,
+)]
+#[schemars(inline)]
+pub enum MissingOrigin {
+    /// It passes.
+    #[default]
+    Allow,
+    /// It is treated as one of another Origin.
+    Deny,
+}
+
+/// Whose tokens are good, and with which keys they are verified.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct JwtProvider {
+    /// The `iss` that a token must have.
+    #[schemars(length(min = 1, max = 2048))]
+    pub issuer: String,
+
+    /// The audiences, of which a token's `aud` must have at least one. Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub audiences: Vec<String>,
+
+    /// A Secret in the route's namespace whose entry `jwks` is the issuer's JSON Web Key Set.
+    pub jwks_secret_ref: SecretReference,
+}
