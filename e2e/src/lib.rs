@@ -1,1 +1,18 @@
-//! (in the making)
+//! The vocabulary of the end-to-end tests, the demo and the benchmarks: real servers, real clients, a real Envoy,
+//! the real `clew`. The sentences are in `tests/`.
+
+pub mod address;
+pub mod echo_server;
+pub mod envoy;
+pub mod figures;
+pub mod handshake;
+pub mod http;
+pub mod manifests;
+pub mod process;
+pub mod scene;
+pub mod standalone;
+pub mod statistics;
+pub mod traffic;
+pub mod wait;
+pub mod wire;
+pub mod ws_client;

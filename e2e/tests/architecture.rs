@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e stands in the root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("e2e stands in the root")
+        .to_owned()
 }
 
 /// Every tracked or new file that git does not ignore, relative to the root.
@@ -16,17 +19,32 @@ fn files() -> Vec<PathBuf> {
         .current_dir(root())
         .output()
         .expect("git lists the files");
-    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-    let files: BTreeSet<PathBuf> =
-        String::from_utf8(listed.stdout).expect("names are UTF-8").lines().map(PathBuf::from).collect();
-    files.into_iter().filter(|file| root().join(file).is_file()).collect()
+    assert!(
+        listed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    let files: BTreeSet<PathBuf> = String::from_utf8(listed.stdout)
+        .expect("names are UTF-8")
+        .lines()
+        .map(PathBuf::from)
+        .collect();
+    files
+        .into_iter()
+        .filter(|file| root().join(file).is_file())
+        .collect()
 }
 
 fn sources() -> impl Iterator<Item = (PathBuf, String)> {
     files()
         .into_iter()
         .filter(|file| file.extension().is_some_and(|ending| ending == "rs"))
-        .map(|file| (file.clone(), fs::read_to_string(root().join(file)).expect("sources are UTF-8")))
+        .map(|file| {
+            (
+                file.clone(),
+                fs::read_to_string(root().join(file)).expect("sources are UTF-8"),
+            )
+        })
 }
 
 /// The lines of code, without comments.
@@ -38,8 +56,11 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_test(file: &Path) -> bool {
-    file.components().any(|part| ["tests", "benches", "fuzz", "e2e"].iter().any(|dir| part.as_os_str() == *dir))
-        || file.file_name().is_some_and(|name| name == "tests.rs")
+    file.components().any(|part| {
+        ["tests", "benches", "fuzz", "e2e"]
+            .iter()
+            .any(|dir| part.as_os_str() == *dir)
+    }) || file.file_name().is_some_and(|name| name == "tests.rs")
 }
 
 /// Where a word stands in code outside the allowed folders and outside tests.
@@ -65,15 +86,22 @@ fn the_sdk_is_known_in_the_filters_outer_crate_only() {
 #[test]
 fn names_of_headers_and_metrics_exist_once() {
     assert_eq!(strays("\"x-clew-", &["wasm-filter/config"]), Vec::<String>::new());
-    assert_eq!(strays("\"clew_sessions", &["wasm-filter/config"]), Vec::<String>::new());
-    assert_eq!(strays("\"clew_affinity", &["wasm-filter/config"]), Vec::<String>::new());
+    assert_eq!(
+        strays("\"clew_sessions", &["wasm-filter/config"]),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        strays("\"clew_affinity", &["wasm-filter/config"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn render_cannot_fail() {
     let fallible: Vec<_> = sources()
         .filter(|(file, _)| {
-            file.starts_with("controller/core/src/render") || file == Path::new("controller/core/src/render.rs")
+            file.starts_with("controller/core/src/render")
+                || file == Path::new("controller/core/src/render.rs")
         })
         .flat_map(|(file, text)| {
             let hits: Vec<_> = code(&text)
@@ -89,16 +117,41 @@ fn render_cannot_fail() {
 #[test]
 fn the_cores_depend_on_nothing_that_does_io() {
     let metadata = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
-        .args(["-p", "clew-core", "-p", "clew-filter-core", "-p", "clew-filter-config"])
+        .args([
+            "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        ])
+        .args([
+            "-p",
+            "clew-core",
+            "-p",
+            "clew-filter-core",
+            "-p",
+            "clew-filter-config",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo tree runs");
-    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    assert!(
+        metadata.status.success(),
+        "{}",
+        String::from_utf8_lossy(&metadata.stderr)
+    );
     let tree = String::from_utf8(metadata.stdout).expect("names are UTF-8");
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(names.contains("clew-core") && names.contains("siphasher"), "the tree was read: {names:?}");
-    for io in ["tokio", "hyper", "kube-client", "proxy-wasm", "notify", "mio", "socket2", "reqwest"] {
+    assert!(
+        names.contains("clew-core") && names.contains("siphasher"),
+        "the tree was read: {names:?}"
+    );
+    for io in [
+        "tokio",
+        "hyper",
+        "kube-client",
+        "proxy-wasm",
+        "notify",
+        "mio",
+        "socket2",
+        "reqwest",
+    ] {
         assert!(!names.contains(io), "a core depends on {io}");
     }
 }
@@ -109,8 +162,13 @@ fn files_are_named_by_what_they_hold() {
         .into_iter()
         .filter(|file| {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-            let is_drawer = |name: &str| ["mod", "util", "utils", "helper", "helpers", "common", "misc"].contains(&name);
+            let folder = file
+                .parent()
+                .and_then(Path::file_name)
+                .unwrap_or_default()
+                .to_string_lossy();
+            let is_drawer =
+                |name: &str| ["mod", "util", "utils", "helper", "helpers", "common", "misc"].contains(&name);
             file.extension().is_some_and(|ending| ending == "rs") && (is_drawer(&stem) || is_drawer(&folder))
         })
         .collect();
@@ -122,11 +180,17 @@ fn paths_named_in(text: &str) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     for quoted in text.split('`').skip(1).step_by(2) {
         let looks_like_a_path = quoted.contains('/')
-            && quoted.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+            && quoted
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
             && !quoted.starts_with(['/', '.', '-'])
             || ["rs", "toml", "md", "yaml", "sh"].iter().any(|ending| {
                 quoted.strip_suffix(ending).is_some_and(|stem| {
-                    stem.ends_with('.') && stem.len() > 1 && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+                    stem.ends_with('.')
+                        && stem.len() > 1
+                        && stem
+                            .bytes()
+                            .all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
                 })
             });
         if looks_like_a_path {
@@ -145,7 +209,10 @@ fn paths_named_in(text: &str) -> BTreeSet<String> {
 fn documents_name_only_what_exists() {
     let files = files();
     let mut missing = BTreeMap::new();
-    for document in files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "md")) {
+    for document in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "md"))
+    {
         if document.starts_with("bench") || is_test(document) || document == Path::new("CHANGELOG.md") {
             continue;
         }
@@ -158,9 +225,17 @@ fn documents_name_only_what_exists() {
             .filter(|path| path.contains('/') || !files.iter().any(|file| file.ends_with(path)))
             // The text names kinds of things by such words, too: `namespace/name`, `text/html`, `target/release/clew`.
             .filter(|path| {
-                !["namespace/", "target/", "text/", "application/", "clew.dev/", "networking.istio.io/", "gateway.networking.k8s.io/"]
-                    .iter()
-                    .any(|word| path.starts_with(word))
+                ![
+                    "namespace/",
+                    "target/",
+                    "text/",
+                    "application/",
+                    "clew.dev/",
+                    "networking.istio.io/",
+                    "gateway.networking.k8s.io/",
+                ]
+                .iter()
+                .any(|word| path.starts_with(word))
             })
             .collect();
         if !absent.is_empty() {
@@ -168,15 +243,23 @@ fn documents_name_only_what_exists() {
         }
     }
     assert_eq!(missing, BTreeMap::new());
-    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is an ARCHITECTURE.md");
+    let architecture =
+        fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is an ARCHITECTURE.md");
     assert!(paths_named_in(&architecture).len() > 20, "the code map was read");
 }
 
 #[test]
 fn every_crate_takes_the_workspace_lints() {
-    for manifest in files().into_iter().filter(|file| file.ends_with("Cargo.toml") && file.components().count() > 1) {
+    for manifest in files()
+        .into_iter()
+        .filter(|file| file.ends_with("Cargo.toml") && file.components().count() > 1)
+    {
         let text = fs::read_to_string(root().join(&manifest)).expect("manifests are UTF-8");
         let own_workspace = text.contains("[workspace]");
-        assert!(own_workspace || text.contains("[lints]\nworkspace = true"), "{}", manifest.display());
+        assert!(
+            own_workspace || text.contains("[lints]\nworkspace = true"),
+            "{}",
+            manifest.display()
+        );
     }
 }

@@ -1,0 +1,242 @@
+//! Envoy itself: where it is, its admin port, and a plain one without Clew to measure against.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{address, http, process, wait};
+
+/// The version that the tests run.
+pub const VERSION: &str = "1.40.0";
+
+/// The binary: `CLEW_ENVOY`, then `PATH`, then the copy in the cache.
+///
+/// # Errors
+/// When there is none; the error says how to get one.
+pub fn find() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("CLEW_ENVOY") {
+        let path = PathBuf::from(path);
+        if !path.is_file() {
+            bail!("CLEW_ENVOY={} is no file", path.display());
+        }
+        return Ok(path);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join("envoy"));
+    let cached = cache.map(|dir| dir.join(format!("clew/envoy-{VERSION}/envoy")));
+    on_path.chain(cached).find(|path| path.is_file()).with_context(|| {
+        format!("no Envoy: `make demo` installs {VERSION}; or set CLEW_ENVOY to a binary, or put `envoy` on PATH")
+    })
+}
+
+/// The admin port of a running Envoy.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Admin {
+    /// The body of a GET.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        http::get(self.address, path).await
+    }
+
+    /// The body of a POST.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub async fn post(&self, path: &str) -> Result<String> {
+        match http::send(Method::POST, self.address, path, "").await? {
+            (200, body) => Ok(body),
+            (status, body) => bail!("{path}: {status} {body}"),
+        }
+    }
+
+    /// Counters and gauges whose name matches a regular expression.
+    ///
+    /// # Errors
+    /// When the admin port does not answer.
+    pub async fn stats(&self, filter: &str) -> Result<BTreeMap<String, u64>> {
+        let filter = filter.replace('|', "%7C").replace('+', "%2B").replace('^', "%5E");
+        let text = self.get(&format!("/stats?filter={filter}")).await?;
+        let pair = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Ok(text.lines().filter_map(pair).collect())
+    }
+
+    /// The sum of a Prometheus metric over all series that have these labels.
+    ///
+    /// # Errors
+    /// When the admin port does not answer.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        let text = self.get("/stats/prometheus?usedonly").await?;
+        let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+        Ok(text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .filter(|rest| labels.iter().all(|label| rest.contains(label)))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
+    /// The addresses of every host of every cluster.
+    ///
+    /// # Errors
+    /// When the admin port does not answer.
+    pub async fn hosts(&self) -> Result<Vec<String>> {
+        let clusters: Value = serde_json::from_str(&self.get("/clusters?format=json").await?)?;
+        let all = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+        Ok(all(&clusters, "cluster_statuses")
+            .iter()
+            .flat_map(|cluster| all(cluster, "host_statuses"))
+            .map(|host| {
+                let socket = &host["address"]["socket_address"];
+                format!(
+                    "{}:{}",
+                    socket["address"].as_str().unwrap_or_default(),
+                    socket["port_value"]
+                )
+            })
+            .collect())
+    }
+}
+
+/// An Envoy with a configuration of the test's own, killed when dropped.
+#[derive(Debug)]
+pub struct PlainEnvoy {
+    /// Where sessions enter.
+    pub gateway: SocketAddr,
+    /// Its admin port.
+    pub admin: Admin,
+    /// Its process.
+    pub pid: u32,
+    _folder: TempDir,
+}
+
+impl PlainEnvoy {
+    /// Starts one whose only route leads to `cluster` (a `Cluster` without its name), hashing as `hash_policy` says.
+    ///
+    /// # Errors
+    /// When Envoy does not become ready; the error holds what it wrote.
+    pub async fn start(cluster: Value, hash_policy: Value, workers: usize) -> Result<Self> {
+        let (gateway, admin) = (
+            address::next(),
+            Admin {
+                address: address::next(),
+            },
+        );
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("envoy.json");
+        std::fs::write(
+            &config,
+            bootstrap(gateway, admin.address, cluster, hash_policy).to_string(),
+        )?;
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let mut command = Command::new(find()?);
+        command.arg("-c").arg(&config).args([
+            "--log-level",
+            "warn",
+            "--disable-hot-restart",
+            "--concurrency",
+        ]);
+        command.arg(workers.to_string()).stdout(Stdio::null()).stderr(log);
+        // Envoy gets SIGTERM when the thread that started it ends, so that thread waits for it.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || match command.spawn() {
+            Ok(mut child) => {
+                tell.send(Ok(child.id())).ok();
+                child.wait().ok();
+            }
+            Err(e) => {
+                tell.send(Err(e)).ok();
+            }
+        });
+        let envoy = Self {
+            gateway,
+            admin,
+            pid: told.await??,
+            _folder: folder,
+        };
+        let ready = wait::until("Envoy's /ready", Duration::from_secs(30), async || {
+            admin
+                .get("/ready")
+                .await
+                .ok()
+                .filter(|body| body.starts_with("LIVE"))
+        });
+        if let Err(e) = ready.await {
+            bail!(
+                "{e}: {}",
+                std::fs::read_to_string(envoy._folder.path().join("log")).unwrap_or_default()
+            );
+        }
+        Ok(envoy)
+    }
+}
+
+impl Drop for PlainEnvoy {
+    fn drop(&mut self) {
+        process::signal(self.pid, Signal::KILL);
+    }
+}
+
+/// The endpoints of a static cluster.
+pub fn load_assignment(name: &str, hosts: &[SocketAddr]) -> Value {
+    let endpoints: Vec<Value> = hosts
+        .iter()
+        .map(|host| {
+            let address =
+                json!({"socket_address": {"address": host.ip().to_string(), "port_value": host.port()}});
+            json!({"endpoint": {"address": address}})
+        })
+        .collect();
+    json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]})
+}
+
+fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_policy: Value) -> Value {
+    let socket =
+        |a: SocketAddr| json!({"socket_address": {"address": a.ip().to_string(), "port_value": a.port()}});
+    cluster["name"] = json!("backends");
+    let route = json!({
+        "match": {"prefix": "/"},
+        "route": {"cluster": "backends", "timeout": "10s", "idle_timeout": "0s", "hash_policy": hash_policy},
+    });
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "plain",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "stream_idle_timeout": "0s",
+        "delayed_close_timeout": "0s",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{
+            "name": "router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        }],
+    });
+    let chain = json!({"filters": [{"name": "http", "typed_config": manager}]});
+    json!({
+        "admin": {"address": socket(admin)},
+        "static_resources": {
+            "listeners": [{"name": "gateway", "address": socket(gateway), "filter_chains": [chain]}],
+            "clusters": [cluster],
+        },
+    })
+}

@@ -1,0 +1,49 @@
+//! One HTTP/1.1 request to a loopback address.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Status and body.
+///
+/// # Errors
+/// When nobody listens, or no answer comes within 20 s.
+pub async fn send(method: Method, address: SocketAddr, path: &str, body: &str) -> Result<(u16, String)> {
+    let exchange = async {
+        let io = TcpStream::connect(address).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", address.to_string());
+        let response = sender
+            .send_request(request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?)
+            .await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok::<_, anyhow::Error>((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), exchange).await;
+    answer
+        .context("no answer in 20 s")
+        .flatten()
+        .with_context(|| format!("http://{address}{path}"))
+}
+
+/// The body of a 200.
+///
+/// # Errors
+/// When the answer is another.
+pub async fn get(address: SocketAddr, path: &str) -> Result<String> {
+    match send(Method::GET, address, path, "").await? {
+        (200, body) => Ok(body),
+        (status, body) => bail!("http://{address}{path}: {status} {body}"),
+    }
+}
