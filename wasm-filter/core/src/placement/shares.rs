@@ -74,3 +74,30 @@ fn minus_log2(x: u64) -> u64 {
     }
     (u64::from(zeros).wrapping_add(1) << FRACTION).saturating_sub(log)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FRACTION, minus_log2};
+
+    #[test]
+    fn powers_of_two_are_exact() {
+        for bit in 0..64 {
+            assert_eq!(minus_log2(1 << bit), (64 - bit) << FRACTION);
+        }
+        assert_eq!(minus_log2(0), minus_log2(1));
+    }
+
+    /// Expected: `-(Decimal(x) / 2**64).ln() / Decimal(2).ln() * 2**48` with 60 digits, in Python.
+    #[test]
+    fn others_are_right_to_the_last_digit() {
+        for (x, expected) in [
+            (u64::MAX, 0),
+            (0xc000_0000_0000_0000, 116_822_670_443_561),
+            (0x8000_0000_0000_0001, 281_474_976_710_655),
+            (12_345_678_901_234_567_890, 163_075_349_046_951),
+            (3, 17_568_271_226_504_233),
+        ] {
+            assert!(minus_log2(x).abs_diff(expected) <= 1, "{x:#x}: {}", minus_log2(x));
+        }
+    }
+}
