@@ -4,12 +4,15 @@
 //! - Conditions, their reasons and the rest of `status`: [`status`].
 //! - The two scalar types of the API that are strings on the wire: [`Duration`], [`Quantity`].
 
+pub mod admission;
+mod crd;
 mod duration;
 mod quantity;
 mod schema;
 pub mod status;
 pub mod websocket_route;
 
+pub use crd::crd_yaml;
 pub use duration::{Duration, InvalidDuration};
 pub use quantity::{InvalidQuantity, Quantity};
 pub use websocket_route::{WebSocketRoute, WebSocketRouteSpec};

@@ -133,6 +133,7 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
+            "nullable": false,
             "pattern": Self::PATTERN,
             "maxLength": 11,
             "minimum": 1,

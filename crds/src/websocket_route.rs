@@ -18,7 +18,7 @@ mod timeouts;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{is_default, kubernetes_words};
+use crate::schema::{is_default, kubernetes_words, rule};
 use crate::status::WebSocketRouteStatus;
 
 pub use drain::Drain;
@@ -61,6 +61,14 @@ pub use timeouts::Timeouts;
 pub struct WebSocketRouteSpec {
     /// The gateways (or, for the mesh itself, the Services) that the route attaches to.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rule(
+        "",
+        "self.all(p, self.exists_one(q, q.group == p.group && q.kind == p.kind && q.name == p.name \
+         && (has(q.__namespace__) ? q.__namespace__ : '') == (has(p.__namespace__) ? p.__namespace__ : '') \
+         && (has(q.sectionName) ? q.sectionName : '') == (has(p.sectionName) ? p.sectionName : '') \
+         && (has(q.port) ? q.port : 0) == (has(p.port) ? p.port : 0)))",
+        "must not name the same parent, section and port twice",
+    ))]
     pub parent_refs: Vec<ParentReference>,
 
     /// The hosts whose handshakes the route takes, wildcards (`*.example.com`) as in Gateway API. Empty: every host of the parent's listeners.
@@ -77,6 +85,14 @@ pub struct WebSocketRouteSpec {
 
     /// The rules; each is a set of matches, the backends of the sessions that match, and their policy.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(
+        validation = rule("", "self.size() == 1 || self.all(r, has(r.name))", "every rule needs a name when there are several"),
+        validation = rule(
+            "",
+            "self.all(r, !has(r.name) || self.exists_one(o, has(o.name) && o.name == r.name))",
+            "must not have two rules of the same name",
+        )
+    )]
     pub rules: Vec<RouteRule>,
 }
 
@@ -100,6 +116,7 @@ pub struct RouteRule {
 
     /// Where the sessions go. With several, a session keeps its backend when the weights change, except for the share that has to move.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rule("", "self.exists(b, b.weight > 0)", "at least one backend needs a weight above 0"))]
     pub backend_refs: Vec<BackendRef>,
 
     /// What holds for the sessions; written beside the fields above, not in a field of its own.
@@ -111,6 +128,31 @@ pub struct RouteRule {
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rule(
+        ".onBackendGone",
+        "self.onBackendGone != 'Reject' || has(self.sessionPersistence)",
+        "Reject needs sessionPersistence: other sessions are not bound to a pod",
+    ),
+    validation = rule(
+        ".limits.maxConnectionsPerKeyPerProxy",
+        "!has(self.limits) || !has(self.limits.maxConnectionsPerKeyPerProxy) || has(self.sessionKey)",
+        "needs a sessionKey to count by",
+    ),
+    validation = rule(
+        ".security.closeAtTokenExpiry",
+        "!has(self.security) || !self.security.closeAtTokenExpiry \
+         || (has(self.sessionKey) && self.sessionKey.sources.exists(s, s.type == 'JWTClaim'))",
+        "needs a sessionKey source of type JWTClaim, whose token it watches",
+    ),
+    validation = rule(
+        ".sessionPersistence.cookie.name",
+        "!has(self.sessionKey) || !has(self.sessionKey.generate) \
+         || !has(self.sessionPersistence) || !has(self.sessionPersistence.cookie) \
+         || self.sessionKey.generate.cookieName != self.sessionPersistence.cookie.name",
+        "must differ from sessionKey.generate.cookieName: one cookie cannot carry both",
+    )
+)]
 pub struct SessionPolicy {
     /// What identifies a session: equal keys go to the same pod for as long as it lives.
     pub session_key: Option<SessionKey>,

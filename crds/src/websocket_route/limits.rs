@@ -1,6 +1,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::longer_than_zero;
 use crate::{Duration, Quantity};
 
 /// How much one proxy (all its workers together) lets through. What is absent is not limited.
@@ -8,11 +9,11 @@ use crate::{Duration, Quantity};
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Live sessions of the rule; a handshake beyond them is answered with 503.
+    /// Live sessions of the rule; a handshake beyond them is refused (`too_many_sessions`).
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections_per_proxy: Option<u32>,
 
-    /// Live sessions with one session key; a handshake beyond them is answered with 429. Keys that anyone can make up (unverified claims) are not counted.
+    /// Live sessions with one session key; a handshake beyond them is refused (`too_many_sessions`). Keys that anyone can make up (unverified claims) are not counted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections_per_key_per_proxy: Option<u32>,
 
@@ -35,7 +36,8 @@ pub struct MessageRate {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub messages: u32,
 
-    /// The interval; at least 1ms.
+    /// The interval; longer than 0s.
+    #[x_kube(validation = longer_than_zero())]
     pub interval: Duration,
 
     /// How many at once after a pause. Absent: `messages`.
@@ -60,7 +62,8 @@ pub struct HandshakeRate {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests: u32,
 
-    /// The interval; at least 1ms.
+    /// The interval; longer than 0s.
+    #[x_kube(validation = longer_than_zero())]
     pub interval: Duration,
 
     /// How many at once after a pause. Absent: `requests`.

@@ -2,10 +2,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::rule;
+
 /// How a pod is chosen for a session without a valid persistence token.
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    ".boundedLoad",
+    "!has(self.boundedLoad) || self.type == 'ConsistentHash'",
+    "needs type ConsistentHash: the other types have no popular keys",
+))]
 pub struct LoadBalancer {
     /// The way of choosing.
     #[serde(default)]

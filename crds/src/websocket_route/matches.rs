@@ -2,6 +2,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::rule;
+
 /// A handshake matches when everything that is written here holds.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +41,19 @@ pub struct RouteMatch {
 /// How the path of a handshake is compared. Gateway API's HTTPPathMatch.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rule(
+        ".value",
+        "self.type == 'RegularExpression' || self.value.startsWith('/')",
+        "must start with '/'",
+    ),
+    validation = rule(
+        ".value",
+        "self.type == 'RegularExpression' || !['//', '/./', '/../', '%2f', '%2F', '?', '#'].exists(s, self.value.contains(s)) \
+         && !self.value.endsWith('/.') && !self.value.endsWith('/..')",
+        "must be a path as proxies normalise it, without query: no '//', '/./', '/../', '%2f', '?' or '#'",
+    )
+)]
 pub struct PathMatch {
     /// How `value` is compared with the path.
     #[serde(default)]

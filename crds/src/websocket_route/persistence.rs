@@ -3,11 +3,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Duration;
+use crate::schema::{longer_than_zero, member, rule};
 
 /// Binds a session to the pod that it first reached, by a signed token: `type`, and the one member that it names. GEP-1619's SessionPersistence.
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = member("cookie", "Cookie"),
+    validation = member("header", "Header"),
+    validation = rule(
+        ".absoluteTimeout",
+        "!has(self.cookie) || self.cookie.lifetimeType != 'Permanent' || has(self.absoluteTimeout)",
+        "is required for a Permanent cookie",
+    )
+)]
 pub struct SessionPersistence {
     /// What carries the token.
     pub r#type: PersistenceType,
@@ -16,6 +26,7 @@ pub struct SessionPersistence {
     /// With `type: Header`.
     pub header: Option<HeaderPersistence>,
     /// How long a token is good for, from when it was issued. Absent: as long as its pod lives. Required for a Permanent cookie.
+    #[x_kube(validation = longer_than_zero())]
     pub absolute_timeout: Option<Duration>,
 }
 

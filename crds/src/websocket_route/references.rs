@@ -1,6 +1,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::rule;
+
 /// The group of Gateway API's own kinds, and the default group of a parent.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
@@ -8,6 +10,11 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    ".sectionName",
+    "self.group != 'networking.istio.io' || !has(self.sectionName)",
+    "an Istio Gateway has no sections: use port",
+))]
 pub struct ParentReference {
     /// The API group of the parent: `gateway.networking.k8s.io`, `networking.istio.io`, or the empty string for a Service.
     #[serde(default = "ParentReference::default_group")]
@@ -75,6 +82,11 @@ impl ParentReference {
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    ".port",
+    "self.group != '' || self.kind != 'Service' || has(self.port)",
+    "is required for a Service",
+))]
 pub struct BackendRef {
     /// The API group of the backend: the empty string for a Service.
     #[serde(default)]

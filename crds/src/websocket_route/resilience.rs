@@ -2,6 +2,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Duration;
+use crate::schema::{longer_than_zero, rule};
 
 /// The mesh's own tools, rendered so that they are right for WebSockets. What is absent is the target's default, mended where that would hurt
 /// long sessions.
@@ -35,6 +36,7 @@ pub struct OutlierDetection {
 
     /// How long the pod is left out, times how often it was already.
     #[serde(default = "OutlierDetection::default_ejection_time")]
+    #[x_kube(validation = longer_than_zero())]
     pub ejection_time: Duration,
 }
 
@@ -61,6 +63,7 @@ impl Default for OutlierDetection {
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule("", "has(self.abort) || has(self.delay)", "must have abort, delay or both"))]
 pub struct Fault {
     /// Answers some handshakes with an error.
     pub abort: Option<FaultAbort>,
@@ -90,5 +93,6 @@ pub struct FaultDelay {
     pub percent: u8,
 
     /// For how long.
+    #[x_kube(validation = longer_than_zero())]
     pub duration: Duration,
 }

@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SecretReference;
+use crate::schema::rule;
 
 /// Who may open a session, and for how long.
 #[serde_with::skip_serializing_none]
@@ -21,7 +22,7 @@ pub struct Security {
 }
 
 /// The Origins whose pages may open a session.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OriginPolicy {
     /// Whether a refusal is carried out.
@@ -29,11 +30,17 @@ pub struct OriginPolicy {
     pub mode: OriginMode,
 
     /// `scheme://host[:port]`, compared by scheme, host and port; `*.` before the host stands for one or more labels; `*` alone for every Origin.
+    /// Empty: the host of the handshake itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
-        length(min = 1, max = 64),
-        inner(length(min = 1, max = 300)),
+        length(max = 64),
+        inner(
+            length(min = 1, max = 300),
+            regex(pattern = r"^(\*|[a-z][a-z0-9+.-]{0,31}://(\*\.)?(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z_-]*[0-9A-Za-z])?)*)(:[0-9]{1,5})?)$")
+        ),
         extend("x-kubernetes-list-type" = "set")
     )]
+    #[x_kube(validation = rule("", "self.size() == 1 || !('*' in self)", "'*' allows every Origin and stands alone"))]
     pub allowed: Vec<String>,
 
     /// What happens to a handshake without an Origin, as programs other than browsers send it.

@@ -2,10 +2,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::{member, rule};
+
 /// What identifies a session, and what happens to a handshake that has none of it.
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule(
+    ".generate",
+    "has(self.generate) == (self.onMissing == 'Generate')",
+    "must be set when onMissing is Generate, and only then",
+))]
 pub struct SessionKey {
     /// Where the key is looked for; the first source that has a value wins. Changing the sources of a live route moves keys to other pods, and
     /// is refused without the annotation `clew.dev/allow-remap: "true"`.
@@ -24,6 +31,15 @@ pub struct SessionKey {
 #[serde_with::skip_serializing_none]
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = member("cookie", "Cookie"),
+    validation = member("header", "Header"),
+    validation = member("queryParam", "QueryParam"),
+    validation = member("pathSegment", "PathSegment"),
+    validation = member("jwtClaim", "JWTClaim"),
+    validation = member("subprotocol", "Subprotocol"),
+    validation = member("sourceIP", "SourceIP")
+)]
 pub struct KeySource {
     /// Which member is set.
     pub r#type: KeySourceType,
