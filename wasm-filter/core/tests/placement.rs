@@ -287,7 +287,7 @@ const KEYED: Draw = Draw {
 #[test]
 fn the_balancer_decides_how_a_pod_is_chosen() {
     let (shares, pods) = (shares(&[("a/a:1", 1)]), numbered(10));
-    let mut sessions = vec![0; 10];
+    let mut sessions = [0; 10];
     let home = pods.by_key(KeyHash(42)).unwrap();
     sessions[home] = 100;
     let keyless = Draw { key: None, ..KEYED };
