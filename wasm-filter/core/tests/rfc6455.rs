@@ -5,39 +5,16 @@ use clew_filter_core::frame::{
 };
 use proptest::prelude::*;
 
+#[path = "rfc6455/follow.rs"]
+mod follow;
 #[path = "rfc6455/reference.rs"]
 mod reference;
 #[path = "rfc6455/wire.rs"]
 mod wire;
 
-use reference::{Seen, reference};
+use follow::{Seen, follow};
+use reference::reference;
 use wire::wire;
-
-/// Sends a stream through a tracker in the chunks that these lengths cut.
-fn follow(stream: &[u8], cuts: impl IntoIterator<Item = usize>) -> (Tracker, Vec<Seen>) {
-    let mut tracker = Tracker::new();
-    let mut events = Vec::new();
-    let mut begin = 0_usize;
-    for cut in cuts.into_iter().chain([usize::MAX]) {
-        let end = begin.saturating_add(cut).min(stream.len());
-        let chunk = &stream[begin..end];
-        tracker.advance(
-            chunk.len(),
-            |at, out| {
-                out.copy_from_slice(&chunk[at..at + out.len()]);
-                out.len()
-            },
-            |at, event| events.push((begin + at, event)),
-        );
-        let ends_at_boundary = match events.last() {
-            None => end == 0,
-            Some(&(at, event)) => event == Event::Boundary && at == end,
-        };
-        assert_eq!(tracker.at_boundary(), ends_at_boundary, "after {end} bytes");
-        begin = end;
-    }
-    (tracker, events)
-}
 
 fn frame(opcode: Opcode, fin: bool, masked: bool, len: u64) -> Event {
     Event::Frame(Frame {

@@ -94,11 +94,8 @@ impl Pods {
         percent: u32,
         sessions: impl Fn(usize) -> u64,
     ) -> Option<usize> {
-        let total = self
-            .places
-            .iter()
-            .fold(0_u64, |total, &pod| total.saturating_add(sessions(pod)));
-        let share = u128::from(percent.max(100)).saturating_mul(u128::from(total).saturating_add(1));
+        let total: u128 = self.places.iter().map(|&pod| u128::from(sessions(pod))).sum();
+        let share = u128::from(percent.max(100)).saturating_mul(total.saturating_add(1));
         let bound = share.div_ceil((self.hashes.len() as u128).saturating_mul(100).max(1));
         let mut best = None;
         for (&hash, &pod) in self.hashes.iter().zip(&self.places) {

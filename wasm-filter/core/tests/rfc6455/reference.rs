@@ -2,8 +2,7 @@
 
 use clew_filter_core::frame::{Event, Fault, Frame, Opcode};
 
-/// An event and how many bytes of the stream came before it.
-pub(crate) type Seen = (usize, Event);
+use super::follow::Seen;
 
 /// All that a stream says.
 pub(crate) fn reference(stream: &[u8]) -> Vec<Seen> {
