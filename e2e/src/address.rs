@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The port of every backend and gateway that the tests start.
 pub const PORT: u16 = 8080;
 
-const HOSTS_PER_PROCESS: u32 = 512;
+const HOSTS_PER_PROCESS: u32 = 2048;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// An address in 127.64.0.0/10 that this process has not handed out before. Processes whose ids differ by less than
-/// 8,192 never share one.
+/// 2,048 never share one.
 ///
 /// # Panics
-/// After 511 addresses: use several ports then.
+/// After 2,047 addresses: use several ports then.
 pub fn next_ip() -> Ipv4Addr {
     let host = NEXT.fetch_add(1, Ordering::Relaxed);
     assert!(
         host < HOSTS_PER_PROCESS,
         "a test process has {HOSTS_PER_PROCESS} addresses of its own"
     );
-    let block = std::process::id() % 8192;
+    let block = std::process::id() % 2048;
     Ipv4Addr::from((127u32 << 24 | 64 << 16) + block * HOSTS_PER_PROCESS + host)
 }
 

@@ -25,19 +25,18 @@ pub fn cpu_nanos(pid: u32) -> Result<u64> {
     Ok(total)
 }
 
-/// Resident memory that belongs to this process alone, in bytes (`Private_*` of `/proc/<pid>/smaps_rollup`).
+/// Memory of a process in bytes, shared pages by their share (`Pss` of `/proc/<pid>/smaps_rollup`).
 ///
 /// # Errors
 /// When there is no such process.
-pub fn private_bytes(pid: u32) -> Result<u64> {
+pub fn memory_bytes(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kilobytes = |line: &str| line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    Ok(text
+    let line = text
         .lines()
-        .filter(|l| l.starts_with("Private_"))
-        .filter_map(kilobytes)
-        .sum::<u64>()
-        * 1024)
+        .find(|line| line.starts_with("Pss:"))
+        .context("no Pss")?;
+    let kilobytes = line.split_whitespace().nth(1).context("no number")?;
+    Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
 /// Whether the process exists and is not a zombie.

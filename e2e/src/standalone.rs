@@ -1,5 +1,6 @@
 //! The real `clew`: its commands, and `clew run` with the Envoy that it drives.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -96,6 +97,8 @@ pub struct Options {
     pub workers: usize,
     /// Another Envoy than [`envoy::find`]'s.
     pub envoy: Option<PathBuf>,
+    /// What runs instead of the binary, with the arguments; empty: the binary.
+    pub under: Vec<OsString>,
     /// More arguments.
     pub more: Vec<String>,
 }
@@ -108,12 +111,20 @@ impl Options {
             state: state.into(),
             workers: 2,
             envoy: None,
+            under: Vec::new(),
             more: Vec::new(),
         }
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let mut command = match self.under.split_first() {
+            None => Command::new(binary()?),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest);
+                command
+            }
+        };
         command.arg("run");
         for folder in &self.folders {
             command.arg("-f").arg(folder);

@@ -8,10 +8,11 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// When `limit` has passed; the error says what was waited for.
-pub async fn until<T, F>(what: &str, limit: Duration, mut condition: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> Result<T> {
     let started = Instant::now();
     loop {
         if let Some(value) = condition().await {
@@ -29,5 +30,5 @@ where
 /// # Errors
 /// When `limit` has passed.
 pub async fn until_true(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
-    until(what, limit, || std::future::ready(condition().then_some(()))).await
+    until(what, limit, async || condition().then_some(())).await
 }

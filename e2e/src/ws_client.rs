@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::Frame;
-use tungstenite::protocol::frame::coding::{Control, OpCode};
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::echo_server::{Behaviour, SERVED_BY};
 use crate::handshake::{Head, Kind, read_head};
@@ -147,7 +147,12 @@ impl Request {
             if accept.as_deref() != Some(&derive_accept_key(KEY.as_bytes())) {
                 bail!("a 101 with a wrong Sec-WebSocket-Accept: {accept:?}");
             }
-            return Ok(Answer::Opened(Socket { head, io, early }));
+            return Ok(Answer::Opened(Socket {
+                head,
+                target: self.target.clone(),
+                io,
+                early,
+            }));
         }
         let length = head
             .header("content-length")
@@ -202,6 +207,7 @@ pub enum Answer {
 pub struct Socket {
     /// The 101.
     pub head: Head,
+    target: String,
     io: TcpStream,
     early: BytesMut,
 }
@@ -234,6 +240,32 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends `count` binary messages of `size` bytes, each when the echo of the one before is there.
+    ///
+    /// # Errors
+    /// When an echo differs or does not come.
+    pub async fn echo(&mut self, count: u64, size: usize) -> Result<()> {
+        let payload = traffic::message(Author::Client, 0, size);
+        let mut frame = Frame::message(payload.clone(), OpCode::Data(Data::Binary), true);
+        frame.header_mut().mask = Some([7, 7, 7, 7]);
+        let mut bytes = Vec::new();
+        frame.format(&mut bytes)?;
+        let reply = 2 + if size > 125 { 2 } else { 0 } + payload.len();
+        for _ in 0..count {
+            self.io.write_all(&bytes).await?;
+            while self.early.len() < reply {
+                if timeout(PATIENCE, self.io.read_buf(&mut self.early)).await?? == 0 {
+                    bail!("the session ended before the echo");
+                }
+            }
+            let echo = self.early.split_to(reply);
+            if !echo.ends_with(&payload) {
+                bail!("the echo differs");
+            }
+        }
+        Ok(())
+    }
+
     /// Lets a task drive it.
     pub fn session(self, traffic: Traffic) -> Session {
         let (reading, writing) = self.io.into_split();
@@ -257,6 +289,7 @@ impl Socket {
             over.send(true).ok();
         });
         Session {
+            target: self.target,
             head: self.head,
             served_by,
             opened: Instant::now(),
@@ -358,6 +391,8 @@ impl Record {
 pub struct Session {
     /// The 101.
     pub head: Head,
+    /// The request's target.
+    pub target: String,
     /// The server's name.
     pub served_by: String,
     /// When the 101 had been read.

@@ -1,0 +1,234 @@
+//! What the filter costs: CPU for each upgrade and each message, memory for each idle session, CPU for each placement.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clew_e2e::address::PORT;
+use clew_e2e::echo_server::EchoServer;
+use clew_e2e::envoy::{PlainEnvoy, load_assignment};
+use clew_e2e::figures::{Bound, Figure, Figures};
+use clew_e2e::manifests::{self, Pod};
+use clew_e2e::scene::{self, ROUTE, SERVICE, Scene};
+use clew_e2e::ws_client::{Request, Socket};
+use clew_e2e::{process, wait};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use crate::arms::{alternate, cpu_each};
+use crate::requests::{get, send};
+
+const ROUNDS: usize = 11;
+const UPGRADES: usize = 1500;
+const TALKERS: usize = 32;
+const MESSAGES: u64 = 500;
+const MESSAGE: usize = 128;
+const IDLE: usize = 3000;
+const PLACEMENTS: usize = 4000;
+
+/// One Envoy: without the filter (twice: their difference is the noise), and with it.
+struct Arm {
+    gateway: SocketAddr,
+    pid: u32,
+}
+
+pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
+    let scene = Scene::new(4, keyed()).await?;
+    let hosts: Vec<SocketAddr> = scene.servers.iter().map(EchoServer::address).collect();
+    let (one, two) = (plain(&hosts).await?, plain(&hosts).await?);
+    let arms = [
+        Arm {
+            gateway: one.gateway,
+            pid: one.pid,
+        },
+        Arm {
+            gateway: two.gateway,
+            pid: two.pid,
+        },
+        Arm {
+            gateway: scene.gateway(),
+            pid: scene.clew.ready.pid,
+        },
+    ];
+    let requests: Vec<Request> = (0..UPGRADES)
+        .map(|i| Request::new("/ws").header("x-room", format!("room-{}", i % 300)))
+        .collect();
+
+    // Every arm warm before memory is looked at: its workers, its pools, its allocator.
+    for arm in &arms {
+        scene::place(arm.gateway, &requests).await?;
+    }
+    idle_memory(figures, &arms).await?;
+
+    let upgrade = alternate(&arms, ROUNDS, async |arm: &Arm| {
+        let work = async { scene::place(arm.gateway, &requests).await.map(drop) };
+        cpu_each(arm.pid, UPGRADES, work).await
+    })
+    .await?;
+    figures.add(ratio(
+        "P1",
+        "CPU per upgrade ÷ without the filter",
+        &upgrade,
+        1.20,
+        ROUNDS * UPGRADES,
+    ));
+
+    let mut talkers: Vec<Vec<tokio::sync::Mutex<Socket>>> = Vec::new();
+    for arm in &arms {
+        let open = requests[..TALKERS]
+            .iter()
+            .map(|request| request.open(arm.gateway));
+        let sockets: Vec<Socket> = stream::iter(open).buffered(8).try_collect().await?;
+        talkers.push(sockets.into_iter().map(tokio::sync::Mutex::new).collect());
+    }
+    let pairs: Vec<(&Arm, &Vec<_>)> = arms.iter().zip(&talkers).collect();
+    let count = TALKERS * usize::try_from(MESSAGES)?;
+    let echo = alternate(
+        &pairs,
+        ROUNDS,
+        async |(arm, talkers): &(&Arm, &Vec<tokio::sync::Mutex<Socket>>)| {
+            let volleys = stream::iter(talkers.iter())
+                .map(async |talker| talker.lock().await.echo(MESSAGES, MESSAGE).await)
+                .buffer_unordered(TALKERS)
+                .try_collect::<()>();
+            cpu_each(arm.pid, count, volleys).await
+        },
+    )
+    .await?;
+    figures.add(ratio(
+        "P2",
+        "CPU per echoed 128-byte message ÷ without",
+        &echo,
+        1.05,
+        ROUNDS * count,
+    ));
+    drop(talkers);
+
+    placement(figures).await
+}
+
+fn keyed() -> Value {
+    json!({"sessionKey": {"sources": [{"type": "Header", "header": {"name": "x-room"}}]}})
+}
+
+/// The same Envoy, hosts, balancer and hash header, and no filter.
+async fn plain(hosts: &[SocketAddr]) -> Result<PlainEnvoy> {
+    let cluster = json!({
+        "type": "STATIC",
+        "lb_policy": "MAGLEV",
+        "load_assignment": load_assignment("backends", hosts),
+    });
+    let hash_policy = json!([{"header": {"header_name": "x-room"}, "terminal": true}]);
+    PlainEnvoy::start(cluster, hash_policy, 2).await
+}
+
+/// `[control, control again, with the filter]`
+fn ratio(id: &str, what: &str, nanos: &[f64], bound: f64, n: usize) -> Figure {
+    let control = f64::midpoint(nanos[0], nanos[1]);
+    Figure {
+        id: id.to_owned(),
+        what: what.to_owned(),
+        value: nanos[2] / control,
+        unit: "1",
+        bound: Bound::AtMost(bound),
+        noise: (nanos[0] / nanos[1] - 1.0).abs(),
+        n: n as u64,
+        control: json!({"without_ns": nanos[0], "without_again_ns": nanos[1], "with_ns": nanos[2]}),
+    }
+}
+
+async fn idle_memory(figures: &mut Figures, arms: &[Arm]) -> Result<()> {
+    let mut each = Vec::new();
+    for arm in arms {
+        let before = process::memory_bytes(arm.pid)?;
+        let requests: Vec<Request> = (0..IDLE)
+            .map(|i| Request::new("/ws").header("x-room", format!("room-{i}")))
+            .collect();
+        let open = requests.iter().map(|request| request.open(arm.gateway));
+        let sockets: Vec<Socket> = stream::iter(open).buffered(32).try_collect().await?;
+        // Idle: nothing moves any more, so the CPU time stands still but for the timers.
+        let mut last = process::cpu_nanos(arm.pid)?;
+        wait::until_true("Envoy is idle", Duration::from_secs(20), || {
+            let now = process::cpu_nanos(arm.pid).unwrap_or(last);
+            let idle = now - last < 2_000_000;
+            last = now;
+            idle
+        })
+        .await?;
+        each.push((process::memory_bytes(arm.pid)? as f64 - before as f64) / IDLE as f64 / 1024.0);
+        let goodbyes = sockets.into_iter().map(Socket::goodbye);
+        stream::iter(goodbyes)
+            .buffer_unordered(64)
+            .try_collect::<()>()
+            .await?;
+    }
+    figures.add(Figure {
+        id: "P4".to_owned(),
+        what: "memory per idle session, more than without the filter".to_owned(),
+        value: each[2] - f64::midpoint(each[0], each[1]),
+        unit: "KiB",
+        bound: Bound::AtMost(4.0),
+        noise: (each[0] - each[1]).abs(),
+        n: IDLE as u64,
+        control: json!({"without_kib": each[0], "without_again_kib": each[1], "with_kib": each[2]}),
+    });
+    Ok(())
+}
+
+/// The difference between placing among many pods and among one, everything else equal: the same Envoy, the same
+/// server, an upgrade that the server declines (so that nothing but the handshake is measured), one key that lives
+/// on a pod whose connections are warm.
+async fn placement(figures: &mut Figures) -> Result<()> {
+    let mut servers = Vec::new();
+    for number in 0..1000 {
+        servers.push(EchoServer::start(&format!("pod-{number}")).await?);
+    }
+    let pods: Vec<Pod> = servers.iter().map(|s| Pod::new(s.name(), s.address())).collect();
+    let sizes = [("one", 1), ("again", 1), ("ten", 10), ("thousand", 1000)];
+    let mut rules = vec![manifests::rule("rooms", "/ws", SERVICE, PORT, keyed())];
+    let mut backends = Vec::new();
+    for (name, size) in sizes {
+        rules.push(manifests::rule(name, &format!("/{name}"), name, PORT, keyed()));
+        backends.push(manifests::service(name, PORT));
+        backends.push(manifests::endpoint_slice(name, PORT, &pods[..size]));
+    }
+    let scene = Scene::new(2, keyed()).await?;
+    scene.folder.put_all("sizes", &backends)?;
+    scene
+        .folder
+        .put("route", &manifests::route(ROUTE, json!(rules)))?;
+    for (name, _) in sizes {
+        let probe = Request::new(format!("/{name}")).header("x-room", "probe");
+        let placed = async || probe.place(scene.gateway()).await.ok();
+        wait::until("the backends of all sizes", Duration::from_secs(30), placed).await?;
+    }
+    let pid = scene.clew.ready.pid;
+    let nanos = alternate(&sizes, 2 * ROUNDS, async |(name, _): &(&str, usize)| {
+        let request = get(
+            &format!("/{name}?status=204"),
+            true,
+            Some(("x-room", "the-one-key")),
+        );
+        let requests = vec![request; PLACEMENTS];
+        cpu_each(pid, PLACEMENTS, async {
+            send(scene.gateway(), &requests, 4).await.map(drop)
+        })
+        .await
+    })
+    .await?;
+    let one = f64::midpoint(nanos[0], nanos[1]);
+    for (index, bound) in [(2, 1.0), (3, 10.0)] {
+        let size = sizes[index].1;
+        figures.add(Figure {
+            id: format!("placement.{size}"),
+            what: format!("CPU of placing among {size} pods, more than among 1"),
+            value: (nanos[index] - one) / 1000.0,
+            unit: "µs",
+            bound: Bound::AtMost(bound),
+            noise: (nanos[0] - nanos[1]).abs() / 1000.0,
+            n: (2 * ROUNDS * PLACEMENTS) as u64,
+            control: json!({"one_ns": nanos[0], "one_again_ns": nanos[1], "many_ns": nanos[index]}),
+        });
+    }
+    Ok(())
+}

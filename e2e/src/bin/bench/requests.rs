@@ -1,0 +1,68 @@
+//! Many requests over few connections: upgrades that the server declines, or plain ones.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use bytes::BytesMut;
+use clew_e2e::echo_server::SERVED_BY;
+use clew_e2e::handshake::{Kind, read_head};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The bytes of a GET, with the headers of an upgrade or without.
+pub(crate) fn get(target: &str, upgrade: bool, header: Option<(&str, &str)>) -> Vec<u8> {
+    let upgrade = if upgrade {
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    } else {
+        ""
+    };
+    let header = header.map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
+    format!("GET {target} HTTP/1.1\r\nHost: chat.example.com\r\n{upgrade}{header}\r\n").into_bytes()
+}
+
+/// Sends the requests over `connections` connections, one after the other on each; who answered each.
+///
+/// # Errors
+/// When one is not answered, or with a 5xx.
+pub(crate) async fn send(
+    gateway: SocketAddr,
+    requests: &[Vec<u8>],
+    connections: usize,
+) -> Result<Vec<String>> {
+    let share = requests.len().div_ceil(connections).max(1);
+    let answers: Vec<Vec<String>> = stream::iter(requests.chunks(share))
+        .map(|requests| over_one(gateway, requests))
+        .buffered(connections)
+        .try_collect()
+        .await?;
+    Ok(answers.concat())
+}
+
+async fn over_one(gateway: SocketAddr, requests: &[Vec<u8>]) -> Result<Vec<String>> {
+    let mut io = TcpStream::connect(gateway).await?;
+    io.set_nodelay(true)?;
+    let (mut buffer, mut answers) = (BytesMut::new(), Vec::with_capacity(requests.len()));
+    for request in requests {
+        io.write_all(request).await?;
+        let head = read_head(&mut io, &mut buffer, Kind::Response)
+            .await?
+            .context("closed between two requests")?;
+        if head.status >= 500 || head.status == 101 {
+            bail!("{} instead of a plain answer: {head:?}", head.status);
+        }
+        let length: usize = head
+            .header("content-length")
+            .and_then(|l| l.parse().ok())
+            .unwrap_or(0);
+        while buffer.len() < length {
+            if io.read_buf(&mut buffer).await? == 0 {
+                bail!("closed inside a body");
+            }
+        }
+        let _ = buffer.split_to(length);
+        answers.push(head.header(SERVED_BY).unwrap_or_default());
+    }
+    Ok(answers)
+}
