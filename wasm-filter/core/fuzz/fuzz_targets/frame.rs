@@ -11,8 +11,12 @@ mod reference;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&n, rest)) = input.split_first() else { return };
-    let Some((cuts, stream)) = rest.split_at_checked(n.into()) else { return };
+    let Some((&n, rest)) = input.split_first() else {
+        return;
+    };
+    let Some((cuts, stream)) = rest.split_at_checked(n.into()) else {
+        return;
+    };
     let (_, events) = follow::follow(stream, cuts.iter().map(|&cut| cut.into()));
     assert_eq!(events, reference::reference(stream));
 });

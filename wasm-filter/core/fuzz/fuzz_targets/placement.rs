@@ -75,15 +75,28 @@ fuzz_target!(|input: Input| {
         bounded_load_percent: None,
     };
     // Every second backend is one that nothing is known of.
-    match place(policy, &shares, draw, |i| (i % 2 == 0).then_some(&pods), |_, pod| sessions(pod)) {
+    match place(
+        policy,
+        &shares,
+        draw,
+        |i| (i % 2 == 0).then_some(&pods),
+        |_, pod| sessions(pod),
+    ) {
         Some(Choice::Pod { backend, pod }) => {
             assert!(backend % 2 == 0 && input.weights[backend] > 0);
             assert_eq!(name(&pods, Some(pod)), home);
         }
-        Some(Choice::Unlisted { backend, hash: KeyHash(hash) }) => {
+        Some(Choice::Unlisted {
+            backend,
+            hash: KeyHash(hash),
+        }) => {
             assert!(backend % 2 == 1 && input.weights[backend] > 0);
             assert_eq!(hash, key.0);
         }
-        None => assert!((0..).zip(&input.weights).all(|(i, &weight)| weight == 0 || i % 2 == 0 && home.is_none())),
+        None => assert!(
+            (0..)
+                .zip(&input.weights)
+                .all(|(i, &weight)| weight == 0 || i % 2 == 0 && home.is_none())
+        ),
     }
 });

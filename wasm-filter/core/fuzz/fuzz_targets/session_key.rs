@@ -70,7 +70,10 @@ fuzz_target!(|input: &[u8]| {
     let found = find(&sources, &request);
     let first = alone.iter().position(Option::is_some);
     assert_eq!(found.as_ref().map(|found| found.source), first);
-    assert_eq!(found.map(|found| found.value), first.and_then(|first| alone[first].clone()));
+    assert_eq!(
+        found.map(|found| found.value),
+        first.and_then(|first| alone[first].clone())
+    );
 
     // One Cookie header says what one for each of its pairs says (RFC 9113, 8.2.3), up to the bound.
     if input.len() < clew_filter_core::session_key::READ_AT_MOST {
