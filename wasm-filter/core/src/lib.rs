@@ -12,6 +12,14 @@
 )]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "a test may panic"))]
 
+pub mod drain;
 pub mod frame;
+pub mod handshake;
+pub mod lease;
+pub mod live;
 pub mod placement;
+pub mod proxy_version;
+pub mod session;
 pub mod session_key;
+pub mod store;
+pub mod world;

@@ -1,0 +1,138 @@
+//! When the sessions of a pod leave while it drains: one by one, evenly over the window.
+//!
+//! Several proxies, and several workers of each, close the sessions of one pod and cannot speak to each other. Each
+//! deals its own sessions *turns*: the multiples of the golden ratio, modulo 1, from a start drawn at random. However
+//! many of them are dealt, they lie as evenly as points can (three-distance theorem), and several such sets laid over
+//! each other are even too. Random moments would not be: of 300, half would come in bursts.
+
+use clew_filter_config::rule::Draining;
+
+/// The end of a window is left to those who were asked to leave and have not gone: its twentieth, at most this.
+pub const LONGEST_TAIL_MS: u64 = 5_000;
+
+/// A place in the window: a fraction of it, in units of 2⁻⁶⁴.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn(u64);
+
+/// Deals the turns of one pod's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turns(u64);
+
+impl Turns {
+    /// Starts anywhere: at 64 random bits.
+    #[must_use]
+    pub const fn new(random: u64) -> Self {
+        Self(random)
+    }
+
+    /// The next turn.
+    pub const fn deal(&mut self) -> Turn {
+        /// 2⁶⁴ divided by the golden ratio.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = self.0.wrapping_add(STEP);
+        Turn(self.0)
+    }
+}
+
+/// When one session leaves, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// From now on it is asked to, at the next boundary.
+    pub close_at: u64,
+    /// From now on it is made to.
+    pub deadline: u64,
+}
+
+impl Leave {
+    /// The turn's place in what is left of the window at `now`, when this proxy heard of it. One that hears late has
+    /// less time, but no burst.
+    #[must_use]
+    pub fn new(window: Draining, turn: Turn, now: u64) -> Self {
+        let deadline = window.since_ms.saturating_add(window.timeout_ms);
+        let last = deadline.saturating_sub((window.timeout_ms / 20).min(LONGEST_TAIL_MS));
+        let first = window.since_ms.max(now);
+        let span = u128::from(last.saturating_sub(first));
+        let into = span.saturating_mul(u128::from(turn.0)) >> 64;
+        Self {
+            close_at: first.saturating_add(u64::try_from(into).unwrap_or(u64::MAX)),
+            deadline,
+        }
+    }
+}
+
+/// The window of a session: its pod's, or the whole proxy's, which follows the session's own rule; of both the one
+/// that ends first.
+#[must_use]
+pub fn window(pod: Option<Draining>, proxy: Option<Draining>, rule_timeout_ms: u64) -> Option<Draining> {
+    let proxy = proxy.map(|proxy| Draining {
+        since_ms: proxy.since_ms,
+        timeout_ms: proxy.timeout_ms.min(rule_timeout_ms),
+    });
+    let end = |window: &Draining| window.since_ms.saturating_add(window.timeout_ms);
+    pod.into_iter().chain(proxy).min_by_key(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use clew_filter_config::rule::Draining;
+
+    use super::{Leave, Turns, window};
+
+    const WINDOW: Draining = Draining {
+        since_ms: 1_000_000,
+        timeout_ms: 60_000,
+    };
+
+    #[test]
+    fn closes_are_even_and_leave_the_tail_free() {
+        for (workers, each) in [(1, 300), (2, 150), (3, 100), (1, 7)] {
+            let mut moments = Vec::new();
+            for worker in 0..workers {
+                let mut turns = Turns::new(0x1234_5678_9abc_def0_u64.wrapping_mul(worker + 1));
+                moments.extend((0..each).map(|_| Leave::new(WINDOW, turns.deal(), 1_000_000).close_at));
+            }
+            moments.sort_unstable();
+            let n = moments.len() as u64;
+            assert!(moments.iter().all(|at| (1_000_000..=1_057_000).contains(at)));
+            // The greatest distance between the distribution and an even one: chance alone gives about 1/√n.
+            let worst = moments
+                .iter()
+                .zip(0..)
+                .map(|(at, i)| ((at - 1_000_000) * n).abs_diff(i * 57_000))
+                .max();
+            assert!(
+                worst.unwrap() <= 57_000 * (workers * 5),
+                "{workers} × {each}: {worst:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_hears_late_spreads_over_what_is_left() {
+        let mut turns = Turns::new(0);
+        for _ in 0..100 {
+            let leave = Leave::new(WINDOW, turns.deal(), 1_050_000);
+            assert!((1_050_000..=1_057_000).contains(&leave.close_at));
+            assert_eq!(leave.deadline, 1_060_000);
+        }
+        assert_eq!(Leave::new(WINDOW, turns.deal(), 2_000_000).close_at, 2_000_000);
+    }
+
+    #[test]
+    fn the_window_that_ends_first_counts() {
+        let proxy = Draining {
+            since_ms: 1_010_000,
+            timeout_ms: 300_000,
+        };
+        let own = |timeout_ms| Draining {
+            since_ms: 1_010_000,
+            timeout_ms,
+        };
+        assert_eq!(window(None, None, 60_000), None);
+        assert_eq!(window(Some(WINDOW), None, 10_000), Some(WINDOW));
+        assert_eq!(window(None, Some(proxy), 60_000), Some(own(60_000)));
+        assert_eq!(window(None, Some(proxy), 600_000), Some(proxy));
+        assert_eq!(window(Some(WINDOW), Some(proxy), 60_000), Some(WINDOW));
+        assert_eq!(window(Some(WINDOW), Some(proxy), 20_000), Some(own(20_000)));
+    }
+}

@@ -1,0 +1,302 @@
+//! What a worker does for one gateway besides its streams' own callbacks: it takes over news, says who is connected,
+//! and sees sessions off.
+
+use std::collections::HashMap;
+
+use clew_filter_config::plugin::{FailureMode, PluginConfig};
+use clew_filter_config::rule::Draining;
+use clew_filter_core::drain::{self, Turns};
+use clew_filter_core::handshake::Random;
+use clew_filter_core::live::{self, Counts, Load, Members, Place};
+use clew_filter_core::session::{Action, Direction};
+use clew_filter_core::store::Names;
+use clew_filter_core::world::World;
+
+use crate::channel::Channel;
+use crate::host::{self, Level};
+use crate::stream;
+use crate::vm::{Shared, Streams};
+
+/// How often a worker says that it lives, and who is connected.
+const PUBLISH_MS: u64 = 1_000;
+
+/// One gateway, as a worker serves it.
+pub(crate) struct Gateway {
+    /// Its place among the worker's gateways.
+    at: usize,
+    name: String,
+    names: Names,
+    failure_mode: FailureMode,
+    /// The last is the one that acts: it has the newest configuration.
+    roots: Vec<(u32, PluginConfig)>,
+    pub(crate) world: World,
+    channel: Channel,
+    counts: Counts,
+    published: u64,
+    wake: Wake,
+    leaving: LeavingPods,
+    /// Sessions leave, or left until the last tick: ticks concern them.
+    busy: bool,
+}
+
+/// Directions that are paused only to go on right after.
+#[derive(Default)]
+pub(crate) struct Wake {
+    queue: Option<u32>,
+    waiting: Vec<(u32, Direction)>,
+}
+
+/// Pods that drain, by backend and name, and the turns of their sessions.
+#[derive(Default)]
+struct LeavingPods {
+    pods: HashMap<String, HashMap<String, (Draining, Turns)>>,
+    proxy: Option<(Draining, Turns)>,
+}
+
+impl Gateway {
+    pub(crate) fn new(at: usize, name: &str) -> Self {
+        let names = Names::new(name);
+        Self {
+            at,
+            name: name.to_owned(),
+            failure_mode: FailureMode::Closed,
+            roots: Vec::new(),
+            world: World::new(names.clone()),
+            names,
+            channel: Channel::default(),
+            counts: Counts::default(),
+            published: 0,
+            wake: Wake::default(),
+            leaving: LeavingPods::default(),
+            busy: false,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) const fn failure_mode(&self) -> FailureMode {
+        self.failure_mode
+    }
+
+    pub(crate) fn active_root(&self) -> Option<u32> {
+        self.roots.last().map(|(root, _)| *root)
+    }
+
+    pub(crate) fn configured(&mut self, root: u32, config: PluginConfig, me: u64) {
+        self.roots.retain(|(other, _)| *other != root);
+        self.roots.push((root, config));
+        self.activate(me);
+    }
+
+    pub(crate) fn root_gone(&mut self, root: u32, me: u64) {
+        let active = self.active_root();
+        self.roots.retain(|(other, _)| *other != root);
+        if active == Some(root) {
+            self.channel.abandon(&self.names, me);
+            self.activate(me);
+        }
+    }
+
+    fn activate(&mut self, me: u64) {
+        let Some((root, config)) = self.roots.last() else {
+            return;
+        };
+        self.failure_mode = config.failure_mode;
+        // A queue wakes the context that registered it.
+        self.wake.queue = host::register_queue(&self.names.queue(&live::member_name(me), *root)).ok();
+        if self.wake.queue.is_none() {
+            host::log(
+                Level::Warn,
+                "no queue: idle sessions cannot be closed, only reset",
+            );
+        }
+    }
+
+    pub(crate) fn tick(&mut self, root: u32, streams: &mut Streams, shared: &mut Shared) {
+        shared.now.tick = shared.now.tick.wrapping_add(1);
+        let now = shared.now.ms;
+        self.world.refresh(read);
+        if self.world.take_changed() {
+            self.leaving.update(&self.world, shared);
+        }
+        if let Some((_, config)) = self.roots.last() {
+            self.channel
+                .tick(config, &self.names, &self.world, shared.me, now);
+        }
+        if now.saturating_sub(self.published) >= PUBLISH_MS {
+            self.publish(shared.me, now);
+        }
+        // The wake-up may have been lost.
+        self.wake.run(streams, shared);
+        self.see_off(streams, shared);
+        // Streams' actions may have left another context in effect; nothing can be done if that fails.
+        let _ = host::set_effective_context(root);
+    }
+
+    pub(crate) fn woken(&mut self, queue: u32, streams: &mut Streams, shared: &mut Shared) {
+        while let Ok(Some(_)) = host::dequeue(queue) {}
+        self.wake.run(streams, shared);
+    }
+
+    pub(crate) fn answered(&mut self, token: u32, headers: u32, size: usize, now: u64) {
+        if let Some((_, config)) = self.roots.last() {
+            self.channel
+                .answered(config, &self.names, &mut self.world, token, headers, size, now);
+        }
+    }
+
+    /// Lets a direction, which is about to be paused, go on once Envoy is out of the callback.
+    pub(crate) fn wake_soon(&mut self, stream: u32, direction: Direction) -> host::Result<()> {
+        let queue = self.wake.queue.ok_or(host::Status::INTERNAL_FAILURE)?;
+        // One message wakes all that wait.
+        if self.wake.waiting.is_empty() {
+            host::enqueue(queue, b"!")?;
+        }
+        self.wake.waiting.push((stream, direction));
+        Ok(())
+    }
+
+    /// A session takes its place; `exact`: other workers need to know at once.
+    pub(crate) fn enter(&mut self, place: &Place, exact: bool, shared: &Shared) {
+        self.counts.enter(place);
+        if exact {
+            self.publish_load(place, shared);
+        }
+    }
+
+    pub(crate) fn leave(&mut self, place: &Place, exact: bool, shared: &Shared) {
+        self.counts.leave(place);
+        if exact {
+            self.publish_load(place, shared);
+        }
+    }
+
+    /// The whole proxy's sessions by pod of a backend.
+    pub(crate) fn load(&self, backend: &str, me: u64, now: u64) -> Load {
+        let mut load = self.counts.load(backend).cloned().unwrap_or_default();
+        let members = read(&self.names.members())
+            .map(|bytes| Members::decode(&bytes))
+            .unwrap_or_default();
+        for member in members.alive(now).filter(|member| *member != me) {
+            let name = self.names.load(&live::member_name(member), backend);
+            if let Some(bytes) = read(&name) {
+                load.add_encoded(&bytes);
+            }
+        }
+        load
+    }
+
+    fn publish_load(&mut self, place: &Place, shared: &Shared) {
+        let bytes = self
+            .counts
+            .load(&place.backend)
+            .map(Load::encode)
+            .unwrap_or_default();
+        let name = self.names.load(&live::member_name(shared.me), &place.backend);
+        // Others place by the figure before.
+        let _ = host::set_shared(&name, &bytes, 0);
+        if self.published == 0 {
+            self.publish(shared.me, shared.now.ms);
+        }
+    }
+
+    fn publish(&mut self, me: u64, now: u64) {
+        let changed = self.counts.take_changed();
+        // A worker without streams, such as Envoy's main thread, is no member.
+        if self.published == 0 && !changed {
+            return;
+        }
+        self.published = now;
+        if changed && let Ok(rows) = serde_json::to_vec(&self.counts.rows()) {
+            let _ = host::set_shared(&self.names.live(&live::member_name(me)), &rows, 0);
+        }
+        let name = self.names.members();
+        let (bytes, cas) = host::shared(&name).ok().flatten().unwrap_or_default();
+        let mut members = Members::decode(&bytes);
+        members.beat(me, now);
+        if host::set_shared(&name, &members.encode(), cas).is_err() {
+            // Somebody else said so at the same time: again with the next tick.
+            self.published = now.saturating_sub(PUBLISH_MS);
+        }
+    }
+
+    fn see_off(&mut self, streams: &mut Streams, shared: &mut Shared) {
+        if self.leaving.is_empty() && !self.busy {
+            return;
+        }
+        self.busy = false;
+        for (id, stream) in streams.iter_mut() {
+            let Some(session) = stream.session(self.at) else {
+                continue;
+            };
+            let action = {
+                let leave = self.leaving.of(session.place(), session.drain_timeout_ms());
+                session.tick(leave, shared)
+            };
+            self.busy |= session.is_leaving();
+            if action == Action::Pass || host::set_effective_context(*id).is_err() {
+                continue;
+            }
+            let policy = session.drain_policy(&self.world);
+            if stream::act(action, &policy, &mut shared.dice).is_err() {
+                session.failed(action, shared.now);
+            }
+        }
+    }
+}
+
+impl Wake {
+    fn run(&mut self, streams: &mut Streams, shared: &mut Shared) {
+        for (id, direction) in core::mem::take(&mut self.waiting) {
+            // A stream that has ended in the meantime has no context any more.
+            if let Some(stream) = streams.get_mut(&id)
+                && host::set_effective_context(id).is_ok()
+                && host::continue_stream(direction.into()).is_ok()
+            {
+                stream.resumed(direction, shared);
+            }
+        }
+    }
+}
+
+impl LeavingPods {
+    fn update(&mut self, world: &World, shared: &mut Shared) {
+        let mut before = core::mem::take(&mut self.pods);
+        for (backend, pod, window) in world.draining_pods() {
+            // Who was dealt turns goes on with them: a window may only have been lengthened.
+            let turns = before.get_mut(backend).and_then(|pods| pods.remove(&pod.name));
+            let turns = turns.map_or_else(|| Turns::new(shared.dice.draw()), |(_, turns)| turns);
+            self.pods
+                .entry(backend.to_owned())
+                .or_default()
+                .insert(pod.name.clone(), (window, turns));
+        }
+        self.proxy = world.draining().map(|window| {
+            let turns = self
+                .proxy
+                .map_or_else(|| Turns::new(shared.dice.draw()), |(_, turns)| turns);
+            (window, turns)
+        });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pods.is_empty() && self.proxy.is_none()
+    }
+
+    /// The window of a session, and who deals the moments in it.
+    fn of(&mut self, place: Option<&Place>, rule_timeout_ms: u64) -> Option<(Draining, &mut Turns)> {
+        let pod = place.and_then(|place| self.pods.get_mut(&*place.backend)?.get_mut(&*place.pod));
+        let proxy = self.proxy.as_mut();
+        let of = |it: &Option<&mut (Draining, Turns)>| it.as_ref().map(|(window, _)| *window);
+        let window = drain::window(of(&pod), of(&proxy), rule_timeout_ms)?;
+        let (_, turns) = if of(&pod) == Some(window) { pod? } else { proxy? };
+        Some((window, turns))
+    }
+}
+
+/// Reads a shared entry.
+pub(crate) fn read(name: &str) -> Option<Vec<u8>> {
+    host::shared(name).ok().flatten().map(|(bytes, _)| bytes)
+}
