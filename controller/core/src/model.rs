@@ -1,0 +1,41 @@
+//! What valid manifests mean: newtypes, nothing optional that must be there, nothing of an API version.
+
+mod backend;
+mod gateway;
+mod hostname;
+mod matching;
+mod name;
+mod rule;
+
+use std::collections::BTreeMap;
+
+pub use backend::{Backend, BackendId, Pod};
+pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
+pub use hostname::Hostname;
+pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
+pub use name::{ObjectName, RuleId, RuleName};
+pub use rule::{BackendShare, Fault, FaultAbort, FaultDelay, Outlier, Resilience, Rule, Target};
+
+/// Everything that is to be in force.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// In the order of their names.
+    pub gateways: Vec<Gateway>,
+    /// The backends that a rule of some gateway names and that exist.
+    pub backends: BTreeMap<BackendId, Backend>,
+    /// The certificates that a listener shows, by the name of their Secret.
+    pub certificates: BTreeMap<ObjectName, Certificate>,
+}
+
+impl World {
+    /// Every pod of every backend whose endpoint is terminating: `(backend, pod)`.
+    pub fn terminating(&self) -> impl Iterator<Item = (&BackendId, &Pod)> {
+        self.backends.iter().flat_map(|(id, backend)| {
+            backend
+                .pods
+                .iter()
+                .filter(|pod| pod.terminating)
+                .map(move |pod| (id, pod))
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! What goes in: the manifests as they were read, each with the place where it was written.
+
+mod gateway;
+
+use std::{fmt, sync::Arc};
+
+use clew_crds::WebSocketRoute;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+pub use gateway::{
+    Address, AllowedRoutes, CertificateRef, Gateway, GatewaySpec, Label, Listener, NamespaceSelector,
+    RouteKind, RouteNamespaces, Tls,
+};
+
+/// Everything that a gateway can be made of. The order does not matter, except that of two objects of one
+/// kind, namespace and name the first one counts.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// `clew.dev/v1alpha1` WebSocketRoutes.
+    pub routes: Vec<Sourced<WebSocketRoute>>,
+    /// `gateway.networking.k8s.io/v1` Gateways.
+    pub gateways: Vec<Sourced<Gateway>>,
+    /// Core Services.
+    pub services: Vec<Sourced<Service>>,
+    /// `discovery.k8s.io/v1` EndpointSlices.
+    pub endpoint_slices: Vec<Sourced<EndpointSlice>>,
+    /// Core Secrets.
+    pub secrets: Vec<Sourced<Secret>>,
+}
+
+/// An object and where it was written.
+#[derive(Clone, Debug, Default)]
+pub struct Sourced<T> {
+    /// The object.
+    pub object: T,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// Where an object was written: a file and the line on which its document begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// As it was given; empty where the object did not come from a file.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}

@@ -1,0 +1,181 @@
+//! CDS: the channel, and one cluster for each backend under each policy. Rules that want the same share it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use xxhash_rust::xxh64::xxh64;
+
+use super::file::File;
+use super::{Settings, endpoint, seconds, watched};
+use crate::decoder;
+use crate::model::{BackendId, BackendShare, Outlier, Rule, Target, World};
+
+/// The cluster by which the filter reaches the channel.
+pub const CHANNEL: &str = "clew-channel";
+/// Bytes that a connection may hold back, toward clients and backends alike: a frame that is injected into a stream must
+/// fit beside what is waiting there.
+pub(super) const BUFFER_BYTES: u32 = 1 << 20;
+/// No limit: every session is a connection and a request for as long as it lives, and Envoy's own limit is 1024.
+const UNLIMITED: u32 = u32::MAX;
+
+pub(super) fn file(world: &World, settings: &Settings) -> File {
+    let rules = world.gateways.iter().flat_map(|gateway| gateway.rules());
+    let clusters: BTreeMap<_, _> = rules
+        .flat_map(|rule| rule.backends.iter().map(move |share| (rule, share)))
+        .filter(|(_, share)| share.target == Target::Service)
+        .map(|(rule, share)| (name(rule, share), (&share.id, Policy::of(rule))))
+        .collect();
+    let backends = clusters
+        .iter()
+        .map(|(name, (id, policy))| Cluster::eds(name, id, policy, settings));
+    File::new(
+        &Some(Cluster::channel(settings))
+            .into_iter()
+            .chain(backends)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// The cluster of a backend under a rule's policy.
+pub(super) fn name(rule: &Rule, share: &BackendShare) -> String {
+    let policy = Policy::of(rule);
+    if policy == Policy::default() {
+        return share.id.to_string();
+    }
+    let bytes = format!("{policy:?}");
+    format!("{}#{:08x}", share.id, xxh64(bytes.as_bytes(), 0) >> 32)
+}
+
+/// What of a rule is a matter of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Policy {
+    max_pending: Option<u32>,
+    outlier: Option<Outlier>,
+    /// With the rule that it is counted for: rules with limits share no cluster.
+    max_connections: Option<(String, u32)>,
+}
+
+impl Policy {
+    fn of(rule: &Rule) -> Self {
+        let alone = rule.backends.len() == 1;
+        Self {
+            max_pending: rule.resilience.max_pending,
+            outlier: rule.resilience.outlier,
+            max_connections: rule
+                .max_connections
+                .filter(|_| alone)
+                .map(|most| (rule.name.to_string(), most)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    #[serde(rename = "@type")]
+    r#type: &'static str,
+    name: &'a str,
+    #[serde(flatten)]
+    hosts: Hosts,
+    connect_timeout: &'static str,
+    per_connection_buffer_limit_bytes: u32,
+    circuit_breakers: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outlier_detection: Option<Value>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+enum Hosts {
+    Static {
+        load_assignment: Value,
+    },
+    Eds {
+        eds_cluster_config: Value,
+        lb_policy: &'static str,
+        maglev_lb_config: Value,
+        common_lb_config: Value,
+    },
+}
+
+impl<'a> Cluster<'a> {
+    fn channel(settings: &Settings) -> Self {
+        Self {
+            r#type: TYPE,
+            name: CHANNEL,
+            hosts: Hosts::Static {
+                load_assignment: json!({
+                    "cluster_name": CHANNEL,
+                    "endpoints": [{"lb_endpoints": [endpoint::host(settings.channel)]}],
+                }),
+            },
+            connect_timeout: "1s",
+            per_connection_buffer_limit_bytes: BUFFER_BYTES,
+            circuit_breakers: circuit_breakers(UNLIMITED, UNLIMITED),
+            outlier_detection: None,
+        }
+    }
+
+    fn eds(name: &'a str, id: &BackendId, policy: &Policy, settings: &Settings) -> Self {
+        Self {
+            r#type: TYPE,
+            name,
+            hosts: Hosts::Eds {
+                eds_cluster_config: json!({
+                    "eds_config": watched(settings, &endpoint::path(id)),
+                    "service_name": id.to_string(),
+                }),
+                lb_policy: "MAGLEV",
+                maglev_lb_config: json!({"table_size": decoder::TABLE_SIZE}),
+                // A host that is out is never chosen because others are out too.
+                common_lb_config: json!({"healthy_panic_threshold": {"value": 0}}),
+            },
+            connect_timeout: "5s",
+            per_connection_buffer_limit_bytes: BUFFER_BYTES,
+            circuit_breakers: circuit_breakers(
+                policy
+                    .max_connections
+                    .as_ref()
+                    .map_or(UNLIMITED, |(_, most)| *most),
+                policy.max_pending.unwrap_or(UNLIMITED),
+            ),
+            outlier_detection: policy.outlier.map(outlier),
+        }
+    }
+}
+
+const TYPE: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+
+/// The limit of sessions is on requests: at the limit of connections Envoy lets a handshake wait, and here it is to be
+/// refused.
+fn circuit_breakers(sessions: u32, pending: u32) -> Value {
+    let of = |priority| {
+        json!({
+            "priority": priority,
+            "max_connections": UNLIMITED,
+            "max_pending_requests": pending,
+            "max_requests": sessions,
+            "max_retries": UNLIMITED,
+        })
+    };
+    json!({"thresholds": [of("DEFAULT"), of("HIGH")]})
+}
+
+/// The end of a WebSocket looks to Envoy like a failure of the connection: such failures are told apart from answers and
+/// eject nobody, nor do rates of success.
+fn outlier(outlier: Outlier) -> Value {
+    json!({
+        "consecutive_5xx": outlier.consecutive_failures,
+        "base_ejection_time": seconds(outlier.ejection_ms),
+        "max_ejection_time": seconds(outlier.ejection_ms.max(300_000)),
+        "max_ejection_percent": 50,
+        "split_external_local_origin_errors": true,
+        "enforcing_consecutive_5xx": 100,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_consecutive_local_origin_failure": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+        "enforcing_failure_percentage": 0,
+        "enforcing_failure_percentage_local_origin": 0,
+    })
+}

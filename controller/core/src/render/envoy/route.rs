@@ -1,0 +1,196 @@
+//! RDS: one route configuration for each socket.
+//!
+//! A rule with one backend is one route for each of its matches. With several backends it is one for each backend, which
+//! asks for that backend in `x-clew-backend` (the filter writes it and has the route looked up again), and a last one
+//! without, on which the first look-up lands.
+
+use std::collections::{BTreeMap, HashMap};
+
+use clew_filter_config::headers;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::action::{Action, Actions};
+use super::file::{File, file_name};
+use crate::model::{Listener, Match, Path, Pattern, RuleId, World};
+
+/// A file for each socket, by its path.
+pub(super) fn files(world: &World) -> BTreeMap<String, File> {
+    let listeners = world.gateways.iter().flat_map(|gateway| &gateway.listeners);
+    listeners
+        .map(|listener| (path(listener), file(listener)))
+        .collect()
+}
+
+/// Where the routes of a socket are.
+pub(super) fn path(listener: &Listener) -> String {
+    format!("routes/{}.json", file_name(&listener.address.to_string()))
+}
+
+#[derive(Serialize)]
+struct RouteConfiguration<'a> {
+    #[serde(rename = "@type")]
+    r#type: &'static str,
+    name: String,
+    ignore_port_in_host_matching: bool,
+    request_headers_to_add: Value,
+    virtual_hosts: Vec<VirtualHost<'a>>,
+}
+
+#[derive(Serialize)]
+struct VirtualHost<'a> {
+    name: String,
+    domains: [String; 1],
+    routes: Vec<Route<'a>>,
+}
+
+#[derive(Serialize)]
+struct Route<'a> {
+    name: &'a str,
+    r#match: RouteMatch<'a>,
+    #[serde(flatten)]
+    action: &'a Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typed_per_filter_config: Option<&'a Value>,
+}
+
+fn file(listener: &Listener) -> File {
+    let attached = || listener.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let actions: HashMap<&RuleId, Actions> = attached()
+        .map(|route| (&route.rule.id, &*route.rule))
+        .collect::<HashMap<_, _>>()
+        .into_iter()
+        .map(|(id, rule)| (id, Actions::of(rule)))
+        .collect();
+    let virtual_hosts = listener
+        .virtual_hosts
+        .iter()
+        .map(|host| VirtualHost {
+            name: host.hostname.to_string(),
+            domains: [host.hostname.to_string()],
+            routes: host
+                .routes
+                .iter()
+                .filter_map(|route| Some((route, actions.get(&route.rule.id)?)))
+                .flat_map(|(route, actions)| {
+                    actions.in_order().map(|(backend, action)| Route {
+                        name: &actions.name,
+                        r#match: RouteMatch::of(&route.matching, backend),
+                        action,
+                        typed_per_filter_config: actions.fault.as_ref(),
+                    })
+                })
+                .collect(),
+        })
+        .collect();
+    File::new(&[RouteConfiguration {
+        r#type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        name: listener.address.to_string(),
+        // `Host: chat.example.com:8443` is chat.example.com.
+        ignore_port_in_host_matching: true,
+        // Here and not in the connection manager, so that the filter reads the list as the proxies in front wrote it.
+        request_headers_to_add: json!([{
+            "header": {"key": "x-forwarded-for", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+            "append_action": "APPEND_IF_EXISTS_OR_ADD",
+        }]),
+        virtual_hosts,
+    }])
+}
+
+#[derive(Default, Serialize)]
+struct RouteMatch<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_separated_prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe_regex: Option<Regex<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<Named<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    query_parameters: Vec<Named<'a>>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    string_match: StringMatch<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum StringMatch<'a> {
+    Exact(&'a str),
+    SafeRegex(Regex<'a>),
+}
+
+/// Envoy wants the whole text to match.
+#[derive(Serialize)]
+struct Regex<'a> {
+    regex: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> RouteMatch<'a> {
+    fn of(matching: &'a Match, backend: Option<&'a str>) -> Self {
+        let named = |(name, pattern): &'a (String, Pattern)| Named {
+            name,
+            string_match: match pattern {
+                Pattern::Exact(value) => StringMatch::Exact(value),
+                Pattern::Regex(expression) => StringMatch::SafeRegex(Regex {
+                    regex: expression.as_str().into(),
+                }),
+            },
+        };
+        let mut headers: Vec<_> = matching.headers.iter().map(named).collect();
+        if !matching.subprotocols.is_empty() {
+            headers.push(Named {
+                name: "sec-websocket-protocol",
+                string_match: StringMatch::SafeRegex(Regex {
+                    regex: one_of(&matching.subprotocols).into(),
+                }),
+            });
+        }
+        headers.extend(backend.map(|backend| Named {
+            name: headers::BACKEND,
+            string_match: StringMatch::Exact(backend),
+        }));
+        let query_parameters = matching.query.iter().map(named).collect();
+        let rest = Self {
+            headers,
+            query_parameters,
+            ..Self::default()
+        };
+        match &matching.path {
+            Path::Exact(path) => Self {
+                path: Some(path),
+                ..rest
+            },
+            Path::Prefix(prefix) if prefix.is_empty() => Self {
+                prefix: Some("/"),
+                ..rest
+            },
+            Path::Prefix(prefix) => Self {
+                path_separated_prefix: Some(prefix),
+                ..rest
+            },
+            Path::Regex(expression) => Self {
+                safe_regex: Some(Regex {
+                    regex: expression.as_str().into(),
+                }),
+                ..rest
+            },
+        }
+    }
+}
+
+/// A list with commas, of which one element is one of these.
+fn one_of(subprotocols: &[String]) -> String {
+    let any = subprotocols
+        .iter()
+        .map(|token| regex_syntax::escape(token))
+        .collect::<Vec<_>>()
+        .join("|");
+    format!("(?:.*,)?[ \\t]*(?:{any})[ \\t]*(?:,.*)?")
+}

@@ -1,0 +1,109 @@
+//! Manifests → what is to be in force, and what is wrong with the rest.
+//!
+//! The objects have the shape that their schema and CEL rules demand (`clew_crds::admission`); what is checked here is
+//! what only a look at all of them together, or at the target, can tell. A refused route takes nothing from others.
+
+mod age;
+mod backends;
+mod certificates;
+mod expression;
+mod index;
+mod listeners;
+mod matches;
+mod parents;
+mod routes;
+mod rules;
+mod unsupported;
+
+use clew_crds::websocket_route::ParentReference;
+
+use crate::model::{ObjectName, World};
+use crate::objects::{Objects, Source};
+use crate::refusal::Refusal;
+
+/// What the manifests are rendered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An Envoy of our own on this machine.
+    Standalone,
+}
+
+/// What became of all objects.
+#[derive(Clone, Debug, Default)]
+pub struct Validated {
+    /// What is to be in force.
+    pub world: World,
+    /// Every route, in the order of their names.
+    pub routes: Vec<RouteReport>,
+    /// What is wrong with Gateways, Secrets, EndpointSlices, and with objects that are there twice.
+    pub others: Vec<Refusal>,
+}
+
+impl Validated {
+    /// Everything that is wrong.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.routes
+            .iter()
+            .flat_map(|route| &route.refusals)
+            .chain(&self.others)
+    }
+}
+
+/// What became of one route.
+#[derive(Clone, Debug)]
+pub struct RouteReport {
+    /// The route.
+    pub name: ObjectName,
+    /// Where it was written.
+    pub source: Source,
+    /// Its `metadata.generation`.
+    pub generation: Option<i64>,
+    /// In the order of `spec.parentRefs`.
+    pub parents: Vec<ParentReport>,
+    /// What is wrong with it.
+    pub refusals: Vec<Refusal>,
+    /// What it asks for and the target cannot do.
+    pub unsupported: Vec<Unsupported>,
+}
+
+/// A parent of a route.
+#[derive(Clone, Debug)]
+pub struct ParentReport {
+    /// As the route names it.
+    pub reference: ParentReference,
+    /// The Gateway, where it is in force there.
+    pub gateway: Option<ObjectName>,
+}
+
+/// A field that the target cannot honour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Its path.
+    pub field: String,
+    /// Why, and what happens instead.
+    pub why: String,
+}
+
+/// Finds out what is to be in force.
+#[must_use]
+pub fn validate(objects: &Objects, target: Target) -> Validated {
+    let Target::Standalone = target;
+    let mut others = Vec::new();
+    let index = index::Index::new(objects, &mut others);
+    let mut listeners = listeners::Listeners::new(&index, &mut others);
+    let mut routes = routes::Routes::new(&index);
+    for route in age::oldest_first(index.routes.values().copied()) {
+        routes.add(route, &mut listeners);
+    }
+    let (reports, backends) = routes.finish(&mut others);
+    let (gateways, certificates) = listeners.finish();
+    Validated {
+        world: World {
+            gateways,
+            backends,
+            certificates,
+        },
+        routes: reports,
+        others,
+    }
+}

@@ -1,0 +1,48 @@
+use clew_crds::WebSocketRoute;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::model::ObjectName;
+use crate::objects::{Gateway, Sourced};
+
+/// Gateway API's order of precedence: the older object first, then by namespace and name. One without a
+/// creationTimestamp, as in a file, is younger than any that has one.
+pub(super) fn oldest_first<'a, T: Aged + 'a>(
+    objects: impl Iterator<Item = &'a Sourced<T>>,
+) -> Vec<&'a Sourced<T>> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_by_cached_key(|sourced| {
+        let metadata = sourced.object.metadata();
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (created.is_none(), created, name_of(metadata))
+    });
+    objects
+}
+
+/// Objects with metadata whose age decides.
+pub(super) trait Aged {
+    fn metadata(&self) -> &ObjectMeta;
+}
+
+impl Aged for WebSocketRoute {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Aged for Gateway {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+/// Namespace and name of an object.
+pub(super) fn name_of(metadata: &ObjectMeta) -> ObjectName {
+    ObjectName::new(
+        metadata
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or(ObjectName::DEFAULT_NAMESPACE),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
+}

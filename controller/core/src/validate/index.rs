@@ -1,0 +1,100 @@
+use std::collections::{BTreeMap, HashMap, btree_map::Entry};
+
+use clew_crds::WebSocketRoute;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::age::name_of;
+use crate::model::ObjectName;
+use crate::objects::{Gateway, Objects, Sourced};
+use crate::refusal::{Code, ObjectRef, Refusal};
+
+/// The label by which an EndpointSlice belongs to a Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Every object by its name.
+pub(super) struct Index<'a> {
+    pub(super) routes: ByName<'a, WebSocketRoute>,
+    pub(super) gateways: ByName<'a, Gateway>,
+    pub(super) services: ByName<'a, Service>,
+    pub(super) secrets: ByName<'a, Secret>,
+    /// By the Service that they belong to, in the order of their own names.
+    pub(super) slices: HashMap<ObjectName, Vec<&'a Sourced<EndpointSlice>>>,
+}
+
+type ByName<'a, T> = BTreeMap<ObjectName, &'a Sourced<T>>;
+
+impl<'a> Index<'a> {
+    pub(super) fn new(objects: &'a Objects, refusals: &mut Vec<Refusal>) -> Self {
+        let mut slices: HashMap<_, Vec<_>> = HashMap::new();
+        let unique = by_name(
+            "EndpointSlice",
+            &objects.endpoint_slices,
+            |slice| &slice.metadata,
+            refusals,
+        );
+        for (name, slice) in unique {
+            let labels = slice.object.metadata.labels.as_ref();
+            if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) {
+                slices
+                    .entry(ObjectName::new(name.namespace, service))
+                    .or_default()
+                    .push(slice);
+            }
+        }
+        Self {
+            routes: by_name(
+                "WebSocketRoute",
+                &objects.routes,
+                |route| &route.metadata,
+                refusals,
+            ),
+            gateways: by_name(
+                "Gateway",
+                &objects.gateways,
+                |gateway| &gateway.metadata,
+                refusals,
+            ),
+            services: by_name(
+                "Service",
+                &objects.services,
+                |service| &service.metadata,
+                refusals,
+            ),
+            secrets: by_name("Secret", &objects.secrets, |secret| &secret.metadata, refusals),
+            slices,
+        }
+    }
+}
+
+fn by_name<'a, T>(
+    kind: &'static str,
+    objects: &'a [Sourced<T>],
+    metadata: impl Fn(&T) -> &ObjectMeta,
+    refusals: &mut Vec<Refusal>,
+) -> ByName<'a, T> {
+    let mut by_name: ByName<'a, T> = BTreeMap::new();
+    for sourced in objects {
+        match by_name.entry(name_of(metadata(&sourced.object))) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(sourced);
+            }
+            Entry::Occupied(first) => refusals.push(Refusal {
+                code: Code::DuplicateObject,
+                object: ObjectRef {
+                    kind,
+                    name: first.key().clone(),
+                },
+                source: sourced.source.clone(),
+                field: "metadata.name".to_owned(),
+                message: format!(
+                    "the same object is at {}, which counts; remove one of them",
+                    first.get().source
+                ),
+                parent: None,
+            }),
+        }
+    }
+    by_name
+}

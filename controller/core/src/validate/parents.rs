@@ -1,0 +1,195 @@
+use clew_crds::WebSocketRoute;
+use clew_crds::websocket_route::ParentReference;
+
+use super::index::Index;
+use super::listeners::{GATEWAY_CLASS, Listeners, Place, Section};
+use crate::model::{Hostname, ObjectName};
+use crate::objects::AllowedRoutes;
+use crate::refusal::Code;
+
+/// Why a route cannot attach: the field below the parentRef, and what to do.
+pub(super) struct NoPlace {
+    pub(super) code: Code,
+    pub(super) field: &'static str,
+    pub(super) message: String,
+}
+
+fn no_place(code: Code, field: &'static str, message: String) -> NoPlace {
+    NoPlace { code, field, message }
+}
+
+/// Where the hosts of a route are looked up at one of its parents; never empty.
+pub(super) fn places(
+    route: &WebSocketRoute,
+    namespace: &str,
+    parent: &ParentReference,
+    hostnames: &[Hostname],
+    index: &Index<'_>,
+    listeners: &Listeners<'_>,
+) -> Result<(ObjectName, Vec<Place>), NoPlace> {
+    let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(namespace), &parent.name);
+    if parent.group != "gateway.networking.k8s.io" || parent.kind != "Gateway" {
+        let message = format!(
+            "stand-alone Envoy serves no {:?} of group {:?}; name a Gateway of class {GATEWAY_CLASS}",
+            parent.kind, parent.group
+        );
+        return Err(no_place(Code::ParentNotServed, ".kind", message));
+    }
+    let Some(found) = index.gateways.get(&gateway) else {
+        let known = index
+            .gateways
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let known = if known.is_empty() {
+            "there are none at all".to_owned()
+        } else {
+            format!("there are {known}")
+        };
+        return Err(no_place(
+            Code::ParentNotFound,
+            ".name",
+            format!("there is no Gateway {gateway}; {known}"),
+        ));
+    };
+    let Some(sections) = listeners.sections(&gateway) else {
+        let class = &found.object.spec.gateway_class_name;
+        let message = format!(
+            "Gateway {gateway} is of class {class:?}; stand-alone Envoy serves class {GATEWAY_CLASS} only"
+        );
+        return Err(no_place(Code::ParentNotServed, ".name", message));
+    };
+    let selected: Vec<_> = sections
+        .iter()
+        .filter(|section| {
+            parent
+                .section_name
+                .as_ref()
+                .is_none_or(|name| *name == section.listener.name)
+        })
+        .filter(|section| parent.port.is_none_or(|port| port == section.listener.port))
+        .collect();
+    if selected.is_empty() {
+        let names = sections
+            .iter()
+            .map(|section| format!("{} ({})", section.listener.name, section.listener.port));
+        let message = format!(
+            "Gateway {gateway} has no such listener; it has {}",
+            names.collect::<Vec<_>>().join(", ")
+        );
+        let field = if parent.section_name.is_some() {
+            ".sectionName"
+        } else {
+            ".port"
+        };
+        return Err(no_place(Code::SectionNotFound, field, message));
+    }
+    attach(route, namespace, &gateway, hostnames, sections, &selected).map(|places| (gateway, places))
+}
+
+fn attach(
+    route: &WebSocketRoute,
+    namespace: &str,
+    gateway: &ObjectName,
+    hostnames: &[Hostname],
+    sections: &[Section<'_>],
+    selected: &[&Section<'_>],
+) -> Result<Vec<Place>, NoPlace> {
+    let bound: Vec<_> = selected
+        .iter()
+        .filter(|section| !section.sockets.is_empty())
+        .collect();
+    if bound.is_empty() {
+        let message = format!(
+            "Gateway {gateway} has this listener, but it is refused itself; its own message says why"
+        );
+        return Err(no_place(Code::ListenerRefused, "", message));
+    }
+    let fitting: Vec<_> = bound
+        .into_iter()
+        .filter(|section| takes_kind(section.listener.allowed_routes.as_ref()))
+        .collect();
+    if fitting.is_empty() {
+        let message = format!(
+            "no listener of Gateway {gateway} takes WebSocketRoutes; add {{group: clew.dev, kind: WebSocketRoute}} to its allowedRoutes.kinds, or remove that list"
+        );
+        return Err(no_place(Code::KindNotAllowed, "", message));
+    }
+    let open: Vec<_> = fitting
+        .into_iter()
+        .filter(|section| {
+            takes_namespace(
+                section.listener.allowed_routes.as_ref(),
+                &gateway.namespace,
+                namespace,
+            )
+        })
+        .collect();
+    if open.is_empty() {
+        let message = format!(
+            "no listener of Gateway {gateway} takes routes of namespace {namespace}; let it with allowedRoutes.namespaces: {{from: All}}"
+        );
+        return Err(no_place(Code::NamespaceNotAllowed, ".namespace", message));
+    }
+    let mut places: Vec<Place> = Vec::new();
+    for section in &open {
+        for hostname in hostnames {
+            let Some(hostname) = hostname.intersection(&section.hostname) else {
+                continue;
+            };
+            for &socket in &section.sockets {
+                // The hosts of a more specific listener on the socket are that listener's alone.
+                let isolated = sections.iter().any(|other| {
+                    other.sockets.contains(&socket)
+                        && other.hostname != section.hostname
+                        && section.hostname.covers(&other.hostname)
+                        && other.hostname.covers(hostname)
+                });
+                let place = Place {
+                    socket,
+                    hostname: hostname.clone(),
+                };
+                if !isolated && !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+        }
+    }
+    if places.is_empty() {
+        let served = open
+            .iter()
+            .map(|section| section.hostname.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let wanted = route.spec.hostnames.join(", ");
+        let message = format!("the listeners serve {served}, the route wants {wanted}; make them overlap");
+        return Err(no_place(Code::NoMatchingHostname, "", message));
+    }
+    Ok(places)
+}
+
+fn takes_kind(allowed: Option<&AllowedRoutes>) -> bool {
+    allowed.is_none_or(|allowed| {
+        allowed.kinds.is_empty()
+            || allowed
+                .kinds
+                .iter()
+                .any(|kind| kind.group.as_deref() == Some(clew_crds::GROUP) && kind.kind == "WebSocketRoute")
+    })
+}
+
+fn takes_namespace(allowed: Option<&AllowedRoutes>, gateways: &str, routes: &str) -> bool {
+    let namespaces = allowed.map(|allowed| &allowed.namespaces);
+    match namespaces
+        .and_then(|namespaces| namespaces.from.as_deref())
+        .unwrap_or("Same")
+    {
+        "All" => true,
+        "Same" => gateways == routes,
+        "Selector" => namespaces
+            .and_then(|namespaces| namespaces.selector.as_ref())
+            .is_some_and(|selector| selector.selects(routes)),
+        _ => false,
+    }
+}

@@ -1,0 +1,82 @@
+//! What a rule asks for and stand-alone Envoy, with this filter, does not do. Nothing is dropped in silence.
+
+use clew_crds::websocket_route::RouteRule;
+
+use super::Unsupported;
+
+/// The fields of a rule that are not honoured; `path` is the rule's own.
+pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
+    let policy = &rule.policy;
+    let (limits, security, timeouts) = (&policy.limits, &policy.security, &policy.timeouts);
+    let several_backends = rule.backend_refs.len() > 1;
+    let table = [
+        (
+            policy.session_persistence.is_some(),
+            "sessionPersistence",
+            "sessions are placed by their key alone; no token binds them to a pod",
+        ),
+        (
+            policy.on_backend_gone != Default::default(),
+            "onBackendGone",
+            "it is for persistent sessions, and there are none",
+        ),
+        (
+            !timeouts.idle.is_zero(),
+            "timeouts.idle",
+            "Envoy ends an idle session at this time, but by a reset without a Close",
+        ),
+        (
+            !timeouts.max_connection_duration.is_zero(),
+            "timeouts.maxConnectionDuration",
+            "sessions last as long as both sides like",
+        ),
+        (
+            limits.max_connections_per_proxy.is_some() && several_backends,
+            "limits.maxConnectionsPerProxy",
+            "Envoy counts for each backend, and the rule has several; it is not limited",
+        ),
+        (
+            limits.max_connections_per_key_per_proxy.is_some(),
+            "limits.maxConnectionsPerKeyPerProxy",
+            "sessions of one key are not limited",
+        ),
+        (
+            limits.max_message_size.is_some(),
+            "limits.maxMessageSize",
+            "messages of every size pass",
+        ),
+        (
+            limits.message_rate.is_some(),
+            "limits.messageRate",
+            "messages are not counted against a rate",
+        ),
+        (
+            limits.handshake_rate_per_proxy.is_some(),
+            "limits.handshakeRatePerProxy",
+            "handshakes are not counted against a rate",
+        ),
+        (
+            security.origin.is_some(),
+            "security.origin",
+            "the Origin of a handshake is not compared; let the backend do so",
+        ),
+        (
+            security.close_at_token_expiry,
+            "security.closeAtTokenExpiry",
+            "sessions outlive their token",
+        ),
+        (
+            security.jwt.is_some(),
+            "security.jwt",
+            "tokens are not verified; let the backend do so",
+        ),
+    ];
+    table
+        .into_iter()
+        .filter(|(written, ..)| *written)
+        .map(|(_, field, why)| Unsupported {
+            field: format!("{path}.{field}"),
+            why: why.to_owned(),
+        })
+        .collect()
+}
