@@ -5,9 +5,11 @@
 //! [`render`] (cannot fail) → whoever applies it → [`status`].
 
 pub mod decoder;
+pub mod explain;
 pub mod model;
 pub mod objects;
 pub mod refusal;
 pub mod render;
+pub mod simulate;
 pub mod status;
 pub mod validate;

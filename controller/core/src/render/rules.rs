@@ -161,7 +161,9 @@ pub fn route_name(attached: &model::Rule) -> String {
     .to_string()
 }
 
-fn backend(id: &BackendId, backend: &model::Backend, drains: &Drains) -> Backend {
+/// One backend: what its pods are called, and which header value reaches each.
+#[must_use]
+pub fn backend(id: &BackendId, backend: &model::Backend, drains: &Drains) -> Backend {
     let staying: Vec<_> = backend
         .pods
         .iter()

@@ -135,7 +135,8 @@ struct Regex<'a> {
 impl<'a> RouteMatch<'a> {
     fn of(matching: &'a Match, backend: Option<&'a str>) -> Self {
         let named = |(name, pattern): &'a (String, Pattern)| Named {
-            name,
+            // Envoy knows it by the name that HTTP/2 gave it.
+            name: if name == "host" { ":authority" } else { name },
             string_match: match pattern {
                 Pattern::Exact(value) => StringMatch::Exact(value),
                 Pattern::Regex(expression) => StringMatch::SafeRegex(Regex {

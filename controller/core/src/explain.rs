@@ -1,0 +1,157 @@
+//! Which rule, which key, which pod, and why: the route as Envoy would find it among what was rendered, the key and the
+//! pod by the filter's own code.
+
+mod routing;
+
+use clew_filter_config::headers;
+use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
+use clew_filter_core::placement::{Choice, Draw, KeyHash, Pods, Policy, Seed, Shares, place};
+use clew_filter_core::session_key::{self, Found};
+use serde::Serialize;
+use std::net::SocketAddr;
+
+use crate::model::{Rule, World};
+use crate::render::rules::{self, Drains};
+
+/// A handshake that someone asks about.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Path and query, as they stand in the request line.
+    pub target: String,
+    /// Names in lowercase; `host` among them.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Who sends it.
+    pub peer: SocketAddr,
+    /// The socket that it comes to. None: the first one that has a route for it.
+    pub listener: Option<SocketAddr>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// `namespace/route/rule`; null where no route matches.
+    pub rule: Option<String>,
+    /// Null where no source has a value.
+    pub key: Option<Key>,
+    /// Null where chance or live counts decide, or nothing can.
+    pub backend: Option<Place>,
+    /// A sentence.
+    pub why: String,
+}
+
+/// The session key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Key {
+    /// Where it was found, such as `Cookie sid`.
+    pub source: String,
+    /// `SipHash-2-4(seed, key)`: 16 hex digits. The key itself is not repeated.
+    pub hash: String,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// `ip:port`.
+    pub address: String,
+    /// The backendRef that it belongs to: `namespace/name:port`.
+    pub service: String,
+}
+
+/// Explains where a handshake would go. Live counts are not known here: where they decide, there is no backend in the
+/// answer, and with bounded load it is the one that the key has while no pod is above the bound.
+#[must_use]
+pub fn explain(world: &World, drains: &Drains, request: &Request, seed: &Seed) -> Explanation {
+    let request = Request {
+        headers: request
+            .headers
+            .iter()
+            .filter(|(name, _)| !headers::REMOVED_FROM_REQUESTS.contains(&name.as_str()))
+            .cloned()
+            .collect(),
+        ..request.clone()
+    };
+    match routing::route(world, &request) {
+        Ok(rule) => placed(world, drains, &request, seed, rule),
+        Err(why) => Explanation { why, ..Explanation::default() },
+    }
+}
+
+fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: &Rule) -> Explanation {
+    let borrowed: Vec<_> =
+        request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+    let peer = request.peer.to_string();
+    let seen = session_key::Request { path: request.target.as_bytes(), headers: &borrowed, peer: peer.as_bytes() };
+    let found = session_key::find(&rule.session_key, &seen);
+    let hash = found.as_ref().map(|found| seed.key(&found.value));
+    let mut answer = Explanation {
+        rule: Some(rule.name.to_string()),
+        key: found.as_ref().zip(hash).and_then(|(found, hash)| key(rule, found, hash)),
+        ..Explanation::default()
+    };
+    let rendered = rules::rule(rule);
+    let pods: Vec<Option<Pods>> = rule
+        .backends
+        .iter()
+        .map(|share| Some(Pods::new(seed, rules::backend(&share.id, world.backends.get(&share.id)?, drains))))
+        .collect();
+    // Where there is no key, any draw tells whether there is a place at all.
+    let draw = Draw { key: hash, random: 0 };
+    let shares = Shares::new(seed, &rendered.backends);
+    let choice = place(Policy::from(&rendered), &shares, draw, |i| pods.get(i).and_then(Option::as_ref), |_, _| 0);
+    let by_key = hash.is_some() && rule.balancer == Balancer::ConsistentHash;
+    answer.why = match (choice, &rule.on_missing, hash) {
+        (None, ..) => "no backend has a pod that takes new sessions: 503, backend_gone".to_owned(),
+        (_, OnMissing::Reject, None) => "no source has a value, and onMissing is Reject: 400, key_missing".to_owned(),
+        (_, OnMissing::Generate { cookie, .. }, None) => {
+            format!("no source has a value, and onMissing is Generate: a random key, in the cookie {cookie}, decides")
+        }
+        (_, OnMissing::LoadBalance, None) if rule.balancer == Balancer::ConsistentHash => {
+            "no source has a value, and onMissing is LoadBalance: of two pods drawn at random the one with fewer sessions".to_owned()
+        }
+        (Some(Choice::Unlisted { backend, .. }), ..) => {
+            format!("its share belongs to {}, which does not exist: 500", id(rule, backend))
+        }
+        (Some(Choice::Pod { backend, pod }), ..) if by_key => {
+            let chosen = pods.get(backend).and_then(Option::as_ref).and_then(|pods| pods.get(pod));
+            answer.backend = chosen.map(|pod| Place {
+                name: pod.name.clone(),
+                address: pod.address.clone(),
+                service: id(rule, backend),
+            });
+            why_by_key(rule)
+        }
+        _ => match rule.balancer {
+            Balancer::Random => "the balancer is Random".to_owned(),
+            _ => "the balancer is LeastSessions: of two pods drawn at random the one with fewer sessions".to_owned(),
+        },
+    };
+    answer
+}
+
+fn why_by_key(rule: &Rule) -> String {
+    let share = if rule.backends.len() > 1 { "the key's backend by weighted rendezvous hashing, in it " } else { "" };
+    let bound = match rule.bounded_load_percent {
+        Some(percent) => format!(", unless it holds {percent} % of the mean of the proxy's sessions"),
+        None => String::new(),
+    };
+    format!("{share}the pod to which the key is worth most by rendezvous hashing{bound}")
+}
+
+fn id(rule: &Rule, backend: usize) -> String {
+    rule.backends.get(backend).map(|share| share.id.to_string()).unwrap_or_default()
+}
+
+fn key(rule: &Rule, found: &Found<'_>, hash: KeyHash) -> Option<Key> {
+    let source = match rule.session_key.get(found.source)? {
+        KeySource::Cookie { name } => format!("Cookie {name}"),
+        KeySource::Header { name } => format!("Header {name}"),
+        KeySource::QueryParam { name } => format!("QueryParam {name}"),
+        KeySource::PathSegment { index } => format!("PathSegment {index}"),
+        KeySource::JwtClaim { path, .. } => format!("JWTClaim {}", path.join(".")),
+        KeySource::Subprotocol { prefix } => format!("Subprotocol {prefix}"),
+        KeySource::SourceIp { .. } => "SourceIP".to_owned(),
+    };
+    Some(Key { source, hash: hash.header() })
+}

@@ -1,0 +1,67 @@
+//! Envoy's way through a route configuration: the most specific virtual host, and in it the first route that matches.
+
+use super::Request;
+use crate::model::{Listener, Match, Pattern, Rule, World};
+
+/// The rule whose route takes a request, or a sentence about why there is none.
+pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule, String> {
+    let host = request.headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_slice());
+    let host = host.map(String::from_utf8_lossy);
+    let listeners: Vec<&Listener> = world
+        .gateways
+        .iter()
+        .flat_map(|gateway| &gateway.listeners)
+        .filter(|listener| request.listener.is_none_or(|address| address == listener.address))
+        .collect();
+    if listeners.is_empty() {
+        return Err(match request.listener {
+            Some(address) => format!("nothing listens on {address}"),
+            None => "there is no listener at all".to_owned(),
+        });
+    }
+    let found = listeners.iter().find_map(|listener| {
+        // Asked about no host in particular, any will do.
+        let mut hosts = listener
+            .virtual_hosts
+            .iter()
+            .filter(|virtual_host| host.as_ref().is_none_or(|host| virtual_host.hostname.serves(host)))
+            .take(if host.is_some() { 1 } else { usize::MAX });
+        hosts.find_map(|virtual_host| virtual_host.routes.iter().find(|route| takes(&route.matching, request)))
+    });
+    match found {
+        Some(route) => Ok(&route.rule),
+        None => Err(match host {
+            Some(host) => format!("no route for host {host} matches the path, the headers, the query and the subprotocols: 404"),
+            None => "no route matches the path, the headers, the query and the subprotocols: 404".to_owned(),
+        }),
+    }
+}
+
+fn takes(matching: &Match, request: &Request) -> bool {
+    let target = request.target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    matching.path.takes(path.as_bytes())
+        && matching.headers.iter().all(|(name, pattern)| header(request, name).is_some_and(|value| pattern.takes(&value)))
+        && matching.query.iter().all(|(name, pattern)| in_query(query, name, pattern))
+        && (matching.subprotocols.is_empty()
+            || header(request, "sec-websocket-protocol").is_some_and(|list| {
+                list.split(|byte| *byte == b',')
+                    .any(|offered| matching.subprotocols.iter().any(|one| one.as_bytes() == offered.trim_ascii()))
+            }))
+}
+
+/// Several headers of one name are one list.
+fn header(request: &Request, name: &str) -> Option<Vec<u8>> {
+    let values: Vec<_> =
+        request.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.trim_ascii()).collect();
+    (!values.is_empty()).then(|| values.join(&b","[..]))
+}
+
+/// The first parameter of the name counts, as it stands.
+fn in_query(query: &str, name: &str, pattern: &Pattern) -> bool {
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(key, _)| *key == name)
+        .is_some_and(|(_, value)| pattern.takes(value.as_bytes()))
+}

@@ -1,0 +1,120 @@
+//! How keys lie on pods, and what moves when pods come and go: by the filter's own placement.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clew_filter_config::rule::{Backend, Pod};
+use clew_filter_core::placement::{Pods, Seed};
+use serde::Serialize;
+
+use crate::model::{BackendId, World};
+use crate::render::rules::{self, Drains};
+
+/// What is tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Synthetic keys for each backend.
+    pub keys: u32,
+    /// Pods that join each backend.
+    pub add: u32,
+    /// Names or addresses of pods that leave.
+    pub remove: Vec<String>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Simulation {
+    /// Every pod, those that join and leave included.
+    pub backends: Vec<Load>,
+    /// Between before and after.
+    pub moved: Moved,
+}
+
+/// What lies on one pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// The pod's name.
+    pub name: String,
+    /// `namespace/name:port`.
+    pub service: String,
+    /// Its keys after the change.
+    pub keys: u64,
+    /// Its keys before.
+    pub before: u64,
+}
+
+/// What moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Moved {
+    /// Keys with another pod than before.
+    pub keys: u64,
+    /// Keys that had to move: those of pods that leave, and those that pods that join have to take.
+    pub minimum: u64,
+    /// `keys ÷ minimum`; 1 where nothing moved.
+    pub ratio: f64,
+    /// Keys that moved from one pod that stays to another.
+    pub innocent: u64,
+}
+
+/// Places `change.keys` keys on every backend before and after the change. The error names pods that are not there.
+pub fn simulate(world: &World, drains: &Drains, seed: &Seed, change: &Change) -> Result<Simulation, String> {
+    let backends: Vec<(&BackendId, Backend)> =
+        world.backends.iter().map(|(id, backend)| (id, rules::backend(id, backend, drains))).collect();
+    let pods = || backends.iter().flat_map(|(_, backend)| &backend.pods);
+    for name in &change.remove {
+        if !pods().any(|pod| is(pod, name)) {
+            let known = pods().map(|pod| pod.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(format!("there is no pod {name:?}; there are {known}"));
+        }
+    }
+    let mut simulation = Simulation::default();
+    for (id, before) in backends {
+        one(id, before, seed, change, &mut simulation);
+    }
+    let moved = &mut simulation.moved;
+    moved.ratio = if moved.keys == moved.minimum { 1.0 } else { moved.keys as f64 / moved.minimum as f64 };
+    Ok(simulation)
+}
+
+fn is(pod: &Pod, name: &str) -> bool {
+    pod.name == name || pod.address == name
+}
+
+fn one(id: &BackendId, before: Backend, seed: &Seed, change: &Change, simulation: &mut Simulation) {
+    let leaves = |pod: &Pod| change.remove.iter().any(|name| is(pod, name));
+    let joins: BTreeSet<String> = (1..=change.add).map(|n| format!("added-{n}")).collect();
+    let gone: BTreeSet<String> = before.pods.iter().filter(|pod| leaves(pod)).map(|pod| pod.name.clone()).collect();
+    let mut after = before.clone();
+    after.pods.retain(|pod| !leaves(pod));
+    after.pods.extend(joins.iter().map(|name| Pod {
+        name: name.clone(),
+        uid: String::new(),
+        address: name.clone(),
+        steer: None,
+        draining: None,
+    }));
+    let names = before.pods.iter().chain(&after.pods).map(|pod| pod.name.clone());
+    let mut loads: BTreeMap<String, (u64, u64)> = names.map(|name| (name, (0, 0))).collect();
+    let (before, after) = (Pods::new(seed, before), Pods::new(seed, after));
+    let name = |pods: &Pods, pod: Option<usize>| Some(pods.get(pod?)?.name.clone());
+    for n in 0..change.keys {
+        let key = seed.key(format!("key-{n}").as_bytes());
+        let (old, new) = (name(&before, before.by_key(key)), name(&after, after.by_key(key)));
+        if let Some(load) = old.as_ref().and_then(|old| loads.get_mut(old)) {
+            load.0 += 1;
+        }
+        if let Some(load) = new.as_ref().and_then(|new| loads.get_mut(new)) {
+            load.1 += 1;
+        }
+        let moves = old != new;
+        let must = old.is_none_or(|old| gone.contains(&old)) || new.is_none_or(|new| joins.contains(&new));
+        simulation.moved.keys += u64::from(moves);
+        simulation.moved.minimum += u64::from(must);
+        simulation.moved.innocent += u64::from(moves && !must);
+    }
+    simulation.backends.extend(loads.into_iter().map(|(name, (before, keys))| Load {
+        name,
+        service: id.to_string(),
+        keys,
+        before,
+    }));
+}
