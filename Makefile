@@ -20,7 +20,7 @@ envoy:
 
 .PHONY: demo
 demo: envoy build ## watch sessions find their pod, stay there, and leave gracefully (KEEP=1 leaves it running)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --release --locked -q -p clew-e2e --bin demo
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin demo
 
 .PHONY: test
 test: lint unit generated e2e-standalone ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy
@@ -75,4 +75,4 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 
 .PHONY: bench
 bench: envoy build ## the figures, both arms in one run (SUITE=cost|hash|drain|control-plane)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --release --locked -q -p clew-e2e --bin bench -- $(SUITE)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)

@@ -14,7 +14,7 @@ done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 ulimit -Sn "$(ulimit -Hn)"
-${CARGO:-cargo} test --release --locked --no-fail-fast -p clew-e2e --test vocabulary --test standalone -- \
+${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e --test vocabulary --test standalone -- \
   --show-output --test-threads="${CLEW_E2E_THREADS:-2}" 2>&1 | tee "$log"
 status=$?
 awk -v status=$status '
