@@ -63,7 +63,7 @@ pub struct WebSocketRouteSpec {
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rule(
         "",
-        "self.all(p, self.exists_one(q, q.group == p.group && q.kind == p.kind && q.name == p.name \
+        "self.size() == 1 || self.all(p, self.exists_one(q, q.group == p.group && q.kind == p.kind && q.name == p.name \
          && (has(q.__namespace__) ? q.__namespace__ : '') == (has(p.__namespace__) ? p.__namespace__ : '') \
          && (has(q.sectionName) ? q.sectionName : '') == (has(p.sectionName) ? p.sectionName : '') \
          && (has(q.port) ? q.port : 0) == (has(p.port) ? p.port : 0)))",

@@ -2,6 +2,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use super::structural::Shape;
 use super::*;
 
 fn good() -> Value {
@@ -73,6 +74,25 @@ fn the_defaults_of_the_schema_are_those_of_the_types() {
     assert_eq!(check(&mut admitted), []);
     let typed: WebSocketRoute = serde_json::from_value(good()).unwrap();
     assert_eq!(serde_json::to_value(typed).unwrap(), admitted);
+}
+
+/// Which is why the walk does not look into what it fills in.
+#[test]
+fn every_default_is_whole_and_satisfies_its_own_schema() {
+    fn descend(node: &Node) {
+        if let Some(default) = &node.default {
+            let mut walk = Walk::default();
+            let mut filled = default.clone();
+            walk.value(node, &mut filled);
+            assert_eq!((walk.into_violations(), &filled), (vec![], default));
+        }
+        match &node.shape {
+            Shape::Object(object) => object.fields.values().for_each(descend),
+            Shape::Array(array) => descend(&array.items),
+            _ => {}
+        }
+    }
+    descend(&SPEC);
 }
 
 #[test]

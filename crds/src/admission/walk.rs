@@ -1,4 +1,4 @@
-//! One walk over an object and its schema together: defaults on the way in, checks in place, rules on the way out.
+//! One walk over an object and its schema together: checks on the way in, defaults and then rules on the way out.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -98,22 +98,23 @@ impl Walk {
     fn object(&mut self, shape: &Object, object: &mut Map<String, Value>) {
         // The API server drops a null before it fills in defaults.
         object.retain(|_, value| !value.is_null());
-        for (name, field) in &shape.fields {
-            if let Some(default) = &field.default
-                && !object.contains_key(name)
-            {
-                object.insert(name.clone(), default.clone());
-            }
-        }
         for name in &shape.required {
             if !object.contains_key(name) {
                 self.field(name, |walk| walk.report(Kind::Required, "is required".to_owned()));
             }
         }
-        for (name, value) in object {
+        for (name, value) in &mut *object {
             match shape.fields.get(name).or(shape.others.as_deref()) {
                 Some(node) => self.field(name, |walk| walk.value(node, value)),
                 None => self.unknown_field(name, closest(name, shape.fields.keys().map(String::as_str))),
+            }
+        }
+        // Last, because a default satisfies its own schema and is whole: there is nothing to check, nor to fill in, inside it.
+        for (name, field) in &shape.fields {
+            if let Some(default) = &field.default
+                && !object.contains_key(name)
+            {
+                object.insert(name.clone(), default.clone());
             }
         }
     }

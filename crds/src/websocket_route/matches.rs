@@ -49,8 +49,10 @@ pub struct RouteMatch {
     ),
     validation = rule(
         ".value",
-        "self.type == 'RegularExpression' || !['//', '/./', '/../', '%2f', '%2F', '?', '#'].exists(s, self.value.contains(s)) \
-         && !self.value.endsWith('/.') && !self.value.endsWith('/..')",
+        "self.type == 'RegularExpression' || !(self.value.contains('//') || self.value.contains('/./') \
+         || self.value.contains('/../') || self.value.contains('%2f') || self.value.contains('%2F') \
+         || self.value.contains('?') || self.value.contains('#') \
+         || self.value.endsWith('/.') || self.value.endsWith('/..'))",
         "must be a path as proxies normalise it, without query: no '//', '/./', '/../', '%2f', '?' or '#'",
     )
 )]
