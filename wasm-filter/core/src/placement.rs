@@ -20,7 +20,7 @@ pub use self::shares::Shares;
 pub struct Policy {
     /// How a pod is chosen.
     pub balancer: Balancer,
-    /// No pod above this percentage of the mean.
+    /// No pod that is chosen by key above this percentage of the mean.
     pub bounded_load_percent: Option<u32>,
 }
 
