@@ -132,7 +132,7 @@ pub fn check(route: &mut Value) -> Vec<Violation> {
     walk.into_violations()
 }
 
-/// Reads the schemas and compiles their rules now, instead of with the first object. About ten milliseconds.
+/// Reads the schemas and compiles their rules now, instead of with the first object. Some tens of milliseconds.
 pub fn prepare() {
     LazyLock::force(&SPEC);
     LazyLock::force(&OBJECT_META);

@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use kube::CustomResourceExt;
 
 use crate::WebSocketRoute;
@@ -10,8 +8,6 @@ pub fn crd_yaml() -> String {
     let mut crd = serde_json::to_value(WebSocketRoute::crd()).expect("a CustomResourceDefinition is JSON");
     // serde_json keeps the order of insertion when any crate of the build asks it to.
     crd.sort_all_objects();
-    let mut yaml = String::from("# Printed by `clew crd` from the types in crds/src; do not edit.\n");
-    let body = serde_saphyr::to_string(&crd).expect("JSON is YAML");
-    yaml.write_str(&body).expect("writing to a String cannot fail");
-    yaml
+    let yaml = serde_saphyr::to_string(&crd).expect("JSON is YAML");
+    format!("# Printed by `clew crd` from the types in crds/src; do not edit.\n{yaml}")
 }

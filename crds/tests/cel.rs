@@ -206,7 +206,7 @@ fn rows() -> Vec<Row> {
         },
         Row {
             at: "spec.rules[].sessionKey",
-            message: "must be set when onMissing is Generate, and only then",
+            message: "is required when onMissing is Generate",
             accepted: rule(json!({"sessionKey": {
                 "sources": [{"type": "Cookie", "cookie": {"name": "sid"}}],
                 "onMissing": "Generate",

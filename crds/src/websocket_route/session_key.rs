@@ -10,8 +10,8 @@ use crate::schema::{member, rule};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rule(
     ".generate",
-    "has(self.generate) == (self.onMissing == 'Generate')",
-    "must be set when onMissing is Generate, and only then",
+    "self.onMissing != 'Generate' || has(self.generate)",
+    "is required when onMissing is Generate",
 ))]
 pub struct SessionKey {
     /// Where the key is looked for; the first source that has a value wins. Changing the sources of a live route moves keys to other pods, and
@@ -23,7 +23,7 @@ pub struct SessionKey {
     #[serde(default)]
     pub on_missing: OnMissing,
 
-    /// The cookie that carries a generated key. Required with `onMissing: Generate`, and only there.
+    /// The cookie that carries a generated key. Required with `onMissing: Generate`, idle without.
     pub generate: Option<GenerateKey>,
 }
 
