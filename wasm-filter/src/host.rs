@@ -371,3 +371,12 @@ impl From<clew_filter_core::session::Direction> for Direction {
         }
     }
 }
+
+impl From<clew_filter_core::session::Direction> for Buffer {
+    fn from(direction: clew_filter_core::session::Direction) -> Self {
+        match direction {
+            clew_filter_core::session::Direction::Request => Self::Request,
+            clew_filter_core::session::Direction::Response => Self::Response,
+        }
+    }
+}

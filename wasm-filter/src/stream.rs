@@ -7,7 +7,7 @@ use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::{DrainPolicy, Draining, Reason};
 use clew_filter_core::drain::Turns;
-use clew_filter_core::frame::encode_close;
+use clew_filter_core::frame::{CloseFrame, encode_close};
 use clew_filter_core::handshake::{self, Affinity, Known, Placed, Random};
 use clew_filter_core::live::Place;
 use clew_filter_core::session::{Action, Direction, Ended, Event, Now, Session, Traffic};
@@ -210,10 +210,7 @@ impl Stream {
         let State::Upgrade(upgrade) = &mut self.state else {
             return Flow::Continue;
         };
-        let buffer = match direction {
-            Direction::Request => Buffer::Request,
-            Direction::Response => Buffer::Response,
-        };
+        let buffer = Buffer::from(direction);
         let mut read = |at: usize, out: &mut [u8]| host::peek(buffer, at, out);
         let event = Event::Data {
             direction,
@@ -222,14 +219,14 @@ impl Stream {
         };
         let action = upgrade.on(event, shared);
         let done = match action {
-            Action::Pass | Action::Write(_) | Action::Reset => Ok(Flow::Continue),
+            Action::Pass | Action::Write(_) | Action::Ping | Action::Reset => Ok(Flow::Continue),
             // What waits for the 101 goes on with it.
             Action::Arm if upgrade.opened.is_none() => Ok(Flow::Pause),
             Action::Arm => gateway.wake_soon(id, direction).map(|()| Flow::Pause),
             Action::Drop => host::set_buffer(buffer, 0, len, b"").map(|()| Flow::Continue),
             Action::Close { keep } => {
                 let policy = upgrade.drain_policy(&gateway.world);
-                cut(len, keep, &policy).map(|()| Flow::Continue)
+                cut(direction, len, keep, &policy, &mut shared.dice).map(|()| Flow::Continue)
             }
         };
         done.unwrap_or_else(|_| {
@@ -354,32 +351,53 @@ impl Upgrade {
 pub(crate) fn act(action: Action, policy: &DrainPolicy, dice: &mut Dice) -> host::Result<()> {
     match action {
         Action::Write(direction) => {
-            let (buffer, mask) = match direction {
-                Direction::Request => (Buffer::Request, dice.draw().to_le_bytes().first_chunk().copied()),
-                Direction::Response => (Buffer::Response, None),
-            };
-            let close = encode_close(policy.close_code, &policy.close_reason, mask);
-            host::set_buffer(buffer, 0, 0, close.as_ref())?;
+            host::set_buffer(direction.into(), 0, 0, close(direction, policy, dice).as_ref())?;
             host::continue_stream(direction.into())
+        }
+        Action::Ping => {
+            let [a, b, c, d] = mask(dice);
+            host::set_buffer(Buffer::Request, 0, 0, &[0x89, 0x80, a, b, c, d])?;
+            host::continue_stream(host::Direction::Request)
         }
         Action::Reset => host::send_local_response(503, RESET_DETAILS, &[], b""),
         Action::Pass | Action::Arm | Action::Close { .. } | Action::Drop => Ok(()),
     }
 }
 
-/// The first `keep` bytes of the response buffer and our Close, and nothing else.
-fn cut(len: usize, keep: usize, policy: &DrainPolicy) -> host::Result<()> {
-    let close = encode_close(policy.close_code, &policy.close_reason, None);
+/// The first `keep` bytes of a buffer and our Close, and nothing else.
+fn cut(
+    direction: Direction,
+    len: usize,
+    keep: usize,
+    policy: &DrainPolicy,
+    dice: &mut Dice,
+) -> host::Result<()> {
+    let close = close(direction, policy, dice);
+    let buffer = Buffer::from(direction);
     if keep == len {
-        return host::set_buffer(Buffer::Response, len, 0, close.as_ref());
+        return host::set_buffer(buffer, len, 0, close.as_ref());
     }
     let mut bytes = if keep == 0 {
         Vec::new()
     } else {
-        host::buffer(Buffer::Response, 0, keep)?
+        host::buffer(buffer, 0, keep)?
     };
     bytes.extend_from_slice(close.as_ref());
-    host::set_buffer(Buffer::Response, 0, len, &bytes)
+    host::set_buffer(buffer, 0, len, &bytes)
+}
+
+/// Our Close, as the receiver of a direction takes it.
+fn close(direction: Direction, policy: &DrainPolicy, dice: &mut Dice) -> CloseFrame {
+    let mask = match direction {
+        Direction::Request => Some(mask(dice)),
+        Direction::Response => None,
+    };
+    encode_close(policy.close_code, &policy.close_reason, mask)
+}
+
+fn mask(dice: &mut Dice) -> [u8; 4] {
+    let [a, b, c, d, ..] = dice.draw().to_le_bytes();
+    [a, b, c, d]
 }
 
 fn strip(map: Map, headers: &Pairs, names: &[&str]) {

@@ -13,7 +13,7 @@ use clew_filter_config::rule::Draining;
 
 use self::arming::Arming;
 use crate::drain::{Leave, Turns};
-use crate::frame::{self, Tracker};
+use crate::frame::{self, Opcode, Tracker};
 
 /// How long each side has to answer a Close.
 pub const PATIENCE_MS: u64 = 5_000;
@@ -60,7 +60,7 @@ pub enum Action {
     Pass,
     /// Pause the direction and let it go on right after: from then until its next bytes, [`Action::Write`] works.
     Arm,
-    /// The first `keep` bytes of the response buffer pass, our Close follows, the rest is dropped.
+    /// The first `keep` bytes of the buffer pass, our Close follows, the rest is dropped.
     Close {
         /// How many bytes pass.
         keep: usize,
@@ -69,6 +69,8 @@ pub enum Action {
     Drop,
     /// Write our Close into a direction that is armed.
     Write(Direction),
+    /// Write a Ping into the request direction, which is armed: the server's Pong is an event of the other.
+    Ping,
     /// Reset the stream.
     Reset,
 }
@@ -132,6 +134,7 @@ enum Phase {
     Leaving {
         window: Draining,
         leave: Leave,
+        pinged: bool,
     },
     /// Our Close went to the client, which has to answer.
     Closing {
@@ -193,31 +196,28 @@ impl Session {
 
     /// An action could not be carried out.
     pub fn failed(&mut self, action: Action, now: Now) {
-        match action {
-            Action::Arm => {
-                self.request.arming.disarm();
-                self.response.arming.disarm();
+        if action == Action::Reset {
+            return;
+        }
+        self.request.arming.disarm();
+        self.response.arming.disarm();
+        match (action, self.phase) {
+            // Nothing reached the client: the next boundary will do, and the deadline remains.
+            (Action::Write(_) | Action::Close { .. }, Phase::Closing { window, deadline, .. }) => {
+                self.phase = Phase::Leaving {
+                    window,
+                    leave: Leave {
+                        close_at: now.ms,
+                        deadline,
+                    },
+                    pinged: false,
+                };
             }
-            // Nothing reached the client: what was armed is not, and the deadline remains.
-            Action::Write(Direction::Response) | Action::Close { .. } => {
-                self.response.arming.disarm();
-                if let Phase::Closing { window, deadline, .. } = self.phase {
-                    self.phase = Phase::Leaving {
-                        window,
-                        leave: Leave {
-                            close_at: now.ms,
-                            deadline,
-                        },
-                    };
-                }
+            // Nothing reached the server, and there is nothing else to try.
+            (Action::Write(_) | Action::Close { .. }, Phase::GivenUp { .. }) => {
+                self.phase = Phase::GivenUp { end_by: now.ms };
             }
-            Action::Write(Direction::Request) => {
-                self.request.arming.disarm();
-                if matches!(self.phase, Phase::GivenUp { .. }) {
-                    self.phase = Phase::GivenUp { end_by: now.ms };
-                }
-            }
-            Action::Pass | Action::Drop | Action::Reset => {}
+            _ => {}
         }
     }
 
@@ -274,14 +274,26 @@ impl Session {
         );
         if closes {
             self.first_close.get_or_insert(Direction::Request);
-            if let Phase::Closing { deadline, .. } = self.phase {
+        }
+        match self.phase {
+            Phase::Closing { deadline, .. } if closes => {
                 self.phase = Phase::Closed {
                     end_by: deadline.min(now.ms.saturating_add(PATIENCE_MS)),
                 };
             }
+            // It talks on instead of answering.
+            Phase::Closing {
+                answer_by, deadline, ..
+            } if now.ms >= answer_by && self.request.tracker.at_boundary() => {
+                self.give_up(deadline, now.ms);
+                self.request.arming.disarm();
+                return Action::Close { keep: len };
+            }
+            _ => {}
         }
         // The server takes nothing before its 101, so the direction may as well wait for that: it is armed for free.
-        self.request.arming.data(len, now.tick, !self.opened)
+        let whatever = !self.opened || matches!(self.phase, Phase::Closing { .. });
+        self.request.pass(len, now, whatever)
     }
 
     fn response(
@@ -296,7 +308,8 @@ impl Session {
         match self.phase {
             Phase::Open | Phase::Leaving { .. } => {}
             Phase::Closing { .. } | Phase::Closed { .. } | Phase::GivenUp { .. } | Phase::Reset => {
-                traffic.dropped = traffic.dropped.saturating_add(new as u64);
+                let undelivered = self.undeliverable(held, new, read);
+                traffic.dropped = traffic.dropped.saturating_add(undelivered);
                 return if len == 0 { Action::Pass } else { Action::Drop };
             }
         }
@@ -318,11 +331,13 @@ impl Session {
         if closes {
             self.first_close.get_or_insert(Direction::Response);
         }
-        if let Phase::Leaving { window, leave } = self.phase
+        let mut due = false;
+        if let Phase::Leaving { window, leave, .. } = self.phase
             && now.ms >= leave.close_at
             && self.first_close.is_none()
             && self.opened
         {
+            due = true;
             // Best is an end of all that is here. A message that has begun is waited for, but not for long.
             let keep = if self.response.tracker.at_boundary() {
                 Some(len)
@@ -336,7 +351,31 @@ impl Session {
                 return Action::Close { keep };
             }
         }
-        self.response.arming.data(len, now.tick, false)
+        self.response.pass(len, now, due)
+    }
+
+    /// How many of the server's bytes are lost to the client: all but its Close, which needs no delivery any more.
+    fn undeliverable(
+        &mut self,
+        held: usize,
+        new: usize,
+        read: &mut dyn FnMut(usize, &mut [u8]) -> usize,
+    ) -> u64 {
+        /// Of a server's Close: it is not masked, and at most 125 bytes long.
+        const CLOSE_HEADER: usize = 2;
+        let mut lost = if self.response.tracker.closed() { 0 } else { new };
+        self.response.tracker.advance(
+            new,
+            |at, out| read(held.saturating_add(at), out),
+            |at, event| {
+                if let frame::Event::Frame(frame) = event
+                    && frame.opcode == Opcode::Close
+                {
+                    lost = at.saturating_sub(CLOSE_HEADER);
+                }
+            },
+        );
+        lost as u64
     }
 
     fn closing(&mut self, window: Draining, leave: Leave, now: u64) {
@@ -348,6 +387,12 @@ impl Session {
         };
     }
 
+    fn give_up(&mut self, deadline: u64, now: u64) {
+        self.phase = Phase::GivenUp {
+            end_by: deadline.min(now.saturating_add(PATIENCE_MS)),
+        };
+    }
+
     fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, now: u64) -> Action {
         if !self.opened {
             return Action::Pass;
@@ -355,34 +400,56 @@ impl Session {
         match (self.phase, leave) {
             (Phase::Open, Some((window, turns))) => {
                 let leave = Leave::new(window, turns.deal(), now);
-                self.phase = Phase::Leaving { window, leave };
+                self.phase = Phase::Leaving {
+                    window,
+                    leave,
+                    pinged: false,
+                };
             }
             // The drain was called off.
             (Phase::Leaving { .. }, None) => self.phase = Phase::Open,
             (Phase::Leaving { window, .. }, Some((other, turns))) if window != other => {
                 let leave = Leave::new(other, turns.deal(), now);
-                self.phase = Phase::Leaving { window: other, leave };
+                self.phase = Phase::Leaving {
+                    window: other,
+                    leave,
+                    pinged: false,
+                };
             }
             _ => {}
         }
         match self.phase {
             Phase::Leaving { leave, .. } if now >= leave.deadline => self.reset(),
-            Phase::Leaving { window, leave }
-                if now >= leave.close_at && self.first_close.is_none() && self.response.writable() =>
-            {
-                self.closing(window, leave, now);
-                Action::Write(Direction::Response)
+            Phase::Leaving {
+                window,
+                leave,
+                pinged,
+            } if now >= leave.close_at && self.first_close.is_none() => {
+                if self.response.writable() {
+                    self.closing(window, leave, now);
+                    return Action::Write(Direction::Response);
+                }
+                // It went silent in the middle of a burst. Whatever the server says next, our Close follows it.
+                if !pinged && self.response.silent() && self.request.writable() {
+                    self.phase = Phase::Leaving {
+                        window,
+                        leave,
+                        pinged: true,
+                    };
+                    return Action::Ping;
+                }
+                Action::Pass
             }
             Phase::Closing {
                 answer_by, deadline, ..
             } if now >= answer_by => {
-                if self.request.writable() && now < deadline {
-                    self.phase = Phase::GivenUp {
-                        end_by: deadline.min(now.saturating_add(PATIENCE_MS)),
-                    };
+                if now < deadline && self.request.writable() {
+                    self.give_up(deadline, now);
                     Action::Write(Direction::Request)
-                } else {
+                } else if now >= deadline.min(answer_by.saturating_add(LAST_WORD_MS)) {
                     self.reset()
+                } else {
+                    Action::Pass
                 }
             }
             Phase::GivenUp { end_by } if now >= end_by => self.reset(),
@@ -402,6 +469,21 @@ impl Session {
 }
 
 impl Way {
+    /// Lets bytes pass, and arms the direction with them: `whatever` it costs, or if it is not too busy.
+    fn pass(&mut self, len: usize, now: Now, whatever: bool) -> Action {
+        if self.tracker.closed() {
+            // Nothing of ours may follow a Close.
+            self.arming.disarm();
+            return Action::Pass;
+        }
+        self.arming.data(len, now.tick, whatever)
+    }
+
+    /// Whether a frame of ours could be written, were the direction armed.
+    fn silent(&self) -> bool {
+        self.arming.disarmed() && self.tracker.at_boundary()
+    }
+
     /// Whether a frame of ours can be written from outside the direction's own events.
     const fn writable(&self) -> bool {
         self.arming.armed() && self.tracker.at_boundary()

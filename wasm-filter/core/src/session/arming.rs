@@ -57,6 +57,10 @@ impl Arming {
         matches!(self.state, State::Armed)
     }
 
+    pub(super) fn disarmed(&self) -> bool {
+        self.state == State::Disarmed
+    }
+
     pub(super) fn resumed(&mut self) {
         if let State::Paused { .. } = self.state {
             self.state = State::Armed;
