@@ -59,8 +59,7 @@ fn name_of(walk: &mut Walk, pattern: &Regex, longest: usize, name: &str) {
             Kind::OutOfBounds,
             format!("must be at most {longest} characters, not {}", name.len()),
         );
-    }
-    if !pattern.is_match(name) {
+    } else if !pattern.is_match(name) {
         walk.report(
             Kind::Pattern,
             format!("{name:?} must be lower-case letters, digits and '-', beginning and ending with a letter or digit"),

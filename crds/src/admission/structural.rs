@@ -79,8 +79,15 @@ impl Range {
         }
     }
 
-    pub(super) fn contains(self, number: i64) -> bool {
-        (self.min..=self.max).contains(&number)
+    /// The bound that a number is outside of, in words.
+    pub(super) fn excess(self, number: i64) -> Option<String> {
+        if number < self.min {
+            Some(format!("at least {}", self.min))
+        } else if number > self.max {
+            Some(format!("at most {}", self.max))
+        } else {
+            None
+        }
     }
 }
 

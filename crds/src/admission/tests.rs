@@ -242,6 +242,29 @@ fn types_bounds_enums_and_patterns_are_checked_in_place() {
 }
 
 #[test]
+fn what_is_far_too_much_is_one_short_finding() {
+    let many = vec![json!({"nonsense": 1}); 100_000];
+    refuses(
+        "/spec/rules",
+        json!(many),
+        ViolationKind::OutOfBounds,
+        "spec.rules",
+        "must be at most 16 entries, not 100000",
+    );
+    for pointer in [
+        "/spec/rules/0/onBackendGone",
+        "/spec/rules/0/drain/timeout",
+        "/metadata/namespace",
+    ] {
+        let found = with(pointer, json!("x".repeat(100_000)));
+        assert!(
+            matches!(&*found, [(_, _, message)] if message.len() < 200),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_quantity_is_a_string_or_a_whole_number() {
     let size = "/spec/rules/0/limits/maxMessageSize";
     assert_eq!(with(size, json!(65_536)), []);

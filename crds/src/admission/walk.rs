@@ -69,7 +69,7 @@ impl Walk {
             }
             (Shape::Integer(range) | Shape::IntOrString(range, _), Value::Number(number)) => {
                 match number.as_i64() {
-                    Some(number) => self.bounds(*range, number, ""),
+                    Some(number) => self.number(*range, number),
                     None => self.report(Kind::WrongType, format!("must be a whole number, not {number}")),
                 }
             }
@@ -120,11 +120,10 @@ impl Walk {
     }
 
     fn array(&mut self, shape: &Array, items: &mut [Value]) {
-        self.bounds(
-            shape.size,
-            i64::try_from(items.len()).unwrap_or(i64::MAX),
-            "entries",
-        );
+        // One finding, not a million of them.
+        if !self.count(shape.size, items.len(), "entries") {
+            return;
+        }
         for (index, value) in items.iter_mut().enumerate() {
             self.item(index, |walk| walk.value(&shape.items, value));
         }
@@ -157,35 +156,35 @@ impl Walk {
             let meant = meant
                 .map(|meant| format!("; did you mean {meant}?"))
                 .unwrap_or_default();
-            let message = format!("must be one of {}, not {text:?}{meant}", shape.one_of.join(", "));
+            let message = format!(
+                "must be one of {}, not {}{meant}",
+                shape.one_of.join(", "),
+                quoted(text)
+            );
             return self.report(Kind::UnsupportedValue, message);
         }
         // The API server counts characters, not bytes.
-        self.bounds(
-            shape.length,
-            i64::try_from(text.chars().count()).unwrap_or(i64::MAX),
-            "characters",
-        );
-        if let Some(pattern) = &shape.pattern
+        if self.count(shape.length, text.chars().count(), "characters")
+            && let Some(pattern) = &shape.pattern
             && !pattern.is_match(text)
         {
-            self.report(Kind::Pattern, format!("{text:?} must match {pattern}"));
+            self.report(Kind::Pattern, format!("{} must match {pattern}", quoted(text)));
         }
     }
 
-    fn bounds(&mut self, range: Range, number: i64, of: &str) {
-        if !range.contains(number) {
-            let (least, bound) = if number < range.min {
-                ("least", range.min)
-            } else {
-                ("most", range.max)
-            };
-            let space = if of.is_empty() { "" } else { " " };
-            self.report(
-                Kind::OutOfBounds,
-                format!("must be at {least} {bound}{space}{of}, not {number}"),
-            );
+    fn number(&mut self, range: Range, number: i64) {
+        if let Some(bound) = range.excess(number) {
+            self.report(Kind::OutOfBounds, format!("must be {bound}, not {number}"));
         }
+    }
+
+    /// Whether there are neither too few nor too many; reports when there are.
+    fn count(&mut self, range: Range, count: usize, of: &str) -> bool {
+        let excess = range.excess(i64::try_from(count).unwrap_or(i64::MAX));
+        if let Some(bound) = &excess {
+            self.report(Kind::OutOfBounds, format!("must be {bound} {of}, not {count}"));
+        }
+        excess.is_none()
     }
 }
 
@@ -214,8 +213,20 @@ fn article(value: &Value) -> &'static str {
     }
 }
 
+/// The text in quotes; of a long one, how it begins.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 /// The name that was probably meant, if one is near enough to be worth saying.
 pub(super) fn closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // No name of the API is that long, and what is not a name may be far longer.
+    if name.len() > 64 {
+        return None;
+    }
     let alike = |candidate: &str| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
     names
         .into_iter()
