@@ -74,32 +74,56 @@ pub fn explain(world: &World, drains: &Drains, request: &Request, seed: &Seed) -
     };
     match routing::route(world, &request) {
         Ok(rule) => placed(world, drains, &request, seed, rule),
-        Err(why) => Explanation { why, ..Explanation::default() },
+        Err(why) => Explanation {
+            why,
+            ..Explanation::default()
+        },
     }
 }
 
 fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: &Rule) -> Explanation {
-    let borrowed: Vec<_> =
-        request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+    let borrowed: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+        .collect();
     let peer = request.peer.to_string();
-    let seen = session_key::Request { path: request.target.as_bytes(), headers: &borrowed, peer: peer.as_bytes() };
+    let seen = session_key::Request {
+        path: request.target.as_bytes(),
+        headers: &borrowed,
+        peer: peer.as_bytes(),
+    };
     let found = session_key::find(&rule.session_key, &seen);
     let hash = found.as_ref().map(|found| seed.key(&found.value));
     let mut answer = Explanation {
         rule: Some(rule.name.to_string()),
-        key: found.as_ref().zip(hash).and_then(|(found, hash)| key(rule, found, hash)),
+        key: found
+            .as_ref()
+            .zip(hash)
+            .and_then(|(found, hash)| key(rule, found, hash)),
         ..Explanation::default()
     };
     let rendered = rules::rule(rule);
     let pods: Vec<Option<Pods>> = rule
         .backends
         .iter()
-        .map(|share| Some(Pods::new(seed, rules::backend(&share.id, world.backends.get(&share.id)?, drains))))
+        .map(|share| {
+            Some(Pods::new(
+                seed,
+                rules::backend(&share.id, world.backends.get(&share.id)?, drains),
+            ))
+        })
         .collect();
     // Where there is no key, any draw tells whether there is a place at all.
     let draw = Draw { key: hash, random: 0 };
     let shares = Shares::new(seed, &rendered.backends);
-    let choice = place(Policy::from(&rendered), &shares, draw, |i| pods.get(i).and_then(Option::as_ref), |_, _| 0);
+    let choice = place(
+        Policy::from(&rendered),
+        &shares,
+        draw,
+        |i| pods.get(i).and_then(Option::as_ref),
+        |_, _| 0,
+    );
     let by_key = hash.is_some() && rule.balancer == Balancer::ConsistentHash;
     answer.why = match (choice, &rule.on_missing, hash) {
         (None, ..) => "no backend has a pod that takes new sessions: 503, backend_gone".to_owned(),
@@ -131,7 +155,11 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
 }
 
 fn why_by_key(rule: &Rule) -> String {
-    let share = if rule.backends.len() > 1 { "the key's backend by weighted rendezvous hashing, in it " } else { "" };
+    let share = if rule.backends.len() > 1 {
+        "the key's backend by weighted rendezvous hashing, in it "
+    } else {
+        ""
+    };
     let bound = match rule.bounded_load_percent {
         Some(percent) => format!(", unless it holds {percent} % of the mean of the proxy's sessions"),
         None => String::new(),
@@ -140,7 +168,10 @@ fn why_by_key(rule: &Rule) -> String {
 }
 
 fn id(rule: &Rule, backend: usize) -> String {
-    rule.backends.get(backend).map(|share| share.id.to_string()).unwrap_or_default()
+    rule.backends
+        .get(backend)
+        .map(|share| share.id.to_string())
+        .unwrap_or_default()
 }
 
 fn key(rule: &Rule, found: &Found<'_>, hash: KeyHash) -> Option<Key> {
@@ -153,5 +184,8 @@ fn key(rule: &Rule, found: &Found<'_>, hash: KeyHash) -> Option<Key> {
         KeySource::Subprotocol { prefix } => format!("Subprotocol {prefix}"),
         KeySource::SourceIp { .. } => "SourceIP".to_owned(),
     };
-    Some(Key { source, hash: hash.header() })
+    Some(Key {
+        source,
+        hash: hash.header(),
+    })
 }

@@ -57,8 +57,11 @@ pub struct Moved {
 
 /// Places `change.keys` keys on every backend before and after the change. The error names pods that are not there.
 pub fn simulate(world: &World, drains: &Drains, seed: &Seed, change: &Change) -> Result<Simulation, String> {
-    let backends: Vec<(&BackendId, Backend)> =
-        world.backends.iter().map(|(id, backend)| (id, rules::backend(id, backend, drains))).collect();
+    let backends: Vec<(&BackendId, Backend)> = world
+        .backends
+        .iter()
+        .map(|(id, backend)| (id, rules::backend(id, backend, drains)))
+        .collect();
     let pods = || backends.iter().flat_map(|(_, backend)| &backend.pods);
     for name in &change.remove {
         if !pods().any(|pod| is(pod, name)) {
@@ -71,7 +74,11 @@ pub fn simulate(world: &World, drains: &Drains, seed: &Seed, change: &Change) ->
         one(id, before, seed, change, &mut simulation);
     }
     let moved = &mut simulation.moved;
-    moved.ratio = if moved.keys == moved.minimum { 1.0 } else { moved.keys as f64 / moved.minimum as f64 };
+    moved.ratio = if moved.keys == moved.minimum {
+        1.0
+    } else {
+        moved.keys as f64 / moved.minimum as f64
+    };
     Ok(simulation)
 }
 
@@ -82,7 +89,12 @@ fn is(pod: &Pod, name: &str) -> bool {
 fn one(id: &BackendId, before: Backend, seed: &Seed, change: &Change, simulation: &mut Simulation) {
     let leaves = |pod: &Pod| change.remove.iter().any(|name| is(pod, name));
     let joins: BTreeSet<String> = (1..=change.add).map(|n| format!("added-{n}")).collect();
-    let gone: BTreeSet<String> = before.pods.iter().filter(|pod| leaves(pod)).map(|pod| pod.name.clone()).collect();
+    let gone: BTreeSet<String> = before
+        .pods
+        .iter()
+        .filter(|pod| leaves(pod))
+        .map(|pod| pod.name.clone())
+        .collect();
     let mut after = before.clone();
     after.pods.retain(|pod| !leaves(pod));
     after.pods.extend(joins.iter().map(|name| Pod {
@@ -111,10 +123,12 @@ fn one(id: &BackendId, before: Backend, seed: &Seed, change: &Change, simulation
         simulation.moved.minimum += u64::from(must);
         simulation.moved.innocent += u64::from(moves && !must);
     }
-    simulation.backends.extend(loads.into_iter().map(|(name, (before, keys))| Load {
-        name,
-        service: id.to_string(),
-        keys,
-        before,
-    }));
+    simulation
+        .backends
+        .extend(loads.into_iter().map(|(name, (before, keys))| Load {
+            name,
+            service: id.to_string(),
+            keys,
+            before,
+        }));
 }

@@ -5,7 +5,11 @@ use crate::model::{Listener, Match, Pattern, Rule, World};
 
 /// The rule whose route takes a request, or a sentence about why there is none.
 pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule, String> {
-    let host = request.headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_slice());
+    let host = request
+        .headers
+        .iter()
+        .find(|(name, _)| name == "host")
+        .map(|(_, value)| value.as_slice());
     let host = host.map(String::from_utf8_lossy);
     let listeners: Vec<&Listener> = world
         .gateways
@@ -24,14 +28,24 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
         let mut hosts = listener
             .virtual_hosts
             .iter()
-            .filter(|virtual_host| host.as_ref().is_none_or(|host| virtual_host.hostname.serves(host)))
+            .filter(|virtual_host| {
+                host.as_ref()
+                    .is_none_or(|host| virtual_host.hostname.serves(host))
+            })
             .take(if host.is_some() { 1 } else { usize::MAX });
-        hosts.find_map(|virtual_host| virtual_host.routes.iter().find(|route| takes(&route.matching, request)))
+        hosts.find_map(|virtual_host| {
+            virtual_host
+                .routes
+                .iter()
+                .find(|route| takes(&route.matching, request))
+        })
     });
     match found {
         Some(route) => Ok(&route.rule),
         None => Err(match host {
-            Some(host) => format!("no route for host {host} matches the path, the headers, the query and the subprotocols: 404"),
+            Some(host) => format!(
+                "no route for host {host} matches the path, the headers, the query and the subprotocols: 404"
+            ),
             None => "no route matches the path, the headers, the query and the subprotocols: 404".to_owned(),
         }),
     }
@@ -41,19 +55,33 @@ fn takes(matching: &Match, request: &Request) -> bool {
     let target = request.target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     matching.path.takes(path.as_bytes())
-        && matching.headers.iter().all(|(name, pattern)| header(request, name).is_some_and(|value| pattern.takes(&value)))
-        && matching.query.iter().all(|(name, pattern)| in_query(query, name, pattern))
+        && matching
+            .headers
+            .iter()
+            .all(|(name, pattern)| header(request, name).is_some_and(|value| pattern.takes(&value)))
+        && matching
+            .query
+            .iter()
+            .all(|(name, pattern)| in_query(query, name, pattern))
         && (matching.subprotocols.is_empty()
             || header(request, "sec-websocket-protocol").is_some_and(|list| {
-                list.split(|byte| *byte == b',')
-                    .any(|offered| matching.subprotocols.iter().any(|one| one.as_bytes() == offered.trim_ascii()))
+                list.split(|byte| *byte == b',').any(|offered| {
+                    matching
+                        .subprotocols
+                        .iter()
+                        .any(|one| one.as_bytes() == offered.trim_ascii())
+                })
             }))
 }
 
 /// Several headers of one name are one list.
 fn header(request: &Request, name: &str) -> Option<Vec<u8>> {
-    let values: Vec<_> =
-        request.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.trim_ascii()).collect();
+    let values: Vec<_> = request
+        .headers
+        .iter()
+        .filter(|(key, _)| key == name)
+        .map(|(_, value)| value.trim_ascii())
+        .collect();
     (!values.is_empty()).then(|| values.join(&b","[..]))
 }
 

@@ -1,0 +1,165 @@
+//! Golden folders: what is rendered, and what the status says, for one input each. `make golden` rewrites them, and the
+//! diff is read in review.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::{env, fs};
+
+use clew_core::objects::{Objects, Source, Sourced};
+use clew_core::render::envoy::{self, Settings};
+use clew_core::render::rules::{self, Drains};
+use clew_core::status::{Applied, Progress, status};
+use clew_core::validate::{Target, Validated, validate};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+#[test]
+fn every_golden_folder_is_as_it_was() {
+    let rewrite = env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    cases.sort();
+    let (mut refused, mut different) = (0, Vec::new());
+    for case in &cases {
+        let name = case.file_name().unwrap().to_string_lossy();
+        let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
+        let validated = validate(&objects, Target::Standalone);
+        refused += usize::from(validated.refusals().next().is_some());
+        for (file, value) in rendered(&validated) {
+            let (path, text) = (case.join(file), serde_saphyr::to_string(&value).unwrap());
+            if rewrite {
+                fs::write(&path, text).unwrap();
+            } else if fs::read_to_string(&path).unwrap_or_default() != text {
+                different.push(path);
+            }
+        }
+    }
+    assert!(cases.len() >= 25, "{} cases", cases.len());
+    assert!(
+        refused * 3 >= cases.len(),
+        "{refused} of {} cases are refusals",
+        cases.len()
+    );
+    assert!(
+        different.is_empty(),
+        "not as it was (make golden, and read the diff): {different:#?}"
+    );
+}
+
+/// The bootstrap belongs to no case.
+#[test]
+fn the_bootstrap_is_as_it_was() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bootstrap.yaml");
+    let text = serde_saphyr::to_string(&envoy::bootstrap(&settings())).unwrap();
+    if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), text);
+}
+
+fn settings() -> Settings {
+    Settings {
+        folder: "/clew/xds".to_owned(),
+        module: "/clew/clew.wasm".to_owned(),
+        module_sha256: "0".repeat(64),
+        channel: "127.0.0.1:9900".parse().unwrap(),
+        token: "token".to_owned(),
+        admin: "127.0.0.1:9901".parse().unwrap(),
+        node: "clew".to_owned(),
+    }
+}
+
+fn rendered(validated: &Validated) -> [(&'static str, Value); 3] {
+    let world = &validated.world;
+    let mut drains = Drains::default();
+    drains.observe(world, 1_700_000_000_000);
+    let files: BTreeMap<String, Value> = envoy::render(world, &settings(), &drains)
+        .files()
+        .map(|(path, file)| {
+            let content: Value = serde_json::from_str(&file.content).unwrap();
+            assert_eq!(content["version_info"], file.version.as_str());
+            (path.to_owned(), content["resources"].clone())
+        })
+        .collect();
+    let rules: BTreeMap<String, Value> = world
+        .gateways
+        .iter()
+        .map(|gateway| {
+            let rules = rules::render(world, gateway, &drains);
+            (
+                gateway.name.to_string(),
+                json!({"rules": rules.rules, "backends": rules.backends}),
+            )
+        })
+        .collect();
+    let statuses: Vec<_> = validated
+        .routes
+        .iter()
+        .map(|report| {
+            let applied = Progress::Applied(Applied {
+                acknowledged: 1,
+                connected: 1,
+            });
+            let mut status = json!(status(
+                report,
+                |_| applied.clone(),
+                None,
+                &Time(Default::default())
+            ));
+            without_times(&mut status);
+            json!({"route": report.name.to_string(), "status": status})
+        })
+        .collect();
+    let refusals: Vec<_> = validated.refusals().map(ToString::to_string).collect();
+    [
+        ("envoy.yaml", json!(files)),
+        ("rules.yaml", json!(rules)),
+        ("status.yaml", json!({"routes": statuses, "refusals": refusals})),
+    ]
+}
+
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.remove("lastTransitionTime");
+            object.values_mut().for_each(without_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+/// Reads a case's objects; routes must be such as the API server takes.
+fn read(case: &str, text: &str) -> Objects {
+    let mut objects = Objects::default();
+    let mut line = 1;
+    for document in text.split("\n---\n") {
+        let value: Value = serde_saphyr::from_str(document).unwrap();
+        let source = Source {
+            file: "input.yaml".into(),
+            line,
+        };
+        line += u32::try_from(document.lines().count()).unwrap() + 1;
+        match value["kind"].as_str() {
+            Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
+                Ok(object) => objects.routes.push(Sourced { object, source }),
+                Err(violations) => panic!("{case}: {violations:?}"),
+            },
+            Some("Gateway") => objects.gateways.push(typed(case, value, source)),
+            Some("Service") => objects.services.push(typed(case, value, source)),
+            Some("EndpointSlice") => objects.endpoint_slices.push(typed(case, value, source)),
+            Some("Secret") => objects.secrets.push(typed(case, value, source)),
+            other => panic!("{case}: kind {other:?}"),
+        }
+    }
+    objects
+}
+
+fn typed<T: DeserializeOwned>(case: &str, value: Value, source: Source) -> Sourced<T> {
+    let object = serde_json::from_value(value).unwrap_or_else(|error| panic!("{case}: {error}"));
+    Sourced { object, source }
+}
