@@ -1,1 +1,43 @@
-fn main() {}
+//! `clew`: WebSocket routing that keeps hold of the thread.
+//!
+//! The IO half: files, processes, sockets and clocks. What they mean is decided in `clew-core`.
+
+mod channel;
+mod cli;
+mod clock;
+mod failure;
+mod finding;
+mod http;
+mod manifests;
+mod metrics;
+mod module;
+mod reconcile;
+mod standalone;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(code) = standalone::hidden(&arguments) {
+        return code;
+    }
+    logs();
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("clew: {failure}");
+            failure.exit()
+        }
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses which.
+fn logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+}

@@ -13,3 +13,6 @@ pub mod render;
 pub mod simulate;
 pub mod status;
 pub mod validate;
+
+#[cfg(test)]
+mod fixture;

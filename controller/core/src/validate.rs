@@ -107,3 +107,6 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         others,
     }
 }
+
+#[cfg(test)]
+mod tests;

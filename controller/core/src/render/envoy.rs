@@ -113,3 +113,6 @@ fn seconds(millis: u64) -> String {
         rest => format!("{}.{rest:03}s", millis / 1000),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! Builds the filter's module, so that `cargo build` alone makes a `clew` that has it inside.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the module is made of, relative to the workspace.
+const SOURCES: [&str; 7] = [
+    "wasm-filter/Cargo.toml",
+    "wasm-filter/src",
+    "wasm-filter/core/Cargo.toml",
+    "wasm-filter/core/src",
+    "wasm-filter/config",
+    "Cargo.toml",
+    "Cargo.lock",
+];
+
+fn main() {
+    let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
+    let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there");
+    let out = PathBuf::from(variable("OUT_DIR"));
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+
+    // A folder of its own: the outer cargo holds the lock of the common one while it waits for us.
+    let target = out.join("wasm");
+    let home = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", env::var("HOME").unwrap_or_default()));
+    // Panic messages hold the paths of sources: without these two, the same sources would give other bytes elsewhere.
+    let flags = [
+        format!("--remap-path-prefix={}=/clew", workspace.display()),
+        format!("--remap-path-prefix={home}/registry/src=/crates"),
+    ];
+    let mut cargo = Command::new(variable("CARGO"));
+    cargo
+        .current_dir(&workspace)
+        .args(["build", "--package", "clew-filter", "--lib", "--profile", "wasm"])
+        .args(["--target", "wasm32-wasip1", "--locked", "--target-dir"])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    // What is set for the natives (flags, wrappers such as clippy's, profiles) is not meant for the module.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let meant_for_natives = ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS"]
+            .contains(&&*text)
+            || ["CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_BUILD_", "CARGO_CFG_", "CARGO_FEATURE_"].iter().any(|start| text.starts_with(start));
+        if meant_for_natives {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo.status().expect("cargo can be run");
+    assert!(
+        status.success(),
+        "the filter's module cannot be built; its target comes with `rustup target add wasm32-wasip1`"
+    );
+    let module = target.join("wasm32-wasip1/wasm/clew_filter.wasm");
+    println!("cargo::rustc-env=CLEW_FILTER={}", module.display());
+}

@@ -1,0 +1,108 @@
+//! One good set of manifests for tests, to change in one place each.
+
+use serde_json::{Value, json};
+
+use crate::objects::{Objects, Sourced};
+
+/// A route with one rule, and all that it needs.
+#[derive(Clone)]
+pub(crate) struct Manifests {
+    pub(crate) routes: Vec<Value>,
+    pub(crate) gateways: Vec<Value>,
+    pub(crate) services: Vec<Value>,
+    pub(crate) endpoint_slices: Vec<Value>,
+    pub(crate) secrets: Vec<Value>,
+}
+
+pub(crate) fn good() -> Manifests {
+    Manifests {
+        routes: vec![route("chat", "/ws")],
+        gateways: vec![json!({
+            "metadata": {"name": "edge", "namespace": "shop"},
+            "spec": {
+                "gatewayClassName": "clew",
+                "listeners": [{"name": "http", "port": 8080, "protocol": "HTTP", "hostname": "*.example.com"}],
+            },
+        })],
+        services: vec![service("chat"), service("other")],
+        endpoint_slices: vec![endpoint_slice("chat", 1), endpoint_slice("other", 2)],
+        secrets: Vec::new(),
+    }
+}
+
+/// A route to the Service `chat`.
+pub(crate) fn route(name: &str, prefix: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "shop", "generation": 1},
+        "spec": {
+            "parentRefs": [{"name": "edge"}],
+            "hostnames": ["chat.example.com"],
+            "rules": [{
+                "name": "rooms",
+                "matches": [{"path": {"type": "PathPrefix", "value": prefix}}],
+                "backendRefs": [{"name": "chat", "port": 8080}],
+                "sessionKey": {"sources": [{"type": "QueryParam", "queryParam": {"name": "room"}}]},
+            }],
+        },
+    })
+}
+
+pub(crate) fn service(name: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"ports": [{"name": "ws", "port": 8080}]}})
+}
+
+/// Three pods in a subnet.
+pub(crate) fn endpoint_slice(service: &str, subnet: usize) -> Value {
+    let endpoint = |n: u8| {
+        json!({
+            "addresses": [format!("10.{}.{}.{n}", subnet / 256, subnet % 256)],
+            "targetRef": {"kind": "Pod", "name": format!("{service}-{n}"), "uid": format!("uid-{n}")},
+        })
+    };
+    json!({
+        "metadata": {
+            "name": format!("{service}-a"),
+            "namespace": "shop",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "ws", "port": 9000}],
+        "endpoints": [endpoint(1), endpoint(2), endpoint(3)],
+    })
+}
+
+impl Manifests {
+    /// Changes one value: `/spec/rules/0/name`, as in RFC 6901. A key that is not there yet is added.
+    pub(crate) fn set(kind: &mut [Value], pointer: &str, value: Value) {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = kind[0].pointer_mut(parent).unwrap_or_else(|| panic!("no {parent}"));
+        match parent {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            other => other[key] = value,
+        }
+    }
+
+    pub(crate) fn objects(&self) -> Objects {
+        Objects {
+            routes: typed(&self.routes, Some(("clew.dev/v1alpha1", "WebSocketRoute"))),
+            gateways: typed(&self.gateways, None),
+            services: typed(&self.services, None),
+            endpoint_slices: typed(&self.endpoint_slices, None),
+            secrets: typed(&self.secrets, None),
+        }
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(values: &[Value], kind: Option<(&str, &str)>) -> Vec<Sourced<T>> {
+    values
+        .iter()
+        .map(|value| {
+            let mut value = value.clone();
+            if let Some((api_version, kind)) = kind {
+                value["apiVersion"] = api_version.into();
+                value["kind"] = kind.into();
+            }
+            Sourced { object: serde_json::from_value(value).unwrap(), source: Default::default() }
+        })
+        .collect()
+}

@@ -1,0 +1,212 @@
+use serde_json::{Value, json};
+
+use super::{Rendered, Settings, bootstrap, render};
+use crate::fixture::{Manifests, endpoint_slice, good, route, service};
+use crate::model::World;
+use crate::render::rules::Drains;
+use crate::validate::{Target, validate};
+
+fn settings() -> Settings {
+    Settings {
+        folder: "/xds".to_owned(),
+        module: "/clew.wasm".to_owned(),
+        module_sha256: "0".repeat(64),
+        channel: "127.0.0.1:9900".parse().unwrap(),
+        token: "token".to_owned(),
+        admin: "127.0.0.1:9901".parse().unwrap(),
+        node: "clew".to_owned(),
+    }
+}
+
+fn world(manifests: &Manifests) -> World {
+    validate(&manifests.objects(), Target::Standalone).world
+}
+
+fn rendered(manifests: &Manifests) -> Rendered {
+    render(&world(manifests), &settings(), &Drains::default())
+}
+
+fn routes(rendered: &Rendered) -> Vec<Value> {
+    let file: Value = serde_json::from_str(&rendered.routes.values().next().unwrap().content).unwrap();
+    file["resources"][0]["virtual_hosts"][0]["routes"].as_array().unwrap().clone()
+}
+
+/// Every field of a route, changed: what is frozen must not notice.
+const EDITS: &[(&str, fn() -> Value)] = &[
+    ("/metadata/generation", || json!(2)),
+    ("/spec/hostnames", || json!(["rooms.example.com", "*.chat.example.com"])),
+    ("/spec/rules/0/name", || json!("halls")),
+    ("/spec/rules/0/matches", || json!([])),
+    ("/spec/rules/0/matches/0/path", || json!({"type": "Exact", "value": "/x"})),
+    ("/spec/rules/0/matches/0/path", || json!({"type": "RegularExpression", "value": "/x+"})),
+    ("/spec/rules/0/matches/0/headers", || json!([{"name": "x-a", "value": "1"}])),
+    ("/spec/rules/0/matches/0/queryParams", || json!([{"name": "a", "value": "1"}])),
+    ("/spec/rules/0/matches/0/subprotocols", || json!(["graphql-transport-ws"])),
+    ("/spec/rules/0/backendRefs", || json!([{"name": "chat", "port": 8080, "weight": 9}, {"name": "other", "port": 8080}])),
+    ("/spec/rules/0/backendRefs/0/name", || json!("gone")),
+    ("/spec/rules/0/sessionKey", || json!({"sources": [{"type": "Cookie", "cookie": {"name": "sid"}}], "onMissing": "Generate", "generate": {"cookieName": "k"}})),
+    ("/spec/rules/0/sessionPersistence", || json!({"type": "Header", "header": {"name": "x-s"}})),
+    ("/spec/rules/0/onBackendGone", || json!("Reject")),
+    ("/spec/rules/0/loadBalancer", || json!({"type": "LeastSessions"})),
+    ("/spec/rules/0/timeouts", || json!({"handshake": "1s", "idle": "1h", "maxConnectionDuration": "1h"})),
+    ("/spec/rules/0/limits", || json!({"maxConnectionsPerProxy": 5, "maxMessageSize": "1Mi"})),
+    ("/spec/rules/0/security", || json!({"origin": {"allowed": ["*"]}, "closeAtTokenExpiry": true})),
+    ("/spec/rules/0/drain", || json!({"timeout": "1s", "closeCode": 1001, "closeReason": "x"})),
+    ("/spec/rules/0/resilience", || json!({"connectRetries": 1, "maxPendingHandshakes": 1, "outlierDetection": {}, "fault": {"abort": {"percent": 1, "status": 500}}})),
+];
+
+#[test]
+fn an_edit_of_a_route_touches_no_listener() {
+    let before = rendered(&good());
+    let boot = bootstrap(&settings());
+    for (pointer, value) in EDITS {
+        let mut edited = good();
+        Manifests::set(&mut edited.routes, pointer, value());
+        let after = rendered(&edited);
+        assert_eq!(after.listeners, before.listeners, "{pointer}");
+        assert_eq!(after.extensions, before.extensions, "{pointer}");
+        assert_eq!(after.secrets, before.secrets, "{pointer}");
+        assert_eq!(bootstrap(&settings()), boot);
+    }
+    let mut without = good();
+    without.routes.clear();
+    assert_eq!(rendered(&without).listeners, before.listeners);
+}
+
+#[test]
+fn every_field_of_a_rule_is_among_the_edits() {
+    let mut full = good();
+    for (pointer, value) in EDITS.iter().filter(|(pointer, _)| pointer.matches('/').count() == 4) {
+        Manifests::set(&mut full.routes, pointer, value());
+    }
+    let edited: Vec<_> = EDITS.iter().map(|(pointer, _)| *pointer).collect();
+    let rule = &full.objects().routes[0].object.spec.rules[0];
+    for field in serde_json::to_value(rule).unwrap().as_object().unwrap().keys() {
+        assert!(edited.iter().any(|pointer| pointer.contains(&format!("/rules/0/{field}"))), "{field}");
+    }
+}
+
+#[test]
+fn equal_input_gives_equal_bytes_in_any_order() {
+    let mut manifests = good();
+    manifests.routes.extend([route("b", "/b"), route("a", "/a")]);
+    let before = rendered(&manifests);
+    for list in [&mut manifests.routes, &mut manifests.services, &mut manifests.endpoint_slices] {
+        list.reverse();
+    }
+    manifests.endpoint_slices[0]["endpoints"].as_array_mut().unwrap().reverse();
+    assert_eq!(rendered(&manifests), before);
+}
+
+#[test]
+fn an_endpoint_that_comes_or_goes_touches_one_file() {
+    let before = rendered(&good());
+    let mut fewer = good();
+    fewer.endpoint_slices[0]["endpoints"].as_array_mut().unwrap().pop();
+    let after = rendered(&fewer);
+    let changed: Vec<_> = after.files().zip(before.files()).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
+    assert_eq!(changed, ["endpoints/shop.chat.8080.json"]);
+}
+
+#[test]
+fn a_pod_that_leaves_is_not_among_the_endpoints() {
+    let mut manifests = good();
+    manifests.endpoint_slices[0]["endpoints"][1]["conditions"] = json!({"terminating": true});
+    let world = world(&manifests);
+    let mut drains = Drains::default();
+    drains.observe(&world, 1);
+    let files = render(&world, &settings(), &drains).endpoints;
+    let content = &files["endpoints/shop.chat.8080.json"].content;
+    assert!(content.contains("10.0.1.1") && !content.contains("10.0.1.2"), "{content}");
+}
+
+#[test]
+fn rules_with_one_backend_and_one_policy_share_a_cluster() {
+    let mut manifests = good();
+    let outlier = json!({"outlierDetection": {"consecutiveHandshakeFailures": 3}});
+    for (name, resilience, limits) in [
+        ("a", outlier.clone(), json!({})),
+        ("b", outlier, json!({})),
+        ("c", json!({}), json!({"maxConnectionsPerProxy": 5})),
+        ("d", json!({}), json!({"maxConnectionsPerProxy": 5})),
+    ] {
+        let mut one = route(name, &format!("/{name}"));
+        one["spec"]["rules"][0]["resilience"] = resilience;
+        one["spec"]["rules"][0]["limits"] = limits;
+        manifests.routes.push(one);
+    }
+    let rendered = rendered(&manifests);
+    let file: Value = serde_json::from_str(&rendered.clusters.content).unwrap();
+    // The channel, the plain one, the one of a and b, and one each for c and d, whose limits are their own.
+    assert_eq!(file["resources"].as_array().unwrap().len(), 5);
+    let cluster = |i: usize| routes(&rendered)[i]["route"]["cluster"].clone();
+    assert_eq!(routes(&rendered)[0]["match"]["path_separated_prefix"], "/ws");
+    assert_eq!(cluster(1), cluster(2));
+    assert_ne!(cluster(3), cluster(4));
+}
+
+#[test]
+fn the_first_look_up_of_several_backends_lands_on_the_heaviest_that_exists() {
+    let mut manifests = good();
+    let backends = json!([
+        {"name": "gone", "port": 8080, "weight": 100},
+        {"name": "other", "port": 8080, "weight": 10},
+        {"name": "chat", "port": 8080, "weight": 20},
+    ]);
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/backendRefs", backends);
+    let routes = routes(&rendered(&manifests));
+    assert_eq!(routes.len(), 4);
+    assert_eq!(routes[0]["match"]["headers"][0]["string_match"]["exact"], "shop/gone:8080");
+    assert_eq!(routes[0]["direct_response"]["status"], 500);
+    assert_eq!(routes[3]["match"].get("headers"), None);
+    assert_eq!(routes[3]["route"]["cluster"], "shop/chat:8080");
+    let names: std::collections::BTreeSet<_> = routes.iter().map(|route| route["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn durations_are_written_as_protobuf_reads_them() {
+    assert_eq!([0, 1, 1500, 10_000].map(super::seconds), ["0s", "0.001s", "1.500s", "10s"]);
+}
+
+/// Ten thousand routes, each with a Service of its own; nothing grows faster than they do.
+#[test]
+fn ten_thousand_routes() {
+    let mut manifests = good();
+    for n in 0..10_000 {
+        let name = format!("chat-{n}");
+        let mut one = route(&name, &format!("/chat/{n}"));
+        one["spec"]["rules"][0]["backendRefs"][0]["name"] = json!(name);
+        manifests.routes.push(one);
+        manifests.services.push(service(&name));
+        manifests.endpoint_slices.push(endpoint_slice(&name, n));
+    }
+    let rendered = rendered(&manifests);
+    assert_eq!(routes(&rendered).len(), 10_001);
+    assert_eq!(rendered.endpoints.len(), 10_001);
+}
+
+#[test]
+fn zz_speed() {
+    for n in [1000, 10_000] {
+        let mut manifests = good();
+        for n in 0..n {
+            let name = format!("chat-{n}");
+            let mut one = route(&name, &format!("/chat/{n}"));
+            one["spec"]["rules"][0]["backendRefs"][0]["name"] = json!(name);
+            manifests.routes.push(one);
+            manifests.services.push(service(&name));
+            manifests.endpoint_slices.push(endpoint_slice(&name, n));
+        }
+        let objects = manifests.objects();
+        for _ in 0..3 {
+            let t = std::time::Instant::now();
+            let v = validate(&objects, Target::Standalone);
+            let a = t.elapsed();
+            let r = render(&v.world, &settings(), &Drains::default());
+            let b = t.elapsed();
+            let rules: Vec<_> = v.world.gateways.iter().map(|g| crate::render::rules::render(&v.world, g, &Drains::default())).collect();
+            println!("{n}: validate {a:?} render {:?} rules {:?} cds {} rds {} {}", b - a, t.elapsed() - b, r.clusters.content.len(), r.routes.values().next().unwrap().content.len(), rules.len());
+        }
+    }
+}

@@ -1,0 +1,348 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Target, Validated, validate};
+use crate::fixture::{Manifests, endpoint_slice, good, route};
+use crate::refusal::Code;
+
+fn validated(manifests: &Manifests) -> Validated {
+    validate(&manifests.objects(), Target::Standalone)
+}
+
+#[test]
+fn the_good_fixture_has_nothing_wrong() {
+    let validated = validated(&good());
+    assert_eq!(validated.refusals().count(), 0);
+    assert!(validated.routes[0].unsupported.is_empty());
+    assert_eq!(validated.world.gateways[0].rules().count(), 1);
+}
+
+/// One change to the good fixture, and what it is refused for, where.
+struct Mistake {
+    code: Code,
+    field: &'static str,
+    change: fn(&mut Manifests),
+}
+
+fn set(kind: &mut [Value], pointer: &str, value: Value) {
+    Manifests::set(kind, pointer, value);
+}
+
+/// With a second HTTPS listener whose certificate is the Secret `tls`.
+fn https(m: &mut Manifests, crt: &str, key: &str) {
+    m.secrets.push(json!({
+        "metadata": {"name": "tls", "namespace": "shop"},
+        "stringData": {"tls.crt": crt, "tls.key": key},
+    }));
+    set(
+        &mut m.gateways,
+        "/spec/listeners/0",
+        json!({"name": "https", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls"}]}}),
+    );
+}
+
+const MISTAKES: &[Mistake] = &[
+    Mistake { code: Code::DuplicateObject, field: "metadata.name", change: |m| m.routes.push(m.routes[0].clone()) },
+    Mistake {
+        code: Code::ParentNotFound,
+        field: "spec.parentRefs[0].name",
+        change: |m| set(&mut m.routes, "/spec/parentRefs/0/name", json!("egde")),
+    },
+    Mistake {
+        code: Code::ParentNotServed,
+        field: "spec.parentRefs[0].name",
+        change: |m| set(&mut m.gateways, "/spec/gatewayClassName", json!("istio")),
+    },
+    Mistake {
+        code: Code::ParentNotServed,
+        field: "spec.parentRefs[0].kind",
+        change: |m| set(&mut m.routes, "/spec/parentRefs/0", json!({"group": "", "kind": "Service", "name": "chat"})),
+    },
+    Mistake {
+        code: Code::SectionNotFound,
+        field: "spec.parentRefs[0].sectionName",
+        change: |m| set(&mut m.routes, "/spec/parentRefs/0/sectionName", json!("https")),
+    },
+    Mistake {
+        code: Code::SectionNotFound,
+        field: "spec.parentRefs[0].port",
+        change: |m| set(&mut m.routes, "/spec/parentRefs/0/port", json!(80)),
+    },
+    Mistake {
+        code: Code::ListenerRefused,
+        field: "spec.parentRefs[0]",
+        change: |m| set(&mut m.gateways, "/spec/listeners/0/protocol", json!("UDP")),
+    },
+    Mistake {
+        code: Code::NoMatchingHostname,
+        field: "spec.parentRefs[0]",
+        change: |m| set(&mut m.routes, "/spec/hostnames", json!(["chat.example.org"])),
+    },
+    Mistake {
+        code: Code::NamespaceNotAllowed,
+        field: "spec.parentRefs[0].namespace",
+        change: |m| {
+            set(&mut m.gateways, "/metadata/namespace", json!("infra"));
+            set(&mut m.routes, "/spec/parentRefs/0/namespace", json!("infra"));
+        },
+    },
+    Mistake {
+        code: Code::KindNotAllowed,
+        field: "spec.parentRefs[0]",
+        change: |m| set(&mut m.gateways, "/spec/listeners/0/allowedRoutes", json!({"kinds": [{"kind": "HTTPRoute"}]})),
+    },
+    Mistake { code: Code::MatchTaken, field: "spec.rules[0].matches[0]", change: |m| m.routes.push(route("newer", "/ws/")) },
+    Mistake {
+        code: Code::MatchRepeated,
+        field: "spec.rules[0].matches[1]",
+        change: |m| {
+            set(&mut m.routes, "/spec/rules/0/matches", json!([{"path": {"value": "/ws"}}, {"path": {"value": "/ws/"}}]))
+        },
+    },
+    Mistake {
+        code: Code::RuleIdTaken,
+        field: "spec.rules[0].name",
+        change: |m| {
+            let (older, newer) = COLLISION;
+            set(&mut m.routes, "/spec/rules/0/name", json!(older));
+            m.routes.push(route("chat2", "/other"));
+            m.routes[1]["spec"]["rules"][0]["name"] = json!(newer);
+        },
+    },
+    Mistake {
+        code: Code::ExpressionInvalid,
+        field: "spec.rules[0].matches[0].path.value",
+        change: |m| {
+            set(&mut m.routes, "/spec/rules/0/matches/0/path", json!({"type": "RegularExpression", "value": "/(?=x)"}))
+        },
+    },
+    Mistake {
+        code: Code::ExpressionInvalid,
+        field: "spec.rules[0].matches[0].headers[0].value",
+        change: |m| {
+            let header = json!([{"type": "RegularExpression", "name": "x-a", "value": "["}]);
+            set(&mut m.routes, "/spec/rules/0/matches/0/headers", header);
+        },
+    },
+    Mistake {
+        code: Code::ExpressionInvalid,
+        field: "spec.rules[0].matches[0].queryParams[0].value",
+        change: |m| {
+            let param = json!([{"type": "RegularExpression", "name": "a", "value": "["}]);
+            set(&mut m.routes, "/spec/rules/0/matches/0/queryParams", param);
+        },
+    },
+    Mistake {
+        code: Code::PathInvalid,
+        field: "spec.rules[0].matches[0].path.value",
+        change: |m| set(&mut m.routes, "/spec/rules/0/matches/0/path/value", json!("/a/../b")),
+    },
+    Mistake {
+        code: Code::KeySourceIncomplete,
+        field: "spec.rules[0].sessionKey.sources[0]",
+        change: |m| set(&mut m.routes, "/spec/rules/0/sessionKey/sources/0/type", json!("Cookie")),
+    },
+    Mistake {
+        code: Code::GenerateIncomplete,
+        field: "spec.rules[0].sessionKey.generate",
+        change: |m| set(&mut m.routes, "/spec/rules/0/sessionKey/onMissing", json!("Generate")),
+    },
+    Mistake {
+        code: Code::DrainInvalid,
+        field: "spec.rules[0].drain.closeCode",
+        change: |m| set(&mut m.routes, "/spec/rules/0/drain", json!({"closeCode": 1006})),
+    },
+    Mistake {
+        code: Code::DrainInvalid,
+        field: "spec.rules[0].drain.closeReason",
+        change: |m| set(&mut m.routes, "/spec/rules/0/drain", json!({"closeReason": "é".repeat(62)})),
+    },
+    Mistake {
+        code: Code::HostnameInvalid,
+        field: "spec.hostnames[0]",
+        change: |m| set(&mut m.routes, "/spec/hostnames", json!(["chat.example.com:8080"])),
+    },
+    Mistake {
+        code: Code::ClaimUnverified,
+        field: "spec.rules[0].sessionKey.sources[0].jwtClaim.verification",
+        change: |m| {
+            let source = json!({"type": "JWTClaim", "jwtClaim": {"name": "sub", "verification": "Required"}});
+            set(&mut m.routes, "/spec/rules/0/sessionKey/sources/0", source);
+        },
+    },
+    Mistake {
+        code: Code::RuleNameInvalid,
+        field: "spec.rules[1].name",
+        change: |m| {
+            let mut second = m.routes[0]["spec"]["rules"][0].clone();
+            second["matches"][0]["path"]["value"] = json!("/second");
+            m.routes[0]["spec"]["rules"].as_array_mut().unwrap().push(second);
+        },
+    },
+    Mistake {
+        code: Code::BackendMissing,
+        field: "spec.rules[0].backendRefs[0].name",
+        change: |m| set(&mut m.routes, "/spec/rules/0/backendRefs/0/name", json!("caht")),
+    },
+    Mistake {
+        code: Code::PortMissing,
+        field: "spec.rules[0].backendRefs[0].port",
+        change: |m| set(&mut m.routes, "/spec/rules/0/backendRefs/0/port", json!(80)),
+    },
+    Mistake {
+        code: Code::BackendForeign,
+        field: "spec.rules[0].backendRefs[0].namespace",
+        change: |m| set(&mut m.routes, "/spec/rules/0/backendRefs/0/namespace", json!("other")),
+    },
+    Mistake {
+        code: Code::BackendUnsupported,
+        field: "spec.rules[0].backendRefs[0].kind",
+        change: |m| set(&mut m.routes, "/spec/rules/0/backendRefs/0/kind", json!("Bucket")),
+    },
+    Mistake {
+        code: Code::BackendUnsupported,
+        field: "spec.rules[0].backendRefs[0].name",
+        change: |m| set(&mut m.services, "/spec/type", json!("ExternalName")),
+    },
+    Mistake {
+        code: Code::BackendUnsupported,
+        field: "spec.rules[0].backendRefs[0].port",
+        change: |m| set(&mut m.services, "/spec/ports/0/appProtocol", json!("kubernetes.io/wss")),
+    },
+    Mistake {
+        code: Code::SecretMissing,
+        field: "spec.rules[0].security.jwt.jwksSecretRef.name",
+        change: |m| {
+            let jwt = json!({"jwt": {"issuer": "https://id.example.com", "jwksSecretRef": {"name": "jwks"}}});
+            set(&mut m.routes, "/spec/rules/0/security", jwt);
+        },
+    },
+    Mistake {
+        code: Code::GatewayAddressInvalid,
+        field: "spec.addresses[0]",
+        change: |m| set(&mut m.gateways, "/spec/addresses", json!([{"type": "Hostname", "value": "edge.example.com"}])),
+    },
+    Mistake {
+        code: Code::ListenerProtocolUnsupported,
+        field: "spec.listeners[0].protocol",
+        change: |m| set(&mut m.gateways, "/spec/listeners/0/protocol", json!("TCP")),
+    },
+    Mistake {
+        code: Code::ListenerConflict,
+        field: "spec.listeners[0]",
+        change: |m| {
+            let mut late = m.gateways[0].clone();
+            late["metadata"]["name"] = json!("late");
+            m.gateways.push(late);
+        },
+    },
+    Mistake {
+        code: Code::ListenerConflict,
+        field: "spec.listeners[1].name",
+        change: |m| {
+            let mut again = m.gateways[0]["spec"]["listeners"][0].clone();
+            again["port"] = json!(8081);
+            m.gateways[0]["spec"]["listeners"].as_array_mut().unwrap().push(again);
+        },
+    },
+    Mistake {
+        code: Code::CertificateMissing,
+        field: "spec.listeners[0].tls.certificateRefs",
+        change: |m| set(&mut m.gateways, "/spec/listeners/0/protocol", json!("HTTPS")),
+    },
+    Mistake {
+        code: Code::CertificateUnreadable,
+        field: "spec.listeners[0].tls.certificateRefs[0]",
+        change: |m| https(m, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "x"),
+    },
+    Mistake {
+        code: Code::CertificateForeign,
+        field: "spec.listeners[0].tls.certificateRefs[0]",
+        change: |m| {
+            https(m, "", "");
+            set(&mut m.gateways, "/spec/listeners/0/tls/certificateRefs/0/namespace", json!("other"));
+        },
+    },
+    Mistake {
+        code: Code::GatewayFieldUnsupported,
+        field: "spec.infrastructure",
+        change: |m| set(&mut m.gateways, "/spec/infrastructure", json!({"labels": {"a": "b"}})),
+    },
+    Mistake {
+        code: Code::EndpointInvalid,
+        field: "endpoints[0].addresses[0]",
+        change: |m| set(&mut m.endpoint_slices, "/endpoints/0/addresses/0", json!("chat.internal")),
+    },
+];
+
+/// Two rules' names, `shop/chat/…` and `shop/chat2/…`, that both have the id 5ed5f20fac: found by search.
+const COLLISION: (&str, &str) = ("r855736", "r213793");
+
+#[test]
+fn every_mistake_has_its_code_and_its_field() {
+    for mistake in MISTAKES {
+        let mut manifests = good();
+        (mistake.change)(&mut manifests);
+        let found: Vec<_> = validated(&manifests).refusals().map(|r| (r.code, r.field.clone(), r.message.clone())).collect();
+        assert!(
+            found.iter().any(|(code, field, _)| *code == mistake.code && field == mistake.field),
+            "{} at {}: {found:?}",
+            mistake.code.name(),
+            mistake.field
+        );
+    }
+}
+
+#[test]
+fn every_code_has_a_mistake() {
+    let tried: BTreeSet<_> = MISTAKES.iter().map(|mistake| mistake.code).collect();
+    let never: Vec<_> = Code::ALL.iter().filter(|code| !tried.contains(code)).map(|code| code.name()).collect();
+    assert!(never.is_empty(), "{never:?}");
+}
+
+#[test]
+fn a_refused_route_takes_nothing_from_others() {
+    let mut manifests = good();
+    let mut bad = route("bad", "/bad");
+    bad["spec"]["rules"][0]["backendRefs"] = json!([{"name": "gone", "port": 8080}]);
+    bad["spec"]["rules"][0]["drain"] = json!({"closeCode": 1006, "timeout": "1s"});
+    manifests.routes.push(bad);
+    let validated = validated(&manifests);
+    assert_eq!(validated.routes[0].refusals.len() + validated.routes[1].refusals.len(), 2);
+    assert_eq!(validated.world.gateways[0].rules().count(), 1);
+    assert_eq!(validated.world.backends.values().next().unwrap().drain_timeout_ms, 60_000);
+}
+
+#[test]
+fn the_older_route_wins_whatever_the_order_of_files() {
+    let mut manifests = good();
+    let mut newer = route("aaa", "/ws");
+    newer["metadata"]["creationTimestamp"] = json!("2026-02-01T00:00:00Z");
+    manifests.routes[0]["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    manifests.routes.push(newer);
+    for _ in 0..2 {
+        let validated = validated(&manifests);
+        let loser = &validated.routes[0];
+        assert_eq!(loser.name.name, "aaa");
+        assert!(loser.refusals[0].message.contains("shop/chat"), "{}", loser.refusals[0].message);
+        assert!(loser.parents[0].gateway.is_none() && validated.routes[1].parents[0].gateway.is_some());
+        manifests.routes.reverse();
+    }
+}
+
+#[test]
+fn an_endpoint_in_two_slices_is_one_pod_and_serves_if_it_does_anywhere() {
+    let mut manifests = good();
+    let mut copy = endpoint_slice("chat", 1);
+    copy["metadata"]["name"] = json!("chat-b");
+    for endpoint in copy["endpoints"].as_array_mut().unwrap() {
+        endpoint["conditions"] = json!({"terminating": true});
+    }
+    copy["endpoints"][2]["addresses"] = json!(["10.0.1.4"]);
+    manifests.endpoint_slices.push(copy);
+    let validated = validated(&manifests);
+    let pods: Vec<_> = validated.world.backends.values().next().unwrap().pods.iter().map(|pod| (pod.name.as_str(), pod.terminating)).collect();
+    // The fourth is the pod that had the third's name before.
+    assert_eq!(pods, [("chat-1", false), ("chat-2", false), ("chat-3", false), ("chat-3", true)]);
+}

@@ -1,0 +1,162 @@
+//! The channel: what the filters must know from one second to the next, and what they say of themselves.
+//!
+//! Each gateway has a table of its own; every proxy of the gateway long-polls it ([`server`]).
+
+pub(crate) mod order;
+mod proxies;
+pub(crate) mod server;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clew_filter_config::channel::{Live, Poll, Update};
+use tokio::sync::watch;
+
+use crate::clock;
+use proxies::Proxies;
+pub(crate) use proxies::Acknowledgement;
+pub(crate) use table::Snapshot;
+use table::Table;
+
+/// The longest that a poll waits. Short, because live counts arrive with the next poll.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The tables of all gateways and the proxies that poll them.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    epoch: String,
+    seed: String,
+    gateways: Mutex<BTreeMap<String, Gateway>>,
+    /// Moves when a table or a proxy's version does.
+    news: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Gateway {
+    table: Table,
+    proxies: Proxies,
+}
+
+impl Channel {
+    /// `epoch` tells this life of the controller from every other; `seed` is the hash seed, 32 hex digits.
+    pub(crate) fn new(epoch: String, seed: String) -> Arc<Self> {
+        Arc::new(Self { epoch, seed, gateways: Mutex::default(), news: watch::Sender::new(0) })
+    }
+
+    /// Makes `snapshot` what the gateway's proxies get.
+    pub(crate) fn publish(&self, gateway: &str, snapshot: Snapshot) {
+        let mut gateways = self.lock();
+        let entry = gateways.entry(gateway.to_owned()).or_insert_with(|| Gateway {
+            table: Table::new(self.epoch.clone()),
+            proxies: Proxies::default(),
+        });
+        let before = entry.table.version();
+        let version = entry.table.publish(snapshot);
+        drop(gateways);
+        if version != before {
+            self.tell();
+        }
+    }
+
+    /// Waits until every connected proxy of the gateway holds its newest snapshot, at most for `patience`.
+    pub(crate) async fn acknowledged(&self, gateway: &str, patience: Duration) -> Acknowledgement {
+        self.wait(gateway, 0, patience).await
+    }
+
+    /// As [`Self::acknowledged`], and waits for a first proxy too.
+    pub(crate) async fn first_acknowledged(&self, gateway: &str, patience: Duration) -> Acknowledgement {
+        self.wait(gateway, 1, patience).await
+    }
+
+    async fn wait(&self, gateway: &str, at_least: usize, patience: Duration) -> Acknowledgement {
+        let mut news = self.news.subscribe();
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let standing = self.standing(gateway);
+            if standing.behind == 0 && standing.proxies >= at_least {
+                return standing;
+            }
+            if tokio::time::timeout_at(until, news.changed()).await.is_err() {
+                return standing;
+            }
+        }
+    }
+
+    /// How many of the gateway's proxies hold its newest snapshot.
+    pub(crate) fn standing(&self, gateway: &str) -> Acknowledgement {
+        self.lock().get_mut(gateway).map_or_else(Acknowledgement::default, |gateway| {
+            gateway.proxies.expire(clock::now());
+            gateway.proxies.holding(gateway.table.version())
+        })
+    }
+
+    /// The live sessions of all gateways, summed over their proxies, in the order of rule, backend and pod.
+    pub(crate) fn live(&self) -> Vec<Live> {
+        let mut sums = BTreeMap::<(String, String, String), u64>::new();
+        for gateway in self.lock().values_mut() {
+            gateway.proxies.expire(clock::now());
+            for live in gateway.proxies.live() {
+                let key = (live.rule.clone(), live.backend.clone(), live.pod.clone());
+                *sums.entry(key).or_default() += live.sessions;
+            }
+        }
+        sums.into_iter()
+            .map(|((rule, backend, pod), sessions)| Live { rule, backend, pod, sessions })
+            .collect()
+    }
+
+    /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.
+    async fn poll(&self, poll: Poll) -> Option<Update> {
+        let _open = self.open(&poll);
+        let wait = Duration::from_millis(poll.wait_ms).min(LONGEST_WAIT);
+        let until = tokio::time::Instant::now() + wait;
+        let mut news = self.news.subscribe();
+        loop {
+            if let Some(update) = self.since(&poll) {
+                return Some(update);
+            }
+            tokio::time::timeout_at(until, news.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    fn since(&self, poll: &Poll) -> Option<Update> {
+        self.lock().get(&poll.gateway)?.table.since(poll.have.as_deref(), &self.seed)
+    }
+
+    /// Notes what the proxy says; its poll is open until the answer is dropped.
+    fn open(&self, poll: &Poll) -> OpenPoll<'_> {
+        if let Some(gateway) = self.lock().get_mut(&poll.gateway) {
+            let holds = poll.have.as_deref().and_then(|have| gateway.table.number(have)).unwrap_or(0);
+            gateway.proxies.polled(&poll.proxy, holds, poll.live.clone(), clock::now());
+        }
+        self.tell();
+        OpenPoll { channel: self, gateway: poll.gateway.clone(), proxy: poll.proxy.clone() }
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Gateway>> {
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct OpenPoll<'a> {
+    channel: &'a Channel,
+    gateway: String,
+    proxy: String,
+}
+
+impl Drop for OpenPoll<'_> {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.channel.lock().get_mut(&self.gateway) {
+            gateway.proxies.answered(&self.proxy, clock::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Make before break: what may be said at each step of a change. A pod that leaves leaves here first and Envoy after;
+//! one that comes comes to Envoy first. A rule comes here before its routes and leaves after them.
+
+use clew_filter_config::rule::{Backend, Pod};
+
+use super::Snapshot;
+
+/// Before Envoy hears anything: the old, without the pods that the new no longer has, and with the drains of the new.
+/// A backend that would have no pod left keeps what it had: a pod that may be gone is better than none.
+pub(crate) fn departures(old: &Snapshot, new: &Snapshot) -> Snapshot {
+    let mut before = old.clone();
+    for (id, backend) in &mut before.backends {
+        let Some(after) = new.backends.get(id) else { continue };
+        let find = |pod: &Pod| after.pods.iter().find(|after| is_same(after, pod)).cloned();
+        let staying: Vec<_> = backend.pods.iter().filter_map(find).collect();
+        let any_serves = staying.iter().any(|pod| pod.draining.is_none());
+        let none_comes = after.pods.iter().all(|pod| pod.draining.is_some() || staying.contains(pod));
+        if any_serves || none_comes {
+            *backend = Backend { pods: staying };
+        }
+    }
+    before.draining = new.draining;
+    before
+}
+
+/// Once Envoy knows the new pods, and before it hears of the new routes: the new, and what only the old has.
+pub(crate) fn arrivals(old: &Snapshot, new: &Snapshot) -> Snapshot {
+    let mut both = old.clone();
+    both.rules.extend(new.rules.clone());
+    both.backends.extend(new.backends.clone());
+    both.draining = new.draining;
+    both
+}
+
+fn is_same(a: &Pod, b: &Pod) -> bool {
+    a.name == b.name && a.uid == b.uid && a.address == b.address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{arrivals, departures};
+    use crate::channel::Snapshot;
+    use clew_filter_config::rule::{Backend, Draining, Pod};
+
+    fn snapshot(backends: &[(&str, &[&str])]) -> Snapshot {
+        let pod = |name: &&str| Pod {
+            name: (*name).trim_end_matches('!').into(),
+            uid: String::new(),
+            address: "127.0.0.1:1".into(),
+            steer: None,
+            draining: name.ends_with('!').then_some(Draining { since_ms: 1, timeout_ms: 2 }),
+        };
+        let backend = |pods: &[&str]| Backend { pods: pods.iter().map(pod).collect() };
+        Snapshot {
+            backends: backends.iter().map(|(id, pods)| ((*id).to_owned(), backend(pods))).collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn pods_that_leave_or_drain_go_at_once_and_pods_that_come_wait() {
+        let old = snapshot(&[("s", &["a", "b", "c"])]);
+        let new = snapshot(&[("s", &["a", "b!", "d"])]);
+        assert_eq!(departures(&old, &new), snapshot(&[("s", &["a", "b!"])]));
+    }
+
+    #[test]
+    fn a_backend_whose_pods_are_all_replaced_keeps_the_old_until_the_new_are_known() {
+        let old = snapshot(&[("s", &["a"])]);
+        assert_eq!(departures(&old, &snapshot(&[("s", &["b"])])), old);
+        assert_eq!(departures(&old, &snapshot(&[("s", &["a!", "b"])])), old);
+    }
+
+    #[test]
+    fn the_last_pod_may_leave() {
+        let old = snapshot(&[("s", &["a"])]);
+        assert_eq!(departures(&old, &snapshot(&[("s", &["a!"])])), snapshot(&[("s", &["a!"])]));
+        assert_eq!(departures(&old, &snapshot(&[("s", &[])])), snapshot(&[("s", &[])]));
+    }
+
+    #[test]
+    fn what_leaves_stays_until_the_routes_are_gone() {
+        let (old, new) = (snapshot(&[("s", &["a"]), ("t", &["x"])]), snapshot(&[("s", &["b"]), ("u", &["y"])]));
+        assert_eq!(arrivals(&old, &new), snapshot(&[("s", &["b"]), ("t", &["x"]), ("u", &["y"])]));
+        assert_eq!(departures(&old, &new).backends["t"], old.backends["t"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Who polls: which version each proxy holds and who is connected to it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clew_filter_config::channel::Live;
+
+/// A proxy that has no poll open is taken for gone after this long. Longer than the handing over of the poll from one
+/// worker of an Envoy to another.
+const EXPIRY: Duration = Duration::from_secs(10);
+
+/// How far the proxies of a gateway are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Acknowledgement {
+    /// Connected.
+    pub(crate) proxies: usize,
+    /// Of these, how many hold an older version.
+    pub(crate) behind: usize,
+}
+
+/// The proxies of one gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Proxies(BTreeMap<String, Proxy>);
+
+#[derive(Debug)]
+struct Proxy {
+    /// The number of the version that it holds; 0 when it holds none of ours.
+    holds: u64,
+    live: Vec<Live>,
+    open_polls: u32,
+    heard: Instant,
+}
+
+impl Proxies {
+    /// A poll came in.
+    pub(crate) fn polled(&mut self, id: &str, holds: u64, live: Vec<Live>, now: Instant) {
+        let proxy = self.0.entry(id.to_owned()).or_insert_with(|| Proxy {
+            holds,
+            live: Vec::new(),
+            open_polls: 0,
+            heard: now,
+        });
+        proxy.holds = holds;
+        proxy.live = live;
+        proxy.open_polls += 1;
+        proxy.heard = now;
+    }
+
+    /// A poll was answered, or its connection broke.
+    pub(crate) fn answered(&mut self, id: &str, now: Instant) {
+        if let Some(proxy) = self.0.get_mut(id) {
+            proxy.open_polls = proxy.open_polls.saturating_sub(1);
+            proxy.heard = now;
+        }
+    }
+
+    /// Forgets those that have gone.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.0.retain(|_, proxy| proxy.open_polls > 0 || now.duration_since(proxy.heard) < EXPIRY);
+    }
+
+    /// How many of the connected hold `version` or a newer one.
+    pub(crate) fn holding(&self, version: u64) -> Acknowledgement {
+        Acknowledgement {
+            proxies: self.0.len(),
+            behind: self.0.values().filter(|proxy| proxy.holds < version).count(),
+        }
+    }
+
+    /// What every proxy said of its live sessions.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Live> {
+        self.0.values().flat_map(|proxy| &proxy.live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Acknowledgement, EXPIRY, Proxies};
+    use crate::clock;
+    use clew_filter_config::channel::Live;
+    use std::time::Duration;
+
+    fn live(sessions: u64) -> Vec<Live> {
+        vec![Live { rule: "r".into(), backend: "b".into(), pod: "p".into(), sessions }]
+    }
+
+    #[test]
+    fn a_version_is_acknowledged_when_every_proxy_holds_it() {
+        let (mut proxies, now) = (Proxies::default(), clock::now());
+        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 0, behind: 0 });
+        proxies.polled("x", 1, Vec::new(), now);
+        proxies.polled("y", 0, Vec::new(), now);
+        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 2, behind: 1 });
+        proxies.polled("y", 2, Vec::new(), now);
+        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 2, behind: 0 });
+    }
+
+    #[test]
+    fn a_proxy_lives_as_long_as_it_polls() {
+        let (mut proxies, now) = (Proxies::default(), clock::now());
+        proxies.polled("x", 1, live(3), now);
+        proxies.expire(now + EXPIRY * 10);
+        assert_eq!(proxies.holding(1).proxies, 1);
+        proxies.answered("x", now);
+        proxies.expire(now + EXPIRY - Duration::from_millis(1));
+        assert_eq!(proxies.live().map(|l| l.sessions).sum::<u64>(), 3);
+        proxies.expire(now + EXPIRY);
+        assert_eq!(proxies.holding(1).proxies, 0);
+        assert_eq!(proxies.live().count(), 0);
+    }
+}

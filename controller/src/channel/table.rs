@@ -1,0 +1,241 @@
+//! What one gateway's filters must know, with the version at which each entry last changed, so that a proxy that holds
+//! an older version gets only the difference.
+
+use std::collections::BTreeMap;
+
+use clew_filter_config::channel::{PROTOCOL, Update};
+use clew_filter_config::rule::{Backend, Draining, Rule};
+
+/// Entries that are gone are remembered up to this many; a proxy that held an older version than the forgotten ones
+/// gets everything.
+const TOMBSTONES: usize = 1024;
+
+/// Everything that one gateway's filters must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// By the first part of the route name.
+    pub(crate) rules: BTreeMap<String, Rule>,
+    /// By `namespace/name:port`.
+    pub(crate) backends: BTreeMap<String, Backend>,
+    /// Set while the whole proxy drains.
+    pub(crate) draining: Option<Draining>,
+}
+
+/// The versions of one gateway's snapshots.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// One for each life of the controller: versions of another life say nothing.
+    epoch: String,
+    version: u64,
+    /// A proxy that holds less than this gets everything.
+    oldest_delta: u64,
+    rules: BTreeMap<String, Entry<Rule>>,
+    backends: BTreeMap<String, Entry<Backend>>,
+    draining: Option<Draining>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    changed_at: u64,
+    /// `None`: gone.
+    value: Option<T>,
+}
+
+impl Table {
+    pub(crate) fn new(epoch: String) -> Self {
+        Self {
+            epoch,
+            version: 0,
+            oldest_delta: 0,
+            rules: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            draining: None,
+        }
+    }
+
+    /// The number of the newest snapshot; 0 before the first.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Makes `snapshot` what the proxies get. The version moves only when something differs.
+    pub(crate) fn publish(&mut self, snapshot: Snapshot) -> u64 {
+        let next = self.version + 1;
+        let mut changed = self.version == 0 || self.draining != snapshot.draining;
+        self.draining = snapshot.draining;
+        changed |= replace(&mut self.rules, snapshot.rules, next);
+        changed |= replace(&mut self.backends, snapshot.backends, next);
+        if changed {
+            self.version = next;
+            self.forget();
+        }
+        self.version
+    }
+
+    /// What a proxy that holds `have` lacks; `None` when that is nothing, or when nothing was ever published.
+    pub(crate) fn since(&self, have: Option<&str>, seed: &str) -> Option<Update> {
+        if self.version == 0 {
+            return None;
+        }
+        let held = have.and_then(|have| self.number(have));
+        if held == Some(self.version) {
+            return None;
+        }
+        let after = held.filter(|held| *held >= self.oldest_delta);
+        Some(Update {
+            protocol: PROTOCOL,
+            version: format!("{}:{}", self.epoch, self.version),
+            full: after.is_none(),
+            seed: seed.to_owned(),
+            rules: changed_after(&self.rules, after),
+            backends: changed_after(&self.backends, after),
+            draining: self.draining,
+        })
+    }
+
+    /// The number inside a version of this life of the controller.
+    pub(crate) fn number(&self, version: &str) -> Option<u64> {
+        let (epoch, number) = version.rsplit_once(':')?;
+        (epoch == self.epoch).then(|| number.parse().ok()).flatten().filter(|n| *n <= self.version)
+    }
+
+    fn forget(&mut self) {
+        let gone = self.rules.values().filter(|e| e.value.is_none()).count()
+            + self.backends.values().filter(|e| e.value.is_none()).count();
+        if gone > TOMBSTONES {
+            self.rules.retain(|_, entry| entry.value.is_some());
+            self.backends.retain(|_, entry| entry.value.is_some());
+            self.oldest_delta = self.version;
+        }
+    }
+}
+
+/// Whether anything differed.
+fn replace<T: PartialEq>(entries: &mut BTreeMap<String, Entry<T>>, new: BTreeMap<String, T>, at: u64) -> bool {
+    let mut changed = false;
+    for (key, entry) in entries.iter_mut() {
+        if entry.value.is_some() && !new.contains_key(key) {
+            *entry = Entry { changed_at: at, value: None };
+            changed = true;
+        }
+    }
+    for (key, value) in new {
+        match entries.get_mut(&key) {
+            Some(entry) if entry.value.as_ref() == Some(&value) => {}
+            _ => {
+                entries.insert(key, Entry { changed_at: at, value: Some(value) });
+                changed = true;
+            }
+        }
+    }
+    changed
+}
+
+/// Without `after`, everything that is there; with it, what changed later, the gone included.
+fn changed_after<T: Clone>(
+    entries: &BTreeMap<String, Entry<T>>,
+    after: Option<u64>,
+) -> BTreeMap<String, Option<T>> {
+    entries
+        .iter()
+        .filter(|(_, entry)| after.map_or(entry.value.is_some(), |after| entry.changed_at > after))
+        .map(|(key, entry)| (key.clone(), entry.value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Snapshot, TOMBSTONES, Table};
+    use clew_filter_config::rule::{Backend, Draining, Pod};
+
+    fn backends(names: &[&str]) -> Snapshot {
+        Snapshot {
+            backends: names.iter().map(|name| ((*name).to_owned(), Backend::default())).collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_before_the_first_snapshot() {
+        assert_eq!(Table::new("e".into()).since(None, "s"), None);
+    }
+
+    #[test]
+    fn a_new_proxy_gets_everything_and_then_nothing() {
+        let mut table = Table::new("e".into());
+        table.publish(backends(&["a", "b"]));
+        let update = table.since(None, "seed").unwrap();
+        assert!(update.full);
+        assert_eq!(update.seed, "seed");
+        assert_eq!(update.backends.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(table.since(Some(&update.version), "seed"), None);
+    }
+
+    #[test]
+    fn an_empty_first_snapshot_is_an_answer() {
+        let mut table = Table::new("e".into());
+        table.publish(Snapshot::default());
+        assert!(table.since(None, "s").unwrap().full);
+    }
+
+    #[test]
+    fn equal_snapshots_are_one_version() {
+        let mut table = Table::new("e".into());
+        assert_eq!(table.publish(backends(&["a"])), 1);
+        assert_eq!(table.publish(backends(&["a"])), 1);
+    }
+
+    #[test]
+    fn an_older_proxy_gets_the_difference() {
+        let mut table = Table::new("e".into());
+        table.publish(backends(&["a", "b"]));
+        let mut next = backends(&["a", "c"]);
+        next.backends.get_mut("a").unwrap().pods.push(Pod {
+            name: "p".into(),
+            uid: String::new(),
+            address: "127.0.0.1:1".into(),
+            steer: None,
+            draining: None,
+        });
+        table.publish(next);
+        let delta = table.since(Some("e:1"), "s").unwrap();
+        assert!(!delta.full);
+        assert_eq!(delta.version, "e:2");
+        assert_eq!(delta.backends["a"].as_ref().unwrap().pods.len(), 1);
+        assert_eq!(delta.backends["b"], None);
+        assert!(delta.backends["c"].is_some());
+    }
+
+    #[test]
+    fn a_version_of_another_life_counts_as_none() {
+        let mut table = Table::new("e".into());
+        table.publish(backends(&["a"]));
+        for have in ["f:1", "e:2", "e:", "1", ""] {
+            assert!(table.since(Some(have), "s").unwrap().full, "{have}");
+        }
+    }
+
+    #[test]
+    fn a_drain_of_the_whole_proxy_is_a_new_version() {
+        let mut table = Table::new("e".into());
+        table.publish(backends(&["a"]));
+        let mut next = backends(&["a"]);
+        next.draining = Some(Draining { since_ms: 1, timeout_ms: 2 });
+        table.publish(next);
+        let delta = table.since(Some("e:1"), "s").unwrap();
+        assert_eq!((delta.full, delta.backends.len()), (false, 0));
+        assert_eq!(delta.draining, Some(Draining { since_ms: 1, timeout_ms: 2 }));
+    }
+
+    #[test]
+    fn forgotten_removals_become_a_full_answer() {
+        let mut table = Table::new("e".into());
+        for i in 0..=TOMBSTONES + 1 {
+            table.publish(backends(&["a", &format!("b{i}")]));
+        }
+        let update = table.since(Some("e:1"), "s").unwrap();
+        assert!(update.full);
+        assert_eq!(update.backends.len(), 2);
+        assert!(update.backends.values().all(Option::is_some));
+    }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use clew_filter_config::channel::{Live, Poll, Update};
+use clew_filter_config::rule::Backend;
+
+use super::{Acknowledgement, Channel, Snapshot};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn snapshot(names: &[&str]) -> Snapshot {
+    Snapshot {
+        backends: names.iter().map(|name| ((*name).to_owned(), Backend::default())).collect(),
+        ..Snapshot::default()
+    }
+}
+
+fn poll(proxy: &str, have: Option<&str>, wait_ms: u64) -> Poll {
+    Poll {
+        gateway: "ns/edge".into(),
+        proxy: proxy.into(),
+        have: have.map(str::to_owned),
+        wait_ms,
+        ..Poll::default()
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_poll_is_woken_by_news() {
+    let channel = Channel::new("e".into(), "seed".into());
+    channel.publish("ns/edge", snapshot(&["a"]));
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.poll(poll("x", Some("e:1"), 1000)).await }
+    });
+    while channel.standing("ns/edge").proxies == 0 {
+        tokio::task::yield_now().await;
+    }
+    channel.publish("ns/edge", snapshot(&["b"]));
+    let Update { version, full, backends, .. } = waiting.await.unwrap().unwrap();
+    assert_eq!((version.as_str(), full), ("e:2", false));
+    assert_eq!(backends.keys().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_without_news_ends_empty() {
+    let channel = Channel::new("e".into(), "seed".into());
+    assert_eq!(channel.poll(poll("x", None, 500)).await, None, "before the first snapshot");
+    channel.publish("ns/edge", snapshot(&["a"]));
+    assert_eq!(channel.poll(poll("x", Some("e:1"), 500)).await, None);
+    assert_eq!(channel.poll(poll("x", Some("e:1"), 0)).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_acknowledged_by_the_next_poll_of_every_proxy() {
+    let channel = Channel::new("e".into(), "seed".into());
+    channel.publish("ns/edge", snapshot(&["a"]));
+    assert_eq!(
+        channel.acknowledged("ns/edge", PATIENCE).await,
+        Acknowledgement { proxies: 0, behind: 0 },
+        "nobody is connected: nobody is waited for"
+    );
+    assert!(channel.poll(poll("x", None, 0)).await.is_some());
+    assert!(channel.poll(poll("y", None, 0)).await.is_some());
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.acknowledged("ns/edge", PATIENCE).await }
+    });
+    channel.poll(poll("x", Some("e:1"), 0)).await;
+    assert_eq!(channel.standing("ns/edge"), Acknowledgement { proxies: 2, behind: 1 });
+    channel.poll(poll("y", Some("e:1"), 0)).await;
+    assert_eq!(waiting.await.unwrap(), Acknowledgement { proxies: 2, behind: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_stays_behind_is_not_waited_for_forever() {
+    let channel = Channel::new("e".into(), "seed".into());
+    channel.publish("ns/edge", snapshot(&["a"]));
+    channel.poll(poll("x", None, 0)).await;
+    assert_eq!(
+        channel.acknowledged("ns/edge", Duration::from_secs(2)).await,
+        Acknowledgement { proxies: 1, behind: 1 }
+    );
+}
+
+#[tokio::test]
+async fn live_sessions_are_summed_over_proxies() {
+    let channel = Channel::new("e".into(), "seed".into());
+    channel.publish("ns/edge", snapshot(&["a"]));
+    for (proxy, sessions) in [("x", 3), ("y", 4), ("y", 5)] {
+        let live = vec![Live { rule: "r".into(), backend: "a".into(), pod: "p".into(), sessions }];
+        channel.poll(Poll { live, ..poll(proxy, None, 0) }).await;
+    }
+    let live = channel.live();
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].sessions, 8);
+}

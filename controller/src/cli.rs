@@ -1,0 +1,93 @@
+//! The command line: one file for each command. Data goes to stdout, progress and logs to stderr.
+
+mod ask;
+mod completion;
+mod crd;
+mod drain;
+mod explain;
+mod manifests;
+mod output;
+mod render;
+mod run;
+mod sessions;
+mod simulate;
+mod status;
+mod validate;
+mod version;
+mod wasm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// WebSocket routing that keeps hold of the thread.
+///
+/// Exit codes: 0 ok, 1 findings or refused input, 2 usage, 3 Envoy or `clew run` cannot be reached.
+#[derive(Parser)]
+#[command(name = "clew", version, max_term_width = 100, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Stand-alone: follow folders of manifests and drive a local Envoy
+    Run(run::Args),
+    /// Print what would be applied, and the status
+    Render(render::Args),
+    /// Check manifests offline: schema, CEL rules, and what only all of them together can tell
+    Validate(validate::Args),
+    /// Say which rule, which key and which pod a request gets, and why
+    Explain(explain::Args),
+    /// Count how keys lie on pods, and what would move
+    Simulate(simulate::Args),
+    /// Show routes, their conditions, and what was refused
+    Status(status::Args),
+    /// Show who is connected where
+    Sessions(sessions::Args),
+    /// Let the sessions of a pod leave, and no new ones come
+    Drain(drain::Args),
+    /// Print the CustomResourceDefinition
+    Crd,
+    /// Write the filter's module, or say which it is
+    Wasm(wasm::Args),
+    /// Write a shell's completion script
+    Completion(completion::Args),
+    /// Say which clew this is
+    Version(version::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When it did not do what it was asked, with the message and the exit code.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Run(args) => run::main(args),
+            Command::Status(args) => status::main(&args),
+            Command::Sessions(args) => sessions::main(&args),
+            Command::Drain(args) => drain::main(&args),
+            Command::Render(args) => render::main(&args),
+            Command::Validate(args) => validate::main(&args),
+            Command::Explain(args) => explain::main(&args),
+            Command::Simulate(args) => simulate::main(&args),
+            Command::Crd => crd::main(),
+            Command::Wasm(args) => wasm::main(&args),
+            Command::Completion(args) => completion::main(&args),
+            Command::Version(args) => version::main(&args),
+        }
+    }
+}
+
+/// What the commands that wait for something run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unreachable(format!("no threads to run on: {error}")))
+}

@@ -1,0 +1,52 @@
+//! Asking a `clew run`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::http;
+use crate::standalone::{API_ADDRESS, state::State};
+
+/// Which `clew run`.
+#[derive(clap::Args)]
+pub(crate) struct Api {
+    /// Where the `clew run` that is asked has its port [default: the one in the state folder, else 127.0.0.1:9900]
+    #[arg(long, value_name = "ADDR")]
+    api: Option<SocketAddr>,
+    /// State folder of the `clew run` that is asked [default: $XDG_STATE_HOME/clew]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Api {
+    fn address(&self) -> SocketAddr {
+        let kept = || {
+            let folder = self.state_dir.clone().or_else(State::default_folder)?;
+            std::fs::read_to_string(folder.join(API_ADDRESS)).ok()?.trim().parse().ok()
+        };
+        self.api.or_else(kept).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900)))
+    }
+
+    /// Sends one request; answers what came back as JSON.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is no.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let address = self.address();
+        let (status, bytes) = http::request(address, method, path, body).await.map_err(|error| {
+            Failure::unreachable(format!("no clew run answers at {address}: {error}; is it running? --api or --state-dir say where"))
+        })?;
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status == StatusCode::OK {
+            return Ok(value);
+        }
+        let why = value.get("error").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+        Err(match status.is_server_error() {
+            true => Failure::unreachable(why),
+            false => Failure::refused(why),
+        })
+    }
+}

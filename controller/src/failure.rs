@@ -1,0 +1,48 @@
+//! Why a command ends without having done what it was asked.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Findings, or input that was refused.
+pub(crate) const REFUSED: u8 = 1;
+/// The command line makes no sense.
+pub(crate) const USAGE: u8 = 2;
+/// Envoy or `clew run` cannot be reached or started.
+pub(crate) const UNREACHABLE: u8 = 3;
+
+/// A message and the exit code that goes with it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Input was refused.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { exit: REFUSED, message: message.into() }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: USAGE, message: message.into() }
+    }
+
+    /// Envoy, `clew run`, or something that they stand on is not there.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self { exit: UNREACHABLE, message: message.into() }
+    }
+
+    /// With which code to end.
+    pub(crate) fn exit(&self) -> ExitCode {
+        self.exit.into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,106 @@
+//! The controller's own metrics, in Prometheus' text format.
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    reconciles: Family<Result, Counter>,
+    duration: Histogram,
+    routes: Family<Condition, Gauge<i64, AtomicI64>>,
+    envoy_restarts: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Condition {
+    condition: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("clew_controller");
+        let metrics = Self {
+            reconciles: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            routes: Family::default(),
+            envoy_restarts: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("reconcile", "Turns from the manifests to what is in force, by result", metrics.reconciles.clone());
+        registry.register("reconcile_duration_seconds", "How long a turn takes", metrics.duration.clone());
+        registry.register("routes", "Routes by the condition that they are in", metrics.routes.clone());
+        registry.register("envoy_restarts", "How often Envoy ended and was started again", metrics.envoy_restarts.clone());
+        let build = Family::<[(&str, &str); 1], Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        registry.register("build_info", "The version that runs", build);
+        Self { registry, ..metrics }
+    }
+
+    /// A turn is over.
+    pub(crate) fn reconciled(&self, applied: bool, took: Duration) {
+        let result = if applied { "applied" } else { "failed" };
+        self.reconciles.get_or_create(&Result { result }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// How many routes there are, and how many of them were refused or lack something.
+    pub(crate) fn routes(&self, accepted: usize, refused: usize) {
+        for (condition, routes) in [("Accepted", accepted), ("Refused", refused)] {
+            self.routes.get_or_create(&Condition { condition }).set(i64::try_from(routes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Envoy had to be started again.
+    pub(crate) fn envoy_restarted(&self) {
+        self.envoy_restarts.inc();
+    }
+
+    pub(crate) fn envoy_restarts(&self) -> u64 {
+        self.envoy_restarts.get()
+    }
+
+    /// All of it.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+    use std::time::Duration;
+
+    #[test]
+    fn the_promised_names_are_there() {
+        let metrics = Metrics::new();
+        metrics.reconciled(true, Duration::from_millis(3));
+        metrics.routes(2, 1);
+        let text = metrics.text();
+        for line in [
+            "clew_controller_reconcile_total{result=\"applied\"} 1",
+            "clew_controller_reconcile_duration_seconds_count 1",
+            "clew_controller_routes{condition=\"Accepted\"} 2",
+            "clew_controller_routes{condition=\"Refused\"} 1",
+            concat!("clew_controller_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! `clew run`: the same five steps over folders of manifests, and the Envoy that they are brought into force in.
+
+mod admin;
+mod api;
+mod apply;
+mod binary;
+mod detach;
+mod drains;
+mod envoy;
+mod log;
+mod ports;
+mod process;
+mod run;
+pub(crate) mod state;
+mod resources;
+mod view;
+mod xds;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clew_core::model::{ObjectName, World};
+use clew_core::objects::Objects;
+use clew_core::render::{envoy::Settings, rules};
+use clew_core::validate::Validated;
+use clew_filter_config::rule::Draining;
+
+pub(crate) use apply::Plan;
+use apply::Applier;
+use drains::Drains;
+use envoy::Envoy;
+use ports::Ports;
+pub(crate) use run::{Options, run};
+use state::State;
+use view::View;
+
+use crate::channel::Channel;
+use crate::clock;
+use crate::finding::Finding;
+use crate::manifests::{Births, Manifests};
+use crate::metrics::Metrics;
+
+const BIRTHS: &str = "births.json";
+const PORTS: &str = "ports.json";
+/// Where in the state folder it says where the API is.
+pub(crate) const API_ADDRESS: &str = "api-address";
+const DRAINS: &str = "drains.json";
+
+/// Everything that a turn works on.
+pub(crate) struct Standalone {
+    state: State,
+    manifests: Manifests,
+    settings: Settings,
+    ports: Ports,
+    drains: Drains,
+    draining: Option<Draining>,
+    applier: Applier,
+    envoy: Option<Envoy>,
+    /// What is in force, as far as files say: for those who name a pod.
+    world: World,
+    said: BTreeSet<Finding>,
+    /// The last turn's findings that a later one may not have, with nothing changed in the files.
+    failed: bool,
+    births: Births,
+    channel: Arc<Channel>,
+    view: View,
+    metrics: Arc<Metrics>,
+}
+
+/// What became of a turn.
+pub(crate) struct Outcome {
+    pub(crate) validated: Validated,
+    pub(crate) plan: Plan,
+    pub(crate) applied: Result<(), Box<Finding>>,
+    pub(crate) took: Duration,
+}
+
+impl Standalone {
+    /// Files → objects. A listener that wants any port gets one that is its own from then on.
+    pub(crate) fn resolve(&mut self) -> Objects {
+        let mut objects = self.manifests.objects();
+        let before = self.ports.clone();
+        for gateway in &mut objects.gateways {
+            let metadata = &gateway.object.metadata;
+            let name = ObjectName::new(
+                metadata.namespace.clone().unwrap_or_default(),
+                metadata.name.clone().unwrap_or_default(),
+            );
+            let spec = &gateway.object.spec;
+            let ip = spec.addresses.first().and_then(|address| address.value.parse().ok());
+            let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let chosen: Vec<_> = spec
+                .listeners
+                .iter()
+                .map(|listener| match listener.port {
+                    0 => self.ports.keep(&format!("{name}/{}", listener.name), ip).unwrap_or(0),
+                    port => port,
+                })
+                .collect();
+            if chosen.iter().zip(&spec.listeners).any(|(port, listener)| *port != listener.port) {
+                let mut own = gateway.object.clone();
+                for (listener, port) in own.spec.listeners.iter_mut().zip(chosen) {
+                    listener.port = port;
+                }
+                gateway.object = own;
+            }
+        }
+        if self.ports != before {
+            self.keep(PORTS, &self.ports);
+        }
+        objects
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Set while everything drains.
+    pub(crate) fn draining(&self) -> Option<Draining> {
+        self.draining
+    }
+
+    /// The pods that are leaving, those whose endpoints began to terminate just now included.
+    pub(crate) fn observe(&mut self, world: &World) -> rules::Drains {
+        let before = self.drains.kept().clone();
+        self.drains.observe(world, clock::unix_ms());
+        if *self.drains.kept() != before {
+            self.keep(DRAINS, self.drains.kept());
+        }
+        self.drains.current().clone()
+    }
+
+    /// Brings a plan into force: in the running Envoy, or for the one that will be started.
+    pub(crate) async fn apply(&mut self, plan: &Plan) -> Result<(), Box<Finding>> {
+        match &self.envoy {
+            Some(envoy) => self.applier.apply(plan, envoy.admin, &self.state).await,
+            None => self.applier.prepare(plan, &self.state),
+        }
+    }
+
+    /// Says what changed since the last turn, and keeps the rest for those who ask.
+    pub(crate) fn report(&mut self, outcome: Outcome) {
+        let Outcome { validated, plan, applied, took } = outcome;
+        self.metrics.reconciled(applied.is_ok(), took);
+        let refused = validated.routes.iter().filter(|route| !route.refusals.is_empty()).count();
+        self.metrics.routes(validated.routes.len() - refused, refused);
+        self.failed = applied.is_err();
+        let mut findings = self.manifests.findings();
+        findings.extend(Finding::of_validated(&validated));
+        let failure = applied.err().map(|finding| *finding);
+        findings.extend(failure.clone());
+        self.say(&findings);
+        if *self.manifests.births() != self.births {
+            self.births = self.manifests.births().clone();
+            self.keep(BIRTHS, &self.births);
+        }
+        self.world = validated.world;
+        let mut last = self.view.lock();
+        last.routes = validated.routes;
+        last.findings = findings;
+        last.backends = plan.snapshots.into_iter().map(|(gateway, snapshot)| (gateway, snapshot.backends)).collect();
+        last.failed = failure.map(|finding| format!("{} ({})", finding.message, finding.code));
+        last.draining = self.draining;
+    }
+
+    /// Each finding is said once, when it comes, and once more when it is mended.
+    fn say(&mut self, findings: &[Finding]) {
+        let now: BTreeSet<_> = findings.iter().cloned().collect();
+        for finding in now.difference(&self.said) {
+            match finding.is_error() {
+                true => tracing::error!("{finding}"),
+                false => tracing::warn!("{finding}"),
+            }
+        }
+        for finding in self.said.difference(&now).filter(|finding| finding.is_error()) {
+            tracing::info!("mended: {finding}");
+        }
+        self.said = now;
+    }
+
+    fn keep(&self, name: &str, value: &impl serde::Serialize) {
+        if let Err(error) = self.state.save(name, value) {
+            tracing::warn!("CLEW0903: {name} cannot be kept: {error}; after a restart this may be decided anew");
+        }
+    }
+}
+
+/// The addresses of a ready line.
+fn texts(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(SocketAddr::to_string).collect()
+}
+
+/// The hidden commands by which `clew` starts Envoy; `None`: it is none of them.
+pub(crate) fn hidden(arguments: &[std::ffi::OsString]) -> Option<std::process::ExitCode> {
+    let (command, rest) = arguments.split_first()?;
+    let outcome = match command.to_str()? {
+        detach::DETACH => detach::detach(rest),
+        detach::BECOME => detach::become_program(rest),
+        _ => return None,
+    };
+    Some(match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{error}\n"));
+            crate::failure::UNREACHABLE.into()
+        }
+    })
+}

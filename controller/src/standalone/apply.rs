@@ -1,0 +1,217 @@
+//! What was rendered → in force, in an order in which no handshake finds anything missing:
+//! pods that leave (channel), clusters and the pods that come (Envoy), rules (channel), routes and listeners (Envoy), and
+//! last what is left over (Envoy, channel).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clew_core::model::World;
+use clew_core::render::envoy::{CLUSTERS, File, LISTENERS, Rendered};
+
+use super::admin::Admin;
+use super::log::Log;
+use super::ports;
+use super::resources;
+use super::state::State;
+use super::xds::{NotTaken, Xds};
+use crate::channel::{Channel, Snapshot, order};
+use crate::finding::Finding;
+
+const SHAPES: &str = "listeners.json";
+/// A proxy that does not answer for this long is behind, and is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is to be in force.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) rendered: Rendered,
+    /// By `namespace/name` of the gateway.
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// What each listener is made of, by its name: its gateway, its address and its certificates.
+    pub(crate) shapes: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// What the listeners of a world are made of, without their routes.
+    pub(crate) fn shapes(world: &World) -> BTreeMap<String, String> {
+        let of = |gateway: &clew_core::model::Gateway| {
+            let name = gateway.name.to_string();
+            let shape = |listener: &clew_core::model::Listener| {
+                (listener.address.to_string(), format!("{name} {:?}", listener.protocol))
+            };
+            gateway.listeners.iter().map(shape).collect::<Vec<_>>()
+        };
+        world.gateways.iter().flat_map(of).collect()
+    }
+}
+
+/// Brings plans into force.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    xds: Xds,
+    log: Log,
+    channel: Arc<Channel>,
+    published: BTreeMap<String, Snapshot>,
+    shapes: BTreeMap<String, String>,
+}
+
+impl Applier {
+    pub(crate) fn new(state: &State, channel: Arc<Channel>) -> Self {
+        Self {
+            xds: Xds::open(Self::folder(state)),
+            log: Log::new(state.path("envoy/envoy.log")),
+            channel,
+            published: BTreeMap::new(),
+            shapes: state.load(SHAPES).unwrap_or_default(),
+        }
+    }
+
+    /// Where Envoy's files are.
+    pub(crate) fn folder(state: &State) -> PathBuf {
+        state.path("envoy/xds")
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Puts everything in place for an Envoy that is about to start.
+    pub(crate) fn prepare(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
+        for address in plan.shapes.keys() {
+            check_free(address)?;
+        }
+        self.publish(plan, |_, new| new.clone());
+        for (path, file) in plan.rendered.files() {
+            self.xds.write(path, file).map_err(unwritable)?;
+        }
+        self.finish(plan, state)
+    }
+
+    /// Brings a plan into force in a running Envoy. When it fails, what was in force stays in force.
+    pub(crate) async fn apply(&mut self, plan: &Plan, admin: Admin, state: &State) -> Result<(), Box<Finding>> {
+        let listeners = self.listeners(plan);
+        if self.xds.differs(LISTENERS, &listeners) {
+            let held = admin.listeners().await.unwrap_or_default();
+            let new = plan.shapes.keys().filter(|name| !held.iter().any(|held| held.to_string() == **name));
+            new.into_iter().try_for_each(|address| check_free(address))?;
+        }
+        if self.publish(plan, order::departures) {
+            self.acknowledged(plan).await;
+        }
+        let rendered = &plan.rendered;
+        let before_clusters = || rendered.files().filter(|(path, _)| *path != CLUSTERS && *path != LISTENERS && !rendered.routes.contains_key(*path));
+        for (path, file) in before_clusters() {
+            self.xds.write(path, file).map_err(unwritable)?;
+        }
+        let old = self.xds.differs(CLUSTERS, &rendered.clusters).then(|| self.xds.read(CLUSTERS)).flatten();
+        let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
+        let clusters = union.as_ref().unwrap_or(&rendered.clusters);
+        self.xds.apply([(CLUSTERS, clusters)], admin, &self.log).await.map_err(not_taken)?;
+        if self.publish(plan, order::arrivals) {
+            self.acknowledged(plan).await;
+        }
+        let routes = rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
+        let known = routes.clone().filter(|(path, _)| self.xds.read(path).is_some()).collect::<Vec<_>>();
+        // Routes of a listener that is not there yet are taken with it.
+        for (path, file) in routes {
+            if self.xds.read(path).is_none() {
+                self.xds.write(path, file).map_err(unwritable)?;
+            }
+        }
+        self.xds.apply(known, admin, &self.log).await.map_err(not_taken)?;
+        self.xds.apply([(LISTENERS, &listeners)], admin, &self.log).await.map_err(not_taken)?;
+        self.xds.apply([(CLUSTERS, &rendered.clusters)], admin, &self.log).await.map_err(not_taken)?;
+        self.publish(plan, |_, new| new.clone());
+        self.finish(plan, state)
+    }
+
+    fn finish(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
+        let paths: BTreeSet<_> = plan.rendered.files().map(|(path, _)| path).collect();
+        self.xds.retain(&paths);
+        if self.shapes != plan.shapes {
+            state.save(SHAPES, &plan.shapes).map_err(unwritable)?;
+            self.shapes.clone_from(&plan.shapes);
+        }
+        Ok(())
+    }
+
+    /// The listeners of a plan, of which those that nobody edited keep their bytes: another `clew` may have written them
+    /// otherwise, and one changed byte cuts every session.
+    fn listeners(&self, plan: &Plan) -> File {
+        let new = &plan.rendered.listeners;
+        let Some(old) = self.xds.differs(LISTENERS, new).then(|| self.xds.read(LISTENERS)).flatten() else {
+            return new.clone();
+        };
+        resources::keeping(&old, new, |name| {
+            plan.shapes.get(name).is_some_and(|shape| self.shapes.get(name) == Some(shape))
+        })
+    }
+
+    /// Says to every gateway's proxies what `step` makes of what they know and what they are to know; answers whether
+    /// that was any news. A gateway that is gone knows nothing.
+    fn publish(&mut self, plan: &Plan, step: impl Fn(&Snapshot, &Snapshot) -> Snapshot) -> bool {
+        let nothing = Snapshot::default();
+        let gateways: BTreeSet<_> = plan.snapshots.keys().chain(self.published.keys()).cloned().collect();
+        let mut news = false;
+        for gateway in gateways {
+            let new = plan.snapshots.get(&gateway).unwrap_or(&nothing);
+            let said = match self.published.get(&gateway) {
+                Some(old) => step(old, new),
+                // A proxy that another life of ours left behind knows something older, which is better than half of this.
+                None => new.clone(),
+            };
+            if self.published.get(&gateway) != Some(&said) {
+                self.channel.publish(&gateway, said.clone());
+                self.published.insert(gateway, said);
+                news = true;
+            }
+        }
+        news
+    }
+
+    /// Waits until every connected proxy holds what was published, or is behind.
+    async fn acknowledged(&self, plan: &Plan) {
+        for gateway in plan.snapshots.keys() {
+            let standing = self.channel.acknowledged(gateway, PATIENCE).await;
+            if standing.behind > 0 {
+                tracing::warn!(
+                    "CLEW0908: {} of {} proxies of {gateway} have not acknowledged within {PATIENCE:?}",
+                    standing.behind,
+                    standing.proxies
+                );
+            }
+        }
+    }
+}
+
+fn check_free(address: &str) -> Result<(), Box<Finding>> {
+    let Ok(parsed) = address.parse::<SocketAddr>() else { return Ok(()) };
+    ports::is_free(parsed).map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "{address} is in use by another program; stop it, or give the Gateway another port; what is in force stays in force"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "{address} may not be bound: {error}; ports below 1024 need CAP_NET_BIND_SERVICE; give the Gateway another port"
+            ),
+            _ => format!("{address} cannot be bound: {error}; correct spec.addresses of the Gateway"),
+        };
+        Box::new(Finding::error("", 0, "CLEW0901", message))
+    })
+}
+
+fn unwritable(error: io::Error) -> Box<Finding> {
+    let message = format!("the state folder cannot be written: {error}; what is in force stays in force");
+    Box::new(Finding::error("", 0, "CLEW0903", message))
+}
+
+fn not_taken(error: NotTaken) -> Box<Finding> {
+    match error {
+        NotTaken::Io(error) if error.kind() != io::ErrorKind::ConnectionRefused => unwritable(error),
+        error => Box::new(Finding::error("", 0, "CLEW0902", format!("{error}; what was in force stays in force"))),
+    }
+}

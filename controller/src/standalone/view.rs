@@ -1,0 +1,237 @@
+//! What can be asked of a running `clew run`: the last outcome, and what the filters say at this moment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clew_core::model::ObjectName;
+use clew_core::status::{Applied, Progress, status};
+use clew_core::validate::RouteReport;
+use clew_crds::status::WebSocketRouteStatus;
+use clew_filter_config::rule::{Backend, Draining};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+
+use crate::channel::Channel;
+use crate::clock;
+use crate::finding::Finding;
+
+/// The last outcome of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    pub(super) routes: Vec<RouteReport>,
+    pub(super) findings: Vec<Finding>,
+    /// By gateway.
+    pub(super) backends: BTreeMap<String, BTreeMap<String, Backend>>,
+    /// What Envoy or the state folder said against it.
+    pub(super) failed: Option<String>,
+    pub(super) envoy: Option<Envoy>,
+    pub(super) listeners: Vec<SocketAddr>,
+    pub(super) ready: bool,
+    /// Set while everything drains.
+    pub(super) draining: Option<Draining>,
+    statuses: BTreeMap<ObjectName, WebSocketRouteStatus>,
+}
+
+/// Envoy, as the ready line and the status speak of it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Envoy {
+    pub(super) version: String,
+    pub(super) pid: u32,
+    pub(super) admin: SocketAddr,
+    pub(super) restarts: u64,
+}
+
+/// Shared between the turns and those who ask.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    last: Arc<Mutex<Last>>,
+    channel: Arc<Channel>,
+}
+
+/// `/v1/status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    ready: bool,
+    draining: bool,
+    envoy: Option<Envoy>,
+    listeners: Vec<SocketAddr>,
+    gateways: Vec<Gateway>,
+    routes: Vec<Route>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Gateway {
+    name: String,
+    proxies: usize,
+    acknowledged: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Route {
+    namespace: String,
+    name: String,
+    source: String,
+    status: WebSocketRouteStatus,
+}
+
+/// `/v1/sessions`.
+#[derive(Debug, Serialize)]
+pub(super) struct Sessions {
+    total: u64,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rule {
+    rule: String,
+    backend: String,
+    sessions: u64,
+    /// The fullest pod over the mean of those that take new sessions; 1 is even.
+    imbalance: f64,
+    pods: Vec<Pod>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pod {
+    pod: String,
+    address: String,
+    sessions: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draining: Option<Draining>,
+}
+
+/// One of `/v1/drains`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Drain {
+    pod: String,
+    backend: String,
+    address: String,
+    since_ms: u64,
+    timeout_ms: u64,
+    sessions: u64,
+}
+
+impl View {
+    pub(super) fn new(channel: Arc<Channel>) -> Self {
+        Self { last: Arc::default(), channel }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        let last = self.lock();
+        last.ready && last.draining.is_none()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let mut last = self.lock();
+        let last = &mut *last;
+        let standing: BTreeMap<_, _> =
+            last.backends.keys().map(|gateway| (gateway.as_str(), self.channel.standing(gateway))).collect();
+        let progress = |gateway: &ObjectName| match (&last.failed, standing.get(gateway.to_string().as_str())) {
+            (Some(what), _) => Progress::Failed(what.clone()),
+            (None, None) => Progress::Prepared,
+            (None, Some(standing)) => Progress::Applied(Applied {
+                acknowledged: standing.proxies - standing.behind,
+                connected: standing.proxies,
+            }),
+        };
+        let now = Time(i64::try_from(clock::unix_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default());
+        last.statuses = last
+            .routes
+            .iter()
+            .map(|route| (route.name.clone(), status(route, progress, last.statuses.get(&route.name), &now)))
+            .collect();
+        let routes = last.routes.iter().filter_map(|route| {
+            Some(Route {
+                namespace: route.name.namespace.clone(),
+                name: route.name.name.clone(),
+                source: route.source.to_string(),
+                status: last.statuses.get(&route.name)?.clone(),
+            })
+        });
+        Status {
+            ready: last.ready,
+            draining: last.draining.is_some(),
+            envoy: last.envoy.clone(),
+            listeners: last.listeners.clone(),
+            gateways: standing
+                .iter()
+                .map(|(name, standing)| Gateway {
+                    name: (*name).to_owned(),
+                    proxies: standing.proxies,
+                    acknowledged: standing.proxies - standing.behind,
+                })
+                .collect(),
+            routes: routes.collect(),
+            findings: last.findings.clone(),
+        }
+    }
+
+    pub(super) fn sessions(&self) -> Sessions {
+        let live = self.channel.live();
+        let backends = self.backends();
+        let mut rules = BTreeMap::<_, BTreeMap<String, u64>>::new();
+        for one in &live {
+            *rules.entry((one.rule.clone(), one.backend.clone())).or_default().entry(one.pod.clone()).or_default() +=
+                one.sessions;
+        }
+        let rules: Vec<_> = rules
+            .into_iter()
+            .map(|((rule, backend), sessions)| of_rule(rule, backends.get(&backend), backend, sessions))
+            .collect();
+        Sessions { total: live.iter().map(|one| one.sessions).sum(), rules }
+    }
+
+    pub(super) fn drains(&self) -> Vec<Drain> {
+        let live = self.channel.live();
+        let drain = |id: &String, pod: &clew_filter_config::rule::Pod| {
+            let draining = pod.draining?;
+            let on_it = live.iter().filter(|one| one.backend == *id && one.pod == pod.name);
+            Some(Drain {
+                pod: pod.name.clone(),
+                backend: id.clone(),
+                address: pod.address.clone(),
+                since_ms: draining.since_ms,
+                timeout_ms: draining.timeout_ms,
+                sessions: on_it.map(|one| one.sessions).sum(),
+            })
+        };
+        self.backends()
+            .iter()
+            .flat_map(|(id, backend)| backend.pods.iter().filter_map(move |pod| drain(id, pod)))
+            .collect()
+    }
+
+    fn backends(&self) -> BTreeMap<String, Backend> {
+        self.lock().backends.values().flatten().map(|(id, backend)| (id.clone(), backend.clone())).collect()
+    }
+}
+
+fn of_rule(rule: String, known: Option<&Backend>, backend: String, mut sessions: BTreeMap<String, u64>) -> Rule {
+    let total: u64 = sessions.values().sum();
+    let mut pods: Vec<_> = known
+        .into_iter()
+        .flat_map(|backend| &backend.pods)
+        .map(|pod| Pod {
+            pod: pod.name.clone(),
+            address: pod.address.clone(),
+            sessions: sessions.remove(&pod.name).unwrap_or(0),
+            draining: pod.draining,
+        })
+        .collect();
+    let staying: Vec<_> = pods.iter().filter(|pod| pod.draining.is_none()).map(|pod| pod.sessions).collect();
+    let (sum, most) = (staying.iter().sum::<u64>(), staying.iter().max().copied().unwrap_or(0));
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let imbalance = if sum == 0 { 1.0 } else { most as f64 * staying.len() as f64 / sum as f64 };
+    // Sessions on pods that are no endpoints any more.
+    let gone = sessions.into_iter().map(|(pod, sessions)| Pod { pod, address: String::new(), sessions, draining: None });
+    pods.extend(gone);
+    Rule { rule, backend, sessions: total, imbalance, pods }
+}
