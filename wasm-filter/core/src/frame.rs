@@ -4,9 +4,9 @@
 //! the code of a Close. It says where messages end, which is where a frame of our own may cut in. Extensions pass
 //! untouched: RSV bits mean nothing to it, and a compressed message is a message.
 //!
-//! It does not judge: frames may or may not be masked, lengths need not be minimal, text need not be UTF-8. But what
-//! leaves it unsure of what is open makes it [lost](Tracker::lost), for good: from then on it claims nothing rather
-//! than guess.
+//! It does not judge: frames may or may not be masked, text need not be UTF-8, the length of a message's frame need not
+//! be minimal. But what leaves it unsure of what is open makes it [lost](Tracker::lost), for good: from then on it
+//! claims nothing rather than guess.
 
 mod close;
 mod header;

@@ -135,6 +135,11 @@ fn faults() -> Vec<(Vec<u8>, Fault)> {
             Fault::FragmentedControl,
         ),
         ([message.clone(), long].concat(), Fault::LongControl),
+        // Short enough, but its length and so its mask are where no control frame has them.
+        (
+            vec![0x88, 0xfe, 0x00, 0x02, 1, 2, 3, 4, 0x03 ^ 1, 0xe8 ^ 2],
+            Fault::LongControl,
+        ),
         (
             [message.clone(), wire(true, 0x0, None, b"x")].concat(),
             Fault::NothingToContinue,
@@ -291,8 +296,23 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         10 => Just(0x9), 10 => Just(0xa), 1 => Just(0x8), 1 => any::<u8>().prop_map(|opcode| opcode & 0x7f),
     ];
     let len = prop_oneof![20 => 0..130_usize, 2 => 130..700_usize, 1 => 65_500..65_600_usize];
-    (prop::bool::weighted(0.8), opcode, any::<Option<[u8; 4]>>(), len)
-        .prop_map(|(fin, opcode, mask, len)| wire(fin, opcode, mask, &vec![0x5a; len]))
+    let wide = prop::bool::weighted(0.1);
+    (
+        prop::bool::weighted(0.8),
+        opcode,
+        any::<Option<[u8; 4]>>(),
+        len,
+        wide,
+    )
+        .prop_map(|(fin, opcode, mask, len, wide)| {
+            let mut bytes = wire(fin, opcode, mask, &vec![0x5a; len]);
+            if wide && len < 126 {
+                // In 16 bits what 7 would hold.
+                bytes[1] = bytes[1] & 0x80 | 126;
+                bytes.splice(2..2, [0, len as u8]);
+            }
+            bytes
+        })
 }
 
 /// Messages in fragments with control frames between them, never wrong.

@@ -42,7 +42,7 @@ pub enum Fault {
     ReservedOpcode,
     /// A control frame without FIN.
     FragmentedControl,
-    /// A control frame of more than 125 bytes.
+    /// A control frame whose length is not written in 7 bits: it may have 125 bytes (RFC 6455, 5.5).
     LongControl,
     /// A length of 2⁶³ or more.
     Length,
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::ReservedOpcode => "reserved opcode",
             Self::FragmentedControl => "fragmented control frame",
-            Self::LongControl => "control frame of more than 125 bytes",
+            Self::LongControl => "control frame with a length of more than 7 bits",
             Self::Length => "frame of 2^63 bytes or more",
             Self::NothingToContinue => "continuation of no message",
             Self::MessageNotFinished => "message inside another",
@@ -107,7 +107,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(usize, Result<Frame, Fault>)> {
     let frame = match Opcode::parse(first & 0x0f) {
         None => Err(Fault::ReservedOpcode),
         Some(opcode) if opcode.is_control() && !fin => Err(Fault::FragmentedControl),
-        Some(opcode) if opcode.is_control() && len > 125 => Err(Fault::LongControl),
+        Some(opcode) if opcode.is_control() && second & 0x7f > 125 => Err(Fault::LongControl),
         Some(_) if len >> 63 != 0 => Err(Fault::Length),
         Some(opcode) => Ok(Frame {
             opcode,
@@ -119,8 +119,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(usize, Result<Frame, Fault>)> {
     Some((size, frame))
 }
 
-/// Unmasks the code of a Close with the mask in its frame's header, if there is one. A control frame's header has no
-/// longer length, so its mask is at 2.
+/// Unmasks the code of a Close with the mask in its frame's header, if there is one. It is at 2, as a control frame's
+/// length has 7 bits.
 pub(super) fn unmask(code: [u8; 2], header: &[u8; MAX_HEADER]) -> [u8; 2] {
     let [_, second, first_mask, second_mask, ..] = *header;
     if second & 0x80 == 0 {

@@ -35,7 +35,7 @@ pub(crate) fn reference(stream: &[u8]) -> Vec<Seen> {
         let own_fault = match (opcode, fault) {
             (_, Some(Fault::ReservedOpcode)) => fault,
             (8.., _) if !fin => Some(Fault::FragmentedControl),
-            (8.., _) if len > 125 => Some(Fault::LongControl),
+            (8.., _) if bits & 0x7f > 125 => Some(Fault::LongControl),
             _ if len >= 1 << 63 => Some(Fault::Length),
             _ => fault,
         };
