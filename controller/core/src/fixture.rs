@@ -75,7 +75,9 @@ impl Manifests {
     /// Changes one value: `/spec/rules/0/name`, as in RFC 6901. A key that is not there yet is added.
     pub(crate) fn set(kind: &mut [Value], pointer: &str, value: Value) {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
-        let parent = kind[0].pointer_mut(parent).unwrap_or_else(|| panic!("no {parent}"));
+        let parent = kind[0]
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("no {parent}"));
         match parent {
             Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
             other => other[key] = value,
@@ -102,7 +104,10 @@ fn typed<T: serde::de::DeserializeOwned>(values: &[Value], kind: Option<(&str, &
                 value["apiVersion"] = api_version.into();
                 value["kind"] = kind.into();
             }
-            Sourced { object: serde_json::from_value(value).unwrap(), source: Default::default() }
+            Sourced {
+                object: serde_json::from_value(value).unwrap(),
+                source: Default::default(),
+            }
         })
         .collect()
 }

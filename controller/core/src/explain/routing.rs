@@ -55,18 +55,32 @@ fn takes(matching: &Match, request: &Request) -> bool {
     let target = request.target.split('#').next().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let offered = |list: &[u8]| {
-        let is_one = |token: &[u8]| matching.subprotocols.iter().any(|one| one.as_bytes() == token.trim_ascii());
+        let is_one = |token: &[u8]| {
+            matching
+                .subprotocols
+                .iter()
+                .any(|one| one.as_bytes() == token.trim_ascii())
+        };
         list.split(|byte| *byte == b',').any(is_one)
     };
     matching.path.takes(path.as_bytes())
-        && matching.headers.iter().all(|(name, pattern)| header(request, name, |value| pattern.takes(value)))
-        && matching.query.iter().all(|(name, pattern)| in_query(query, name, pattern))
+        && matching
+            .headers
+            .iter()
+            .all(|(name, pattern)| header(request, name, |value| pattern.takes(value)))
+        && matching
+            .query
+            .iter()
+            .all(|(name, pattern)| in_query(query, name, pattern))
         && (matching.subprotocols.is_empty() || header(request, "sec-websocket-protocol", offered))
 }
 
 /// Of several headers of one name, one that matches is enough (so in Envoy 1.40).
 fn header(request: &Request, name: &str, matches: impl Fn(&[u8]) -> bool) -> bool {
-    request.headers.iter().any(|(key, value)| key == name && matches(value.trim_ascii()))
+    request
+        .headers
+        .iter()
+        .any(|(key, value)| key == name && matches(value.trim_ascii()))
 }
 
 /// The first parameter of the name counts, as it stands: nothing is percent-decoded.

@@ -43,7 +43,11 @@ fn https(m: &mut Manifests, crt: &str, key: &str) {
 }
 
 const MISTAKES: &[Mistake] = &[
-    Mistake { code: Code::DuplicateObject, field: "metadata.name", change: |m| m.routes.push(m.routes[0].clone()) },
+    Mistake {
+        code: Code::DuplicateObject,
+        field: "metadata.name",
+        change: |m| m.routes.push(m.routes[0].clone()),
+    },
     Mistake {
         code: Code::ParentNotFound,
         field: "spec.parentRefs[0].name",
@@ -57,7 +61,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::ParentNotServed,
         field: "spec.parentRefs[0].kind",
-        change: |m| set(&mut m.routes, "/spec/parentRefs/0", json!({"group": "", "kind": "Service", "name": "chat"})),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/parentRefs/0",
+                json!({"group": "", "kind": "Service", "name": "chat"}),
+            )
+        },
     },
     Mistake {
         code: Code::SectionNotFound,
@@ -90,14 +100,28 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::KindNotAllowed,
         field: "spec.parentRefs[0]",
-        change: |m| set(&mut m.gateways, "/spec/listeners/0/allowedRoutes", json!({"kinds": [{"kind": "HTTPRoute"}]})),
+        change: |m| {
+            set(
+                &mut m.gateways,
+                "/spec/listeners/0/allowedRoutes",
+                json!({"kinds": [{"kind": "HTTPRoute"}]}),
+            )
+        },
     },
-    Mistake { code: Code::MatchTaken, field: "spec.rules[0].matches[0]", change: |m| m.routes.push(route("newer", "/ws/")) },
+    Mistake {
+        code: Code::MatchTaken,
+        field: "spec.rules[0].matches[0]",
+        change: |m| m.routes.push(route("newer", "/ws/")),
+    },
     Mistake {
         code: Code::MatchRepeated,
         field: "spec.rules[0].matches[1]",
         change: |m| {
-            set(&mut m.routes, "/spec/rules/0/matches", json!([{"path": {"value": "/ws"}}, {"path": {"value": "/ws/"}}]))
+            set(
+                &mut m.routes,
+                "/spec/rules/0/matches",
+                json!([{"path": {"value": "/ws"}}, {"path": {"value": "/ws/"}}]),
+            )
         },
     },
     Mistake {
@@ -114,7 +138,11 @@ const MISTAKES: &[Mistake] = &[
         code: Code::ExpressionInvalid,
         field: "spec.rules[0].matches[0].path.value",
         change: |m| {
-            set(&mut m.routes, "/spec/rules/0/matches/0/path", json!({"type": "RegularExpression", "value": "/(?=x)"}))
+            set(
+                &mut m.routes,
+                "/spec/rules/0/matches/0/path",
+                json!({"type": "RegularExpression", "value": "/(?=x)"}),
+            )
         },
     },
     Mistake {
@@ -136,17 +164,35 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::PathInvalid,
         field: "spec.rules[0].matches[0].path.value",
-        change: |m| set(&mut m.routes, "/spec/rules/0/matches/0/path/value", json!("/a/../b")),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/matches/0/path/value",
+                json!("/a/../b"),
+            )
+        },
     },
     Mistake {
         code: Code::KeySourceIncomplete,
         field: "spec.rules[0].sessionKey.sources[0]",
-        change: |m| set(&mut m.routes, "/spec/rules/0/sessionKey/sources/0/type", json!("Cookie")),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/sessionKey/sources/0/type",
+                json!("Cookie"),
+            )
+        },
     },
     Mistake {
         code: Code::GenerateIncomplete,
         field: "spec.rules[0].sessionKey.generate",
-        change: |m| set(&mut m.routes, "/spec/rules/0/sessionKey/onMissing", json!("Generate")),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/sessionKey/onMissing",
+                json!("Generate"),
+            )
+        },
     },
     Mistake {
         code: Code::DrainInvalid,
@@ -156,7 +202,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::DrainInvalid,
         field: "spec.rules[0].drain.closeReason",
-        change: |m| set(&mut m.routes, "/spec/rules/0/drain", json!({"closeReason": "é".repeat(62)})),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/drain",
+                json!({"closeReason": "é".repeat(62)}),
+            )
+        },
     },
     Mistake {
         code: Code::HostnameInvalid,
@@ -193,7 +245,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::BackendForeign,
         field: "spec.rules[0].backendRefs[0].namespace",
-        change: |m| set(&mut m.routes, "/spec/rules/0/backendRefs/0/namespace", json!("other")),
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/backendRefs/0/namespace",
+                json!("other"),
+            )
+        },
     },
     Mistake {
         code: Code::BackendUnsupported,
@@ -208,7 +266,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::BackendUnsupported,
         field: "spec.rules[0].backendRefs[0].port",
-        change: |m| set(&mut m.services, "/spec/ports/0/appProtocol", json!("kubernetes.io/wss")),
+        change: |m| {
+            set(
+                &mut m.services,
+                "/spec/ports/0/appProtocol",
+                json!("kubernetes.io/wss"),
+            )
+        },
     },
     Mistake {
         code: Code::SecretMissing,
@@ -221,7 +285,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::GatewayAddressInvalid,
         field: "spec.addresses[0]",
-        change: |m| set(&mut m.gateways, "/spec/addresses", json!([{"type": "Hostname", "value": "edge.example.com"}])),
+        change: |m| {
+            set(
+                &mut m.gateways,
+                "/spec/addresses",
+                json!([{"type": "Hostname", "value": "edge.example.com"}]),
+            )
+        },
     },
     Mistake {
         code: Code::ListenerProtocolUnsupported,
@@ -243,7 +313,10 @@ const MISTAKES: &[Mistake] = &[
         change: |m| {
             let mut again = m.gateways[0]["spec"]["listeners"][0].clone();
             again["port"] = json!(8081);
-            m.gateways[0]["spec"]["listeners"].as_array_mut().unwrap().push(again);
+            m.gateways[0]["spec"]["listeners"]
+                .as_array_mut()
+                .unwrap()
+                .push(again);
         },
     },
     Mistake {
@@ -254,25 +327,47 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         code: Code::CertificateUnreadable,
         field: "spec.listeners[0].tls.certificateRefs[0]",
-        change: |m| https(m, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "x"),
+        change: |m| {
+            https(
+                m,
+                "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+                "x",
+            )
+        },
     },
     Mistake {
         code: Code::CertificateForeign,
         field: "spec.listeners[0].tls.certificateRefs[0]",
         change: |m| {
             https(m, "", "");
-            set(&mut m.gateways, "/spec/listeners/0/tls/certificateRefs/0/namespace", json!("other"));
+            set(
+                &mut m.gateways,
+                "/spec/listeners/0/tls/certificateRefs/0/namespace",
+                json!("other"),
+            );
         },
     },
     Mistake {
         code: Code::GatewayFieldUnsupported,
         field: "spec.infrastructure",
-        change: |m| set(&mut m.gateways, "/spec/infrastructure", json!({"labels": {"a": "b"}})),
+        change: |m| {
+            set(
+                &mut m.gateways,
+                "/spec/infrastructure",
+                json!({"labels": {"a": "b"}}),
+            )
+        },
     },
     Mistake {
         code: Code::EndpointInvalid,
         field: "endpoints[0].addresses[0]",
-        change: |m| set(&mut m.endpoint_slices, "/endpoints/0/addresses/0", json!("chat.internal")),
+        change: |m| {
+            set(
+                &mut m.endpoint_slices,
+                "/endpoints/0/addresses/0",
+                json!("chat.internal"),
+            )
+        },
     },
 ];
 
@@ -284,9 +379,14 @@ fn every_mistake_has_its_code_and_its_field() {
     for mistake in MISTAKES {
         let mut manifests = good();
         (mistake.change)(&mut manifests);
-        let found: Vec<_> = validated(&manifests).refusals().map(|r| (r.code, r.field.clone(), r.message.clone())).collect();
+        let found: Vec<_> = validated(&manifests)
+            .refusals()
+            .map(|r| (r.code, r.field.clone(), r.message.clone()))
+            .collect();
         assert!(
-            found.iter().any(|(code, field, _)| *code == mistake.code && field == mistake.field),
+            found
+                .iter()
+                .any(|(code, field, _)| *code == mistake.code && field == mistake.field),
             "{} at {}: {found:?}",
             mistake.code.name(),
             mistake.field
@@ -297,7 +397,11 @@ fn every_mistake_has_its_code_and_its_field() {
 #[test]
 fn every_code_has_a_mistake() {
     let tried: BTreeSet<_> = MISTAKES.iter().map(|mistake| mistake.code).collect();
-    let never: Vec<_> = Code::ALL.iter().filter(|code| !tried.contains(code)).map(|code| code.name()).collect();
+    let never: Vec<_> = Code::ALL
+        .iter()
+        .filter(|code| !tried.contains(code))
+        .map(|code| code.name())
+        .collect();
     assert!(never.is_empty(), "{never:?}");
 }
 
@@ -309,9 +413,15 @@ fn a_refused_route_takes_nothing_from_others() {
     bad["spec"]["rules"][0]["drain"] = json!({"closeCode": 1006, "timeout": "1s"});
     manifests.routes.push(bad);
     let validated = validated(&manifests);
-    assert_eq!(validated.routes[0].refusals.len() + validated.routes[1].refusals.len(), 2);
+    assert_eq!(
+        validated.routes[0].refusals.len() + validated.routes[1].refusals.len(),
+        2
+    );
     assert_eq!(validated.world.gateways[0].rules().count(), 1);
-    assert_eq!(validated.world.backends.values().next().unwrap().drain_timeout_ms, 60_000);
+    assert_eq!(
+        validated.world.backends.values().next().unwrap().drain_timeout_ms,
+        60_000
+    );
 }
 
 #[test]
@@ -325,7 +435,11 @@ fn the_older_route_wins_whatever_the_order_of_files() {
         let validated = validated(&manifests);
         let loser = &validated.routes[0];
         assert_eq!(loser.name.name, "aaa");
-        assert!(loser.refusals[0].message.contains("shop/chat"), "{}", loser.refusals[0].message);
+        assert!(
+            loser.refusals[0].message.contains("shop/chat"),
+            "{}",
+            loser.refusals[0].message
+        );
         assert!(loser.parents[0].gateway.is_none() && validated.routes[1].parents[0].gateway.is_some());
         manifests.routes.reverse();
     }
@@ -342,7 +456,24 @@ fn an_endpoint_in_two_slices_is_one_pod_and_serves_if_it_does_anywhere() {
     copy["endpoints"][2]["addresses"] = json!(["10.0.1.4"]);
     manifests.endpoint_slices.push(copy);
     let validated = validated(&manifests);
-    let pods: Vec<_> = validated.world.backends.values().next().unwrap().pods.iter().map(|pod| (pod.name.as_str(), pod.terminating)).collect();
+    let pods: Vec<_> = validated
+        .world
+        .backends
+        .values()
+        .next()
+        .unwrap()
+        .pods
+        .iter()
+        .map(|pod| (pod.name.as_str(), pod.terminating))
+        .collect();
     // The fourth is the pod that had the third's name before.
-    assert_eq!(pods, [("chat-1", false), ("chat-2", false), ("chat-3", false), ("chat-3", true)]);
+    assert_eq!(
+        pods,
+        [
+            ("chat-1", false),
+            ("chat-2", false),
+            ("chat-3", false),
+            ("chat-3", true)
+        ]
+    );
 }

@@ -28,31 +28,74 @@ fn rendered(manifests: &Manifests) -> Rendered {
 
 fn routes(rendered: &Rendered) -> Vec<Value> {
     let file: Value = serde_json::from_str(&rendered.routes.values().next().unwrap().content).unwrap();
-    file["resources"][0]["virtual_hosts"][0]["routes"].as_array().unwrap().clone()
+    file["resources"][0]["virtual_hosts"][0]["routes"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// Every field of a route, changed: what is frozen must not notice.
 const EDITS: &[(&str, fn() -> Value)] = &[
     ("/metadata/generation", || json!(2)),
-    ("/spec/hostnames", || json!(["rooms.example.com", "*.chat.example.com"])),
+    ("/spec/hostnames", || {
+        json!(["rooms.example.com", "*.chat.example.com"])
+    }),
     ("/spec/rules/0/name", || json!("halls")),
     ("/spec/rules/0/matches", || json!([])),
-    ("/spec/rules/0/matches/0/path", || json!({"type": "Exact", "value": "/x"})),
-    ("/spec/rules/0/matches/0/path", || json!({"type": "RegularExpression", "value": "/x+"})),
-    ("/spec/rules/0/matches/0/headers", || json!([{"name": "x-a", "value": "1"}])),
-    ("/spec/rules/0/matches/0/queryParams", || json!([{"name": "a", "value": "1"}])),
-    ("/spec/rules/0/matches/0/subprotocols", || json!(["graphql-transport-ws"])),
-    ("/spec/rules/0/backendRefs", || json!([{"name": "chat", "port": 8080, "weight": 9}, {"name": "other", "port": 8080}])),
+    (
+        "/spec/rules/0/matches/0/path",
+        || json!({"type": "Exact", "value": "/x"}),
+    ),
+    (
+        "/spec/rules/0/matches/0/path",
+        || json!({"type": "RegularExpression", "value": "/x+"}),
+    ),
+    (
+        "/spec/rules/0/matches/0/headers",
+        || json!([{"name": "x-a", "value": "1"}]),
+    ),
+    (
+        "/spec/rules/0/matches/0/queryParams",
+        || json!([{"name": "a", "value": "1"}]),
+    ),
+    ("/spec/rules/0/matches/0/subprotocols", || {
+        json!(["graphql-transport-ws"])
+    }),
+    (
+        "/spec/rules/0/backendRefs",
+        || json!([{"name": "chat", "port": 8080, "weight": 9}, {"name": "other", "port": 8080}]),
+    ),
     ("/spec/rules/0/backendRefs/0/name", || json!("gone")),
-    ("/spec/rules/0/sessionKey", || json!({"sources": [{"type": "Cookie", "cookie": {"name": "sid"}}], "onMissing": "Generate", "generate": {"cookieName": "k"}})),
-    ("/spec/rules/0/sessionPersistence", || json!({"type": "Header", "header": {"name": "x-s"}})),
+    (
+        "/spec/rules/0/sessionKey",
+        || json!({"sources": [{"type": "Cookie", "cookie": {"name": "sid"}}], "onMissing": "Generate", "generate": {"cookieName": "k"}}),
+    ),
+    (
+        "/spec/rules/0/sessionPersistence",
+        || json!({"type": "Header", "header": {"name": "x-s"}}),
+    ),
     ("/spec/rules/0/onBackendGone", || json!("Reject")),
     ("/spec/rules/0/loadBalancer", || json!({"type": "LeastSessions"})),
-    ("/spec/rules/0/timeouts", || json!({"handshake": "1s", "idle": "1h", "maxConnectionDuration": "1h"})),
-    ("/spec/rules/0/limits", || json!({"maxConnectionsPerProxy": 5, "maxMessageSize": "1Mi"})),
-    ("/spec/rules/0/security", || json!({"origin": {"allowed": ["*"]}, "closeAtTokenExpiry": true})),
-    ("/spec/rules/0/drain", || json!({"timeout": "1s", "closeCode": 1001, "closeReason": "x"})),
-    ("/spec/rules/0/resilience", || json!({"connectRetries": 1, "maxPendingHandshakes": 1, "outlierDetection": {}, "fault": {"abort": {"percent": 1, "status": 500}}})),
+    (
+        "/spec/rules/0/timeouts",
+        || json!({"handshake": "1s", "idle": "1h", "maxConnectionDuration": "1h"}),
+    ),
+    (
+        "/spec/rules/0/limits",
+        || json!({"maxConnectionsPerProxy": 5, "maxMessageSize": "1Mi"}),
+    ),
+    (
+        "/spec/rules/0/security",
+        || json!({"origin": {"allowed": ["*"]}, "closeAtTokenExpiry": true}),
+    ),
+    (
+        "/spec/rules/0/drain",
+        || json!({"timeout": "1s", "closeCode": 1001, "closeReason": "x"}),
+    ),
+    (
+        "/spec/rules/0/resilience",
+        || json!({"connectRetries": 1, "maxPendingHandshakes": 1, "outlierDetection": {}, "fault": {"abort": {"percent": 1, "status": 500}}}),
+    ),
 ];
 
 #[test]
@@ -76,13 +119,21 @@ fn an_edit_of_a_route_touches_no_listener() {
 #[test]
 fn every_field_of_a_rule_is_among_the_edits() {
     let mut full = good();
-    for (pointer, value) in EDITS.iter().filter(|(pointer, _)| pointer.matches('/').count() == 4) {
+    for (pointer, value) in EDITS
+        .iter()
+        .filter(|(pointer, _)| pointer.matches('/').count() == 4)
+    {
         Manifests::set(&mut full.routes, pointer, value());
     }
     let edited: Vec<_> = EDITS.iter().map(|(pointer, _)| *pointer).collect();
     let rule = &full.objects().routes[0].object.spec.rules[0];
     for field in serde_json::to_value(rule).unwrap().as_object().unwrap().keys() {
-        assert!(edited.iter().any(|pointer| pointer.contains(&format!("/rules/0/{field}"))), "{field}");
+        assert!(
+            edited
+                .iter()
+                .any(|pointer| pointer.contains(&format!("/rules/0/{field}"))),
+            "{field}"
+        );
     }
 }
 
@@ -91,10 +142,17 @@ fn equal_input_gives_equal_bytes_in_any_order() {
     let mut manifests = good();
     manifests.routes.extend([route("b", "/b"), route("a", "/a")]);
     let before = rendered(&manifests);
-    for list in [&mut manifests.routes, &mut manifests.services, &mut manifests.endpoint_slices] {
+    for list in [
+        &mut manifests.routes,
+        &mut manifests.services,
+        &mut manifests.endpoint_slices,
+    ] {
         list.reverse();
     }
-    manifests.endpoint_slices[0]["endpoints"].as_array_mut().unwrap().reverse();
+    manifests.endpoint_slices[0]["endpoints"]
+        .as_array_mut()
+        .unwrap()
+        .reverse();
     assert_eq!(rendered(&manifests), before);
 }
 
@@ -102,9 +160,17 @@ fn equal_input_gives_equal_bytes_in_any_order() {
 fn an_endpoint_that_comes_or_goes_touches_one_file() {
     let before = rendered(&good());
     let mut fewer = good();
-    fewer.endpoint_slices[0]["endpoints"].as_array_mut().unwrap().pop();
+    fewer.endpoint_slices[0]["endpoints"]
+        .as_array_mut()
+        .unwrap()
+        .pop();
     let after = rendered(&fewer);
-    let changed: Vec<_> = after.files().zip(before.files()).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
+    let changed: Vec<_> = after
+        .files()
+        .zip(before.files())
+        .filter(|(a, b)| a != b)
+        .map(|(a, _)| a.0)
+        .collect();
     assert_eq!(changed, ["endpoints/shop.chat.8080.json"]);
 }
 
@@ -117,7 +183,10 @@ fn a_pod_that_leaves_is_not_among_the_endpoints() {
     drains.observe(&world, 1);
     let files = render(&world, &settings(), &drains).endpoints;
     let content = &files["endpoints/shop.chat.8080.json"].content;
-    assert!(content.contains("10.0.1.1") && !content.contains("10.0.1.2"), "{content}");
+    assert!(
+        content.contains("10.0.1.1") && !content.contains("10.0.1.2"),
+        "{content}"
+    );
 }
 
 #[test]
@@ -156,17 +225,26 @@ fn the_first_look_up_of_several_backends_lands_on_the_heaviest_that_exists() {
     Manifests::set(&mut manifests.routes, "/spec/rules/0/backendRefs", backends);
     let routes = routes(&rendered(&manifests));
     assert_eq!(routes.len(), 4);
-    assert_eq!(routes[0]["match"]["headers"][0]["string_match"]["exact"], "shop/gone:8080");
+    assert_eq!(
+        routes[0]["match"]["headers"][0]["string_match"]["exact"],
+        "shop/gone:8080"
+    );
     assert_eq!(routes[0]["direct_response"]["status"], 500);
     assert_eq!(routes[3]["match"].get("headers"), None);
     assert_eq!(routes[3]["route"]["cluster"], "shop/chat:8080");
-    let names: std::collections::BTreeSet<_> = routes.iter().map(|route| route["name"].as_str().unwrap()).collect();
+    let names: std::collections::BTreeSet<_> = routes
+        .iter()
+        .map(|route| route["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names.len(), 1);
 }
 
 #[test]
 fn durations_are_written_as_protobuf_reads_them() {
-    assert_eq!([0, 1, 1500, 10_000].map(super::seconds), ["0s", "0.001s", "1.500s", "10s"]);
+    assert_eq!(
+        [0, 1, 1500, 10_000].map(super::seconds),
+        ["0s", "0.001s", "1.500s", "10s"]
+    );
 }
 
 /// Ten thousand routes, each with a Service of its own; nothing grows faster than they do.
@@ -184,29 +262,4 @@ fn ten_thousand_routes() {
     let rendered = rendered(&manifests);
     assert_eq!(routes(&rendered).len(), 10_001);
     assert_eq!(rendered.endpoints.len(), 10_001);
-}
-
-#[test]
-fn zz_speed() {
-    for n in [1000, 10_000] {
-        let mut manifests = good();
-        for n in 0..n {
-            let name = format!("chat-{n}");
-            let mut one = route(&name, &format!("/chat/{n}"));
-            one["spec"]["rules"][0]["backendRefs"][0]["name"] = json!(name);
-            manifests.routes.push(one);
-            manifests.services.push(service(&name));
-            manifests.endpoint_slices.push(endpoint_slice(&name, n));
-        }
-        let objects = manifests.objects();
-        for _ in 0..3 {
-            let t = std::time::Instant::now();
-            let v = validate(&objects, Target::Standalone);
-            let a = t.elapsed();
-            let r = render(&v.world, &settings(), &Drains::default());
-            let b = t.elapsed();
-            let rules: Vec<_> = v.world.gateways.iter().map(|g| crate::render::rules::render(&v.world, g, &Drains::default())).collect();
-            println!("{n}: validate {a:?} render {:?} rules {:?} cds {} rds {} {}", b - a, t.elapsed() - b, r.clusters.content.len(), r.routes.values().next().unwrap().content.len(), rules.len());
-        }
-    }
 }
