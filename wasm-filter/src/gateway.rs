@@ -125,6 +125,9 @@ impl Gateway {
             self.channel
                 .tick(config, &self.names, &self.world, shared.me, now);
         }
+        for backend in self.counts.take_changed_backends() {
+            self.publish_load(&backend, shared.me);
+        }
         if now.saturating_sub(self.published) >= PUBLISH_MS {
             self.publish(shared.me, now);
         }
@@ -136,7 +139,8 @@ impl Gateway {
     }
 
     pub(crate) fn woken(&mut self, queue: u32, streams: &mut Streams, shared: &mut Shared) {
-        while let Ok(Some(_)) = host::dequeue(queue) {}
+        // Each message wakes once, and so is taken once.
+        let _ = host::dequeue(queue);
         self.wake.run(streams, shared);
     }
 
@@ -158,19 +162,20 @@ impl Gateway {
         Ok(())
     }
 
-    /// A session takes its place; `exact`: other workers need to know at once.
-    pub(crate) fn enter(&mut self, place: &Place, exact: bool, shared: &Shared) {
+    /// A session takes its place; `at_once`: others that come now are placed by that.
+    pub(crate) fn enter(&mut self, place: &Place, at_once: bool, shared: &Shared) {
         self.counts.enter(place);
-        if exact {
-            self.publish_load(place, shared);
+        if at_once {
+            self.publish_load(&place.backend, shared.me);
+            if self.published == 0 {
+                self.publish(shared.me, shared.now.ms);
+            }
         }
     }
 
-    pub(crate) fn leave(&mut self, place: &Place, exact: bool, shared: &Shared) {
+    /// A session leaves its place.
+    pub(crate) fn leave(&mut self, place: &Place) {
         self.counts.leave(place);
-        if exact {
-            self.publish_load(place, shared);
-        }
     }
 
     /// The whole proxy's sessions by pod of a backend.
@@ -188,18 +193,11 @@ impl Gateway {
         load
     }
 
-    fn publish_load(&mut self, place: &Place, shared: &Shared) {
-        let bytes = self
-            .counts
-            .load(&place.backend)
-            .map(Load::encode)
-            .unwrap_or_default();
-        let name = self.names.load(&live::member_name(shared.me), &place.backend);
-        // Others place by the figure before.
+    fn publish_load(&self, backend: &str, me: u64) {
+        let bytes = self.counts.load(backend).map(Load::encode).unwrap_or_default();
+        let name = self.names.load(&live::member_name(me), backend);
+        // If it fails, others place by the figure before.
         let _ = host::set_shared(&name, &bytes, 0);
-        if self.published == 0 {
-            self.publish(shared.me, shared.now.ms);
-        }
     }
 
     fn publish(&mut self, me: u64, now: u64) {

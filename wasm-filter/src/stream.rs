@@ -140,7 +140,7 @@ impl Stream {
                 // Counted from now on, so that those who come at the same time see each other.
                 let place = handshake::seat(&rule, &placed, None, None);
                 if let Some(place) = &place {
-                    gateway.enter(place, rule.counts, shared);
+                    gateway.enter(place, placed.counted, shared);
                 }
                 self.state = State::Upgrade(Box::new(Upgrade {
                     session: Session::new(shared.armable),
@@ -248,7 +248,7 @@ impl Stream {
             return;
         };
         if let Some(place) = upgrade.place.take() {
-            gateway.leave(&place, upgrade.rule.counts, shared);
+            gateway.leave(&place);
         }
         let Some(opened) = upgrade.opened.take() else {
             return;
@@ -339,10 +339,10 @@ impl Upgrade {
             return;
         }
         if let Some(place) = core::mem::replace(&mut self.place, place) {
-            gateway.leave(&place, self.rule.counts, shared);
+            gateway.leave(&place);
         }
         if let Some(place) = &self.place {
-            gateway.enter(place, self.rule.counts, shared);
+            gateway.enter(place, placed.counted, shared);
         }
     }
 }

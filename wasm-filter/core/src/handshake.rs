@@ -70,6 +70,8 @@ pub struct Placed {
     pub cookie: Option<String>,
     /// Whether the request came with a key.
     pub keyed: bool,
+    /// Whether the sessions that pods hold decided.
+    pub counted: bool,
 }
 
 /// The pod that a session shall reach.
@@ -174,6 +176,7 @@ fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed
         pod,
         cookie: None,
         keyed: key.is_some(),
+        counted: load.get().is_some(),
     })
 }
 

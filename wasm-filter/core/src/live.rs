@@ -1,7 +1,7 @@
 //! Who is connected: sessions by rule, backend and pod. Each worker counts its own and publishes them in entries that
 //! only it writes; whoever wants the proxy's sum adds up those of the members that are alive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use clew_filter_config::channel;
@@ -29,12 +29,13 @@ pub struct Counts {
     places: HashMap<Place, u64>,
     loads: HashMap<Rc<str>, Load>,
     changed: bool,
+    changed_backends: HashSet<Rc<str>>,
 }
 
 impl Counts {
     /// A session takes a place.
     pub fn enter(&mut self, place: &Place) {
-        self.changed = true;
+        self.change(&place.backend);
         let load = self.loads.entry(Rc::clone(&place.backend)).or_default();
         load.add(pod_id(&place.pod), 1);
         let count = self.places.entry(place.clone()).or_default();
@@ -43,7 +44,7 @@ impl Counts {
 
     /// A session leaves its place.
     pub fn leave(&mut self, place: &Place) {
-        self.changed = true;
+        self.change(&place.backend);
         if let Some(load) = self.loads.get_mut(&place.backend) {
             load.remove(pod_id(&place.pod));
             if load.0.is_empty() {
@@ -67,6 +68,18 @@ impl Counts {
     /// Whether something has changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         core::mem::take(&mut self.changed)
+    }
+
+    /// The backends whose load has changed since the last call.
+    pub fn take_changed_backends(&mut self) -> HashSet<Rc<str>> {
+        core::mem::take(&mut self.changed_backends)
+    }
+
+    fn change(&mut self, backend: &Rc<str>) {
+        self.changed = true;
+        if !self.changed_backends.contains(backend) {
+            self.changed_backends.insert(Rc::clone(backend));
+        }
     }
 
     /// All counts.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use clew_filter_config::route_name::RouteName;
-use clew_filter_config::rule::{Backend, Balancer, Draining, OnMissing, Pod, Rule};
+use clew_filter_config::rule::{Backend, Draining, KeySource, Pod, Rule};
 
 use crate::live;
 use crate::placement::{Pods, Policy, Seed, Shares};
@@ -19,24 +19,19 @@ pub struct LaidRule {
     pub policy: Policy,
     /// Its backends' shares.
     pub shares: Shares,
-    /// Whether placing a session may ask how many sessions a pod has on the whole proxy.
-    pub counts: bool,
+    /// Whether a source of its key is the client's address.
+    pub asks_peer: bool,
 }
 
 impl LaidRule {
     /// Lays out a rule.
     #[must_use]
     pub fn new(seed: &Seed, rule: Rule) -> Self {
-        let may_lack_key = rule.on_missing == OnMissing::LoadBalance;
-        let counts = match rule.balancer {
-            Balancer::Random => false,
-            Balancer::LeastSessions => true,
-            Balancer::ConsistentHash => rule.bounded_load_percent.is_some() || may_lack_key,
-        };
+        let is_peer = |source: &KeySource| matches!(source, KeySource::SourceIp { .. });
         Self {
             policy: Policy::from(&rule),
             shares: Shares::new(seed, &rule.backends),
-            counts,
+            asks_peer: rule.session_key.iter().any(is_peer),
             rule,
         }
     }
@@ -227,3 +222,6 @@ impl Known {
         Self { bytes, laid }
     }
 }
+
+#[cfg(test)]
+mod tests;
