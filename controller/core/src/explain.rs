@@ -189,3 +189,6 @@ fn key(rule: &Rule, found: &Found<'_>, hash: KeyHash) -> Option<Key> {
         hash: hash.header(),
     })
 }
+
+#[cfg(test)]
+mod tests;

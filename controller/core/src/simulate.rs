@@ -132,3 +132,72 @@ fn one(id: &BackendId, before: Backend, seed: &Seed, change: &Change, simulation
             before,
         }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Simulation, simulate};
+    use crate::fixture::good;
+    use crate::render::rules::Drains;
+    use crate::validate::{Target, validate};
+    use clew_filter_core::placement::Seed;
+
+    fn simulated(change: &Change) -> Result<Simulation, String> {
+        let world = validate(&good().objects(), Target::Standalone).world;
+        simulate(&world, &Drains::default(), &Seed::new([7; 16]), change)
+    }
+
+    #[test]
+    fn nothing_moves_but_what_must() {
+        for (add, remove) in [
+            (1, vec![]),
+            (0, vec!["chat-2".to_owned()]),
+            (2, vec!["10.0.1.1:9000".to_owned()]),
+        ] {
+            let change = Change {
+                keys: 10_000,
+                add,
+                remove,
+            };
+            let moved = simulated(&change).unwrap().moved;
+            assert!(
+                (moved.ratio - 1.0).abs() < f64::EPSILON && moved.innocent == 0,
+                "{change:?} {moved:?}"
+            );
+            assert!(moved.keys > 2_000, "{change:?} {moved:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_lies_somewhere() {
+        let simulation = simulated(&Change {
+            keys: 3_000,
+            add: 1,
+            remove: vec!["chat-1".to_owned()],
+        })
+        .unwrap();
+        assert_eq!(
+            simulation.backends.iter().map(|load| load.keys).sum::<u64>(),
+            3_000
+        );
+        assert_eq!(
+            simulation.backends.iter().map(|load| load.before).sum::<u64>(),
+            3_000
+        );
+        let gone = simulation
+            .backends
+            .iter()
+            .find(|load| load.name == "chat-1")
+            .unwrap();
+        assert!(gone.keys == 0 && gone.before > 800, "{gone:?}");
+    }
+
+    #[test]
+    fn a_pod_that_is_not_there_cannot_leave() {
+        let change = Change {
+            keys: 1,
+            add: 0,
+            remove: vec!["chat-9".to_owned()],
+        };
+        assert!(simulated(&change).unwrap_err().contains("chat-1, chat-2, chat-3"));
+    }
+}

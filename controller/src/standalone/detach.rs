@@ -42,6 +42,7 @@ pub(crate) fn detach(arguments: &[OsString]) -> io::Result<()> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let child = Command::new(std::env::current_exe()?)
         .arg(BECOME)
+        .arg(std::process::id().to_string())
         .args(program)
         // Closes when we end: that is what the other side waits for.
         .stdin(Stdio::piped())
@@ -51,16 +52,16 @@ pub(crate) fn detach(arguments: &[OsString]) -> io::Result<()> {
     writeln!(io::stdout(), "{}", child.id())
 }
 
-/// [`BECOME`]: `arguments` are the program and its arguments. Returns only when that fails.
+/// [`BECOME`]: `arguments` are the pid of [`DETACH`], the program, and its arguments. Returns only when that fails.
 ///
 /// # Errors
 /// When the program cannot be run.
 pub(crate) fn become_program(arguments: &[OsString]) -> io::Result<()> {
-    let [program, arguments @ ..] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let parent = parent_id();
+    let [parent, program, arguments @ ..] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let parent: Option<u32> = parent.to_str().and_then(|pid| pid.parse().ok());
     io::stdin().read_to_end(&mut Vec::new())?;
     // Its files close a moment before the kernel gives us another parent.
-    while parent_id() == parent {
+    while Some(parent_id()) == parent {
         std::thread::yield_now();
     }
     rustix::process::setsid()?;

@@ -15,9 +15,9 @@ mod route;
 mod secret;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::model::World;
 use crate::render::rules::Drains;
@@ -94,16 +94,44 @@ impl Rendered {
     }
 }
 
-/// A config source: a file below the folder that Envoy watches.
-fn watched(settings: &Settings, path: &str) -> Value {
-    json!({
-        "path_config_source": {"path": format!("{}/{path}", settings.folder)},
-        "resource_api_version": "V3",
-    })
+/// A file below the folder that Envoy watches.
+#[derive(Serialize)]
+struct ConfigSource {
+    path_config_source: PathConfigSource,
+    resource_api_version: &'static str,
 }
 
-fn address(address: SocketAddr) -> Value {
-    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+#[derive(Serialize)]
+struct PathConfigSource {
+    path: String,
+}
+
+fn watched(settings: &Settings, path: &str) -> ConfigSource {
+    let path = format!("{}/{path}", settings.folder);
+    ConfigSource {
+        path_config_source: PathConfigSource { path },
+        resource_api_version: "V3",
+    }
+}
+
+#[derive(Serialize)]
+struct Address {
+    socket_address: SocketAddress,
+}
+
+#[derive(Serialize)]
+struct SocketAddress {
+    address: IpAddr,
+    port_value: u16,
+}
+
+fn address(address: SocketAddr) -> Address {
+    Address {
+        socket_address: SocketAddress {
+            address: address.ip(),
+            port_value: address.port(),
+        },
+    }
 }
 
 /// A duration as protobuf's JSON writes it.

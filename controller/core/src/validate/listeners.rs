@@ -1,5 +1,6 @@
 //! Gateways → sockets, and the routes that attach to them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -258,7 +259,7 @@ impl<'a> Listeners<'a> {
                     }
                 })
                 .collect();
-            virtual_hosts.sort_by(|a, b| b.hostname.specificity().cmp(&a.hostname.specificity()));
+            virtual_hosts.sort_by_key(|host| Reverse(host.hostname.specificity()));
             let protocol = if socket.tls {
                 Protocol::Https(socket.hosts)
             } else {

@@ -13,52 +13,112 @@ use crate::render::rules;
 pub(super) struct Actions {
     /// The name that all its routes bear.
     pub(super) name: String,
-    /// By backend; the last one is for whatever names none.
-    by_backend: Vec<(Option<String>, Action)>,
+    /// In the order in which they are tried.
+    pub(super) steps: Vec<Step>,
     /// For the fault filter.
     pub(super) fault: Option<Value>,
+}
+
+/// What is done with some of the handshakes that match.
+pub(super) struct Step {
+    /// With those for which the filter chose this backend; None: with all.
+    pub(super) backend: Option<String>,
+    /// Only with upgrades to WebSocket, not with plain HTTP.
+    pub(super) upgrade: bool,
+    /// This is done.
+    pub(super) action: Action,
 }
 
 /// A route's action, under the name of its field.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
-    Route(Value),
+    Route(RouteAction),
     DirectResponse(Value),
+}
+
+#[derive(Clone, Serialize)]
+pub(super) struct RouteAction {
+    cluster: String,
+    /// For a session it ends with the 101.
+    timeout: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout: Option<String>,
+    hash_policy: Vec<HashPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_policy: Option<Value>,
+}
+
+#[derive(Clone, Serialize)]
+struct HashPolicy {
+    #[serde(flatten)]
+    on: HashOn,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    terminal: bool,
+}
+
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
+enum HashOn {
+    Header { header_name: String },
+    Cookie { name: String },
+    QueryParameter { name: String },
+    ConnectionProperties { source_ip: bool },
 }
 
 impl Actions {
     pub(super) fn of(rule: &Rule) -> Self {
-        let mut by_backend: Vec<_> = rule
-            .backends
-            .iter()
-            .map(|share| (Some(share.id.to_string()), Action::of(rule, share)))
-            .collect();
+        let mut steps = Vec::new();
+        if rule.backends.len() > 1 {
+            for share in &rule.backends {
+                steps.extend(Step::of(rule, share, Some(share.id.to_string())));
+            }
+        }
+        // The heaviest that exists, of equal ones the first.
         let first = rule
             .backends
             .iter()
-            .zip(&by_backend)
             .rev()
-            .max_by_key(|(share, _)| (share.target == Target::Service, share.weight));
-        let first = first.map(|(_, (_, action))| (None, action.clone()));
-        if rule.backends.len() == 1 {
-            by_backend.clear();
-        }
-        by_backend.extend(first);
+            .max_by_key(|share| (share.target == Target::Service, share.weight));
+        steps.extend(first.into_iter().flat_map(|share| Step::of(rule, share, None)));
         Self {
             name: rules::route_name(rule),
-            by_backend,
+            steps,
             fault: fault(&rule.resilience),
         }
     }
+}
 
-    /// Each with the backend that it is for.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = (Option<&str>, &Action)> {
-        self.by_backend
-            .iter()
-            .map(|(backend, action)| (backend.as_deref(), action))
+impl Step {
+    /// The timeouts are those of handshakes and sessions: an answer to plain HTTP, such as a long poll, may take longer.
+    fn of(rule: &Rule, share: &BackendShare, backend: Option<String>) -> Vec<Self> {
+        let all = |action| Self {
+            backend: backend.clone(),
+            upgrade: false,
+            action,
+        };
+        match Action::of(rule, share) {
+            Action::Route(route) if route.timeout != NEVER || route.idle_timeout.is_some() => {
+                let plain = RouteAction {
+                    timeout: NEVER.to_owned(),
+                    idle_timeout: None,
+                    ..route.clone()
+                };
+                vec![
+                    Self {
+                        upgrade: true,
+                        ..all(Action::Route(route))
+                    },
+                    all(Action::Route(plain)),
+                ]
+            }
+            action => vec![all(action)],
+        }
     }
 }
+
+/// No timeout, where Envoy would have one by default.
+const NEVER: &str = "0s";
 
 impl Action {
     fn of(rule: &Rule, share: &BackendShare) -> Self {
@@ -68,37 +128,38 @@ impl Action {
                 "body": {"inline_string": format!("backend {} does not exist\n", share.id)},
             }));
         }
-        let mut route = Map::new();
-        route.insert("cluster".to_owned(), cluster::name(rule, share).into());
-        // It ends with the 101. 0s: no timeout.
-        route.insert("timeout".to_owned(), seconds(rule.handshake_timeout_ms).into());
-        if rule.idle_timeout_ms > 0 {
-            route.insert("idle_timeout".to_owned(), seconds(rule.idle_timeout_ms).into());
-        }
-        route.insert("hash_policy".to_owned(), hash_policy(rule));
-        if rule.resilience.connect_retries > 0 {
-            route.insert(
-                "retry_policy".to_owned(),
-                retry_policy(rule.resilience.connect_retries),
-            );
-        }
-        Self::Route(route.into())
+        let idle = Some(rule.idle_timeout_ms).filter(|idle| *idle > 0);
+        let retries = Some(rule.resilience.connect_retries).filter(|retries| *retries > 0);
+        Self::Route(RouteAction {
+            cluster: cluster::name(rule, share),
+            timeout: seconds(rule.handshake_timeout_ms),
+            idle_timeout: idle.map(seconds),
+            hash_policy: hash_policy(rule),
+            retry_policy: retries.map(retry_policy),
+        })
     }
 }
 
 /// The filter's choice; where there is no filter, the first source that Envoy can read by itself.
-fn hash_policy(rule: &Rule) -> Value {
+fn hash_policy(rule: &Rule) -> Vec<HashPolicy> {
     let native = rule.session_key.iter().find_map(|source| match source {
-        KeySource::Cookie { name } => Some(json!({"cookie": {"name": name}})),
-        KeySource::Header { name } => Some(json!({"header": {"header_name": name}})),
-        KeySource::QueryParam { name } => Some(json!({"query_parameter": {"name": name}})),
-        KeySource::SourceIp { trusted_hops: 0 } => {
-            Some(json!({"connection_properties": {"source_ip": true}}))
-        }
+        KeySource::Cookie { name } => Some(HashOn::Cookie { name: name.clone() }),
+        KeySource::Header { name } => Some(HashOn::Header {
+            header_name: name.clone(),
+        }),
+        KeySource::QueryParam { name } => Some(HashOn::QueryParameter { name: name.clone() }),
+        KeySource::SourceIp { trusted_hops: 0 } => Some(HashOn::ConnectionProperties { source_ip: true }),
         _ => None,
     });
-    let ours = json!({"header": {"header_name": headers::HOST}, "terminal": true});
-    Value::Array([Some(ours), native].into_iter().flatten().collect())
+    let ours = HashOn::Header {
+        header_name: headers::HOST.to_owned(),
+    };
+    let mut policy = vec![HashPolicy {
+        on: ours,
+        terminal: true,
+    }];
+    policy.extend(native.map(|on| HashPolicy { on, terminal: false }));
+    policy
 }
 
 /// Only while nothing of the request has reached a backend. A retry by hash would meet the same host again, so hosts that

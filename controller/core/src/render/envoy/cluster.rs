@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::file::File;
-use super::{Settings, endpoint, seconds, watched};
+use super::{ConfigSource, Settings, endpoint, seconds, watched};
 use crate::decoder;
 use crate::model::{BackendId, BackendShare, Outlier, Rule, Target, World};
 
@@ -79,7 +79,7 @@ struct Cluster<'a> {
     hosts: Hosts,
     connect_timeout: &'static str,
     per_connection_buffer_limit_bytes: u32,
-    circuit_breakers: Value,
+    circuit_breakers: CircuitBreakers,
     #[serde(skip_serializing_if = "Option::is_none")]
     outlier_detection: Option<Value>,
 }
@@ -91,54 +91,91 @@ enum Hosts {
         load_assignment: Value,
     },
     Eds {
-        eds_cluster_config: Value,
+        eds_cluster_config: Eds,
         lb_policy: &'static str,
-        maglev_lb_config: Value,
-        common_lb_config: Value,
+        maglev_lb_config: Maglev,
+        common_lb_config: CommonLb,
     },
+}
+
+#[derive(Serialize)]
+struct Eds {
+    eds_config: ConfigSource,
+    service_name: String,
+}
+
+#[derive(Serialize)]
+struct Maglev {
+    table_size: u32,
+}
+
+#[derive(Serialize)]
+struct CommonLb {
+    healthy_panic_threshold: Percent,
+}
+
+#[derive(Serialize)]
+struct Percent {
+    value: u32,
+}
+
+#[derive(Serialize)]
+struct CircuitBreakers {
+    thresholds: [Thresholds; 2],
+}
+
+#[derive(Serialize)]
+struct Thresholds {
+    priority: &'static str,
+    max_connections: u32,
+    max_pending_requests: u32,
+    max_requests: u32,
+    max_retries: u32,
 }
 
 impl<'a> Cluster<'a> {
     fn channel(settings: &Settings) -> Self {
+        let load_assignment = json!({
+            "cluster_name": CHANNEL,
+            "endpoints": [{"lb_endpoints": [endpoint::host(settings.channel)]}],
+        });
         Self {
             r#type: TYPE,
             name: CHANNEL,
-            hosts: Hosts::Static {
-                load_assignment: json!({
-                    "cluster_name": CHANNEL,
-                    "endpoints": [{"lb_endpoints": [endpoint::host(settings.channel)]}],
-                }),
-            },
+            hosts: Hosts::Static { load_assignment },
             connect_timeout: "1s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
-            circuit_breakers: circuit_breakers(UNLIMITED, UNLIMITED),
+            circuit_breakers: CircuitBreakers::of(UNLIMITED, UNLIMITED),
             outlier_detection: None,
         }
     }
 
     fn eds(name: &'a str, id: &BackendId, policy: &Policy, settings: &Settings) -> Self {
+        let sessions = policy
+            .max_connections
+            .as_ref()
+            .map_or(UNLIMITED, |(_, most)| *most);
+        let hosts = Hosts::Eds {
+            eds_cluster_config: Eds {
+                eds_config: watched(settings, &endpoint::path(id)),
+                service_name: id.to_string(),
+            },
+            lb_policy: "MAGLEV",
+            maglev_lb_config: Maglev {
+                table_size: decoder::TABLE_SIZE,
+            },
+            // A host that is out is never chosen because others are out too.
+            common_lb_config: CommonLb {
+                healthy_panic_threshold: Percent { value: 0 },
+            },
+        };
         Self {
             r#type: TYPE,
             name,
-            hosts: Hosts::Eds {
-                eds_cluster_config: json!({
-                    "eds_config": watched(settings, &endpoint::path(id)),
-                    "service_name": id.to_string(),
-                }),
-                lb_policy: "MAGLEV",
-                maglev_lb_config: json!({"table_size": decoder::TABLE_SIZE}),
-                // A host that is out is never chosen because others are out too.
-                common_lb_config: json!({"healthy_panic_threshold": {"value": 0}}),
-            },
+            hosts,
             connect_timeout: "5s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
-            circuit_breakers: circuit_breakers(
-                policy
-                    .max_connections
-                    .as_ref()
-                    .map_or(UNLIMITED, |(_, most)| *most),
-                policy.max_pending.unwrap_or(UNLIMITED),
-            ),
+            circuit_breakers: CircuitBreakers::of(sessions, policy.max_pending.unwrap_or(UNLIMITED)),
             outlier_detection: policy.outlier.map(outlier),
         }
     }
@@ -146,19 +183,19 @@ impl<'a> Cluster<'a> {
 
 const TYPE: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 
-/// The limit of sessions is on requests: at the limit of connections Envoy lets a handshake wait, and here it is to be
-/// refused.
-fn circuit_breakers(sessions: u32, pending: u32) -> Value {
-    let of = |priority| {
-        json!({
-            "priority": priority,
-            "max_connections": UNLIMITED,
-            "max_pending_requests": pending,
-            "max_requests": sessions,
-            "max_retries": UNLIMITED,
-        })
-    };
-    json!({"thresholds": [of("DEFAULT"), of("HIGH")]})
+impl CircuitBreakers {
+    /// The limit of sessions is on requests: at the limit of connections Envoy lets a handshake wait, and here it is to
+    /// be refused.
+    fn of(sessions: u32, pending: u32) -> Self {
+        let thresholds = ["DEFAULT", "HIGH"].map(|priority| Thresholds {
+            priority,
+            max_connections: UNLIMITED,
+            max_pending_requests: pending,
+            max_requests: sessions,
+            max_retries: UNLIMITED,
+        });
+        Self { thresholds }
+    }
 }
 
 /// The end of a WebSocket looks to Envoy like a failure of the connection: such failures are told apart from answers and

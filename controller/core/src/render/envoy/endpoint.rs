@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
+use super::Address;
 use super::file::{File, file_name};
 use crate::model::{Backend, BackendId, World};
 use crate::render::rules::Drains;
@@ -36,15 +37,43 @@ fn file(id: &BackendId, backend: &Backend, drains: &Drains) -> File {
         .map(|pod| pod.address)
         .collect();
     addresses.sort_unstable();
-    let hosts: Vec<_> = addresses.into_iter().map(host).collect();
-    File::new(&[json!({
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": id.to_string(),
-        "endpoints": [{"lb_endpoints": hosts}],
-    })])
+    File::new(&[ClusterLoadAssignment {
+        r#type: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        cluster_name: id.to_string(),
+        endpoints: [Locality {
+            lb_endpoints: addresses.into_iter().map(host).collect(),
+        }],
+    }])
+}
+
+#[derive(Serialize)]
+struct ClusterLoadAssignment {
+    #[serde(rename = "@type")]
+    r#type: &'static str,
+    cluster_name: String,
+    endpoints: [Locality; 1],
+}
+
+#[derive(Serialize)]
+struct Locality {
+    lb_endpoints: Vec<LbEndpoint>,
+}
+
+#[derive(Serialize)]
+pub(super) struct LbEndpoint {
+    endpoint: Endpoint,
+}
+
+#[derive(Serialize)]
+struct Endpoint {
+    address: Address,
 }
 
 /// An endpoint at an address.
-pub(super) fn host(address: SocketAddr) -> Value {
-    json!({"endpoint": {"address": super::address(address)}})
+pub(super) fn host(address: SocketAddr) -> LbEndpoint {
+    LbEndpoint {
+        endpoint: Endpoint {
+            address: super::address(address),
+        },
+    }
 }

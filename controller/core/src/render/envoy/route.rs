@@ -2,15 +2,17 @@
 //!
 //! A rule with one backend is one route for each of its matches. With several backends it is one for each backend, which
 //! asks for that backend in `x-clew-backend` (the filter writes it and has the route looked up again), and a last one
-//! without, on which the first look-up lands.
+//! without, on which the first look-up lands. Each of them is twice there where sessions have timeouts: for upgrades, and
+//! without these timeouts for plain HTTP.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use clew_filter_config::headers;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::action::{Action, Actions};
+use super::action::{Action, Actions, Step};
 use super::file::{File, file_name};
 use crate::model::{Listener, Match, Path, Pattern, RuleId, World};
 
@@ -73,10 +75,10 @@ fn file(listener: &Listener) -> File {
                 .iter()
                 .filter_map(|route| Some((route, actions.get(&route.rule.id)?)))
                 .flat_map(|(route, actions)| {
-                    actions.in_order().map(|(backend, action)| Route {
+                    actions.steps.iter().map(|step| Route {
                         name: &actions.name,
-                        r#match: RouteMatch::of(&route.matching, backend),
-                        action,
+                        r#match: RouteMatch::of(&route.matching, step),
+                        action: &step.action,
                         typed_per_filter_config: actions.fault.as_ref(),
                     })
                 })
@@ -119,45 +121,81 @@ struct Named<'a> {
     string_match: StringMatch<'a>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum StringMatch<'a> {
-    Exact(&'a str),
-    SafeRegex(Regex<'a>),
+/// One of the first two.
+#[derive(Default, Serialize)]
+struct StringMatch<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe_regex: Option<Regex<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ignore_case: bool,
 }
 
 /// Envoy wants the whole text to match.
 #[derive(Serialize)]
 struct Regex<'a> {
-    regex: std::borrow::Cow<'a, str>,
+    regex: Cow<'a, str>,
+}
+
+impl<'a> Regex<'a> {
+    fn new(regex: impl Into<Cow<'a, str>>) -> Self {
+        Self { regex: regex.into() }
+    }
+}
+
+impl<'a> Named<'a> {
+    fn exact(name: &'a str, value: &'a str) -> Self {
+        Self {
+            name,
+            string_match: StringMatch {
+                exact: Some(value),
+                ..StringMatch::default()
+            },
+        }
+    }
+
+    fn regex(name: &'a str, regex: impl Into<Cow<'a, str>>) -> Self {
+        let safe_regex = Some(Regex::new(regex));
+        Self {
+            name,
+            string_match: StringMatch {
+                safe_regex,
+                ..StringMatch::default()
+            },
+        }
+    }
+
+    fn of((name, pattern): &'a (String, Pattern)) -> Self {
+        // Envoy knows it by the name that HTTP/2 gave it.
+        let name = if name == "host" { ":authority" } else { name };
+        match pattern {
+            Pattern::Exact(value) => Self::exact(name, value),
+            Pattern::Regex(expression) => Self::regex(name, expression.as_str()),
+        }
+    }
 }
 
 impl<'a> RouteMatch<'a> {
-    fn of(matching: &'a Match, backend: Option<&'a str>) -> Self {
-        let named = |(name, pattern): &'a (String, Pattern)| Named {
-            // Envoy knows it by the name that HTTP/2 gave it.
-            name: if name == "host" { ":authority" } else { name },
-            string_match: match pattern {
-                Pattern::Exact(value) => StringMatch::Exact(value),
-                Pattern::Regex(expression) => StringMatch::SafeRegex(Regex {
-                    regex: expression.as_str().into(),
-                }),
-            },
-        };
-        let mut headers: Vec<_> = matching.headers.iter().map(named).collect();
+    fn of(matching: &'a Match, step: &'a Step) -> Self {
+        let mut headers: Vec<_> = matching.headers.iter().map(Named::of).collect();
         if !matching.subprotocols.is_empty() {
-            headers.push(Named {
-                name: "sec-websocket-protocol",
-                string_match: StringMatch::SafeRegex(Regex {
-                    regex: one_of(&matching.subprotocols).into(),
-                }),
-            });
+            headers.push(Named::regex(
+                "sec-websocket-protocol",
+                one_of(&matching.subprotocols),
+            ));
         }
-        headers.extend(backend.map(|backend| Named {
-            name: headers::BACKEND,
-            string_match: StringMatch::Exact(backend),
-        }));
-        let query_parameters = matching.query.iter().map(named).collect();
+        headers.extend(
+            step.backend
+                .as_deref()
+                .map(|backend| Named::exact(headers::BACKEND, backend)),
+        );
+        if step.upgrade {
+            let mut upgrade = Named::exact("upgrade", "websocket");
+            upgrade.string_match.ignore_case = true;
+            headers.push(upgrade);
+        }
+        let query_parameters = matching.query.iter().map(Named::of).collect();
         let rest = Self {
             headers,
             query_parameters,
@@ -177,9 +215,7 @@ impl<'a> RouteMatch<'a> {
                 ..rest
             },
             Path::Regex(expression) => Self {
-                safe_regex: Some(Regex {
-                    regex: expression.as_str().into(),
-                }),
+                safe_regex: Some(Regex::new(expression.as_str())),
                 ..rest
             },
         }

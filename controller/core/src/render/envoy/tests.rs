@@ -34,8 +34,11 @@ fn routes(rendered: &Rendered) -> Vec<Value> {
         .clone()
 }
 
+/// Where, and what it is then.
+type Edit = (&'static str, fn() -> Value);
+
 /// Every field of a route, changed: what is frozen must not notice.
-const EDITS: &[(&str, fn() -> Value)] = &[
+const EDITS: &[Edit] = &[
     ("/metadata/generation", || json!(2)),
     ("/spec/hostnames", || {
         json!(["rooms.example.com", "*.chat.example.com"])
@@ -208,10 +211,17 @@ fn rules_with_one_backend_and_one_policy_share_a_cluster() {
     let file: Value = serde_json::from_str(&rendered.clusters.content).unwrap();
     // The channel, the plain one, the one of a and b, and one each for c and d, whose limits are their own.
     assert_eq!(file["resources"].as_array().unwrap().len(), 5);
-    let cluster = |i: usize| routes(&rendered)[i]["route"]["cluster"].clone();
-    assert_eq!(routes(&rendered)[0]["match"]["path_separated_prefix"], "/ws");
-    assert_eq!(cluster(1), cluster(2));
-    assert_ne!(cluster(3), cluster(4));
+    let cluster = |path: &str| {
+        let routes = routes(&rendered);
+        let route = routes
+            .iter()
+            .find(|route| route["match"]["path_separated_prefix"] == path)
+            .unwrap();
+        route["route"]["cluster"].clone()
+    };
+    assert_eq!(cluster("/a"), cluster("/b"));
+    assert_ne!(cluster("/a"), cluster("/ws"));
+    assert_ne!(cluster("/c"), cluster("/d"));
 }
 
 #[test]
@@ -224,19 +234,36 @@ fn the_first_look_up_of_several_backends_lands_on_the_heaviest_that_exists() {
     ]);
     Manifests::set(&mut manifests.routes, "/spec/rules/0/backendRefs", backends);
     let routes = routes(&rendered(&manifests));
-    assert_eq!(routes.len(), 4);
-    assert_eq!(
-        routes[0]["match"]["headers"][0]["string_match"]["exact"],
-        "shop/gone:8080"
-    );
+    let gone = json!([{"name": "x-clew-backend", "string_match": {"exact": "shop/gone:8080"}}]);
+    assert_eq!(routes[0]["match"]["headers"], gone);
     assert_eq!(routes[0]["direct_response"]["status"], 500);
-    assert_eq!(routes[3]["match"].get("headers"), None);
-    assert_eq!(routes[3]["route"]["cluster"], "shop/chat:8080");
+    let last = routes.last().unwrap();
+    assert_eq!(last["match"].get("headers"), None);
+    assert_eq!(last["route"]["cluster"], "shop/chat:8080");
     let names: std::collections::BTreeSet<_> = routes
         .iter()
         .map(|route| route["name"].as_str().unwrap())
         .collect();
     assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn the_timeouts_of_sessions_are_not_those_of_plain_http() {
+    let mut manifests = good();
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/timeouts",
+        json!({"handshake": "5s", "idle": "1h"}),
+    );
+    let routes = routes(&rendered(&manifests));
+    let upgrade = json!([{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": true}}]);
+    assert_eq!(routes[0]["match"]["headers"], upgrade);
+    assert_eq!(routes[0]["route"]["timeout"], "5s");
+    assert_eq!(routes[0]["route"]["idle_timeout"], "3600s");
+    assert_eq!(routes[1]["match"].get("headers"), None);
+    assert_eq!(routes[1]["route"]["timeout"], "0s");
+    assert_eq!(routes[1]["route"].get("idle_timeout"), None);
+    assert_eq!(routes.len(), 2);
 }
 
 #[test]
@@ -260,6 +287,6 @@ fn ten_thousand_routes() {
         manifests.endpoint_slices.push(endpoint_slice(&name, n));
     }
     let rendered = rendered(&manifests);
-    assert_eq!(routes(&rendered).len(), 10_001);
+    assert_eq!(routes(&rendered).len(), 2 * 10_001);
     assert_eq!(rendered.endpoints.len(), 10_001);
 }

@@ -1,0 +1,155 @@
+use clew_filter_core::placement::Seed;
+use serde_json::{Value, json};
+
+use super::{Explanation, Request, explain};
+use crate::fixture::{Manifests, good, route};
+use crate::render::rules::Drains;
+use crate::validate::{Target, validate};
+
+fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explanation {
+    let world = validate(&manifests.objects(), Target::Standalone).world;
+    let mut drains = Drains::default();
+    drains.observe(&world, 1);
+    let request = Request {
+        target: target.to_owned(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        peer: "127.0.0.1:5000".parse().unwrap(),
+        listener: None,
+    };
+    explain(&world, &drains, &request, &Seed::new([7; 16]))
+}
+
+/// The good fixture with this for its one match, before a route that takes everything.
+fn matching(matching: Value) -> Manifests {
+    let mut manifests = good();
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/matches/0", matching);
+    manifests.routes.push(route("rest", "/"));
+    manifests
+}
+
+#[test]
+fn names_the_rule_the_key_and_the_pod() {
+    let answer = ask(&good(), "/ws/a?room=7", &[("host", "chat.example.com:8080")]);
+    assert_eq!(answer.rule.as_deref(), Some("shop/chat/rooms"));
+    let key = answer.key.unwrap();
+    assert_eq!((key.source.as_str(), key.hash.len()), ("QueryParam room", 16));
+    let backend = answer.backend.unwrap();
+    assert_eq!(backend.service, "shop/chat:8080");
+    assert!(backend.name.starts_with("chat-") && backend.address.ends_with(":9000"));
+    // The same without a Host: any will do.
+    assert_eq!(
+        ask(&good(), "/ws/a?room=7", &[]).backend.unwrap().name,
+        backend.name
+    );
+}
+
+#[test]
+fn a_draining_pod_is_nobodys_place() {
+    let before = ask(&good(), "/ws?room=7", &[]).backend.unwrap();
+    let mut manifests = good();
+    for endpoint in manifests.endpoint_slices[0]["endpoints"].as_array_mut().unwrap() {
+        if endpoint["targetRef"]["name"] == before.name.as_str() {
+            endpoint["conditions"] = json!({"terminating": true});
+        }
+    }
+    assert_ne!(
+        ask(&manifests, "/ws?room=7", &[]).backend.unwrap().name,
+        before.name
+    );
+}
+
+#[test]
+fn finds_the_route_as_envoy_does() {
+    let tenant = matching(json!({"headers": [{"name": "X-Tenant", "value": "acme"}]}));
+    let param = matching(json!({"queryParams": [{"name": "v", "value": "2"}]}));
+    let protocol = matching(json!({"subprotocols": ["graphql.ws"]}));
+    let expression = matching(json!({"path": {"type": "RegularExpression", "value": "/[0-9]+"}}));
+    // What each says was seen in Envoy 1.40.
+    for (manifests, target, headers, first) in [
+        (&tenant, "/", &[("x-tenant", "acme")][..], true),
+        (&tenant, "/", &[("x-tenant", "b"), ("x-tenant", " acme ")], true),
+        (&tenant, "/", &[("x-tenant", "b, acme")], false),
+        (&tenant, "/", &[], false),
+        (&param, "/?v=2", &[], true),
+        (&param, "/?v=2&v=3", &[], true),
+        (&param, "/?v=3&v=2", &[], false),
+        (&param, "/?v=%32", &[], false),
+        (&param, "/?V=2", &[], false),
+        (
+            &protocol,
+            "/",
+            &[("sec-websocket-protocol", "a ,graphql.ws")],
+            true,
+        ),
+        (
+            &protocol,
+            "/",
+            &[
+                ("sec-websocket-protocol", "a"),
+                ("sec-websocket-protocol", "graphql.ws"),
+            ],
+            true,
+        ),
+        (&protocol, "/", &[("sec-websocket-protocol", "graphqlxws")], false),
+        (&expression, "/12?x", &[], true),
+        (&expression, "/12/", &[], false),
+    ] {
+        let rule = ask(manifests, target, headers).rule.unwrap();
+        assert_eq!(rule == "shop/chat/rooms", first, "{target} {headers:?}");
+    }
+}
+
+#[test]
+fn a_prefix_is_made_of_segments_and_hosts_are_their_own() {
+    for (target, host, found) in [
+        ("/ws", "chat.example.com", true),
+        ("/ws/", "CHAT.example.com", true),
+        ("/wsx", "chat.example.com", false),
+        ("/ws", "other.example.com", false),
+    ] {
+        let answer = ask(&good(), target, &[("host", host)]);
+        assert_eq!(answer.rule.is_some(), found, "{target} {host}");
+        assert_eq!(answer.why.ends_with("404"), !found, "{}", answer.why);
+    }
+}
+
+#[test]
+fn says_what_happens_without_a_key() {
+    let with = |on_missing: Value| {
+        let mut manifests = good();
+        let mut key = json!({"sources": [{"type": "QueryParam", "queryParam": {"name": "room"}}]});
+        key.as_object_mut()
+            .unwrap()
+            .extend(on_missing.as_object().unwrap().clone());
+        Manifests::set(&mut manifests.routes, "/spec/rules/0/sessionKey", key);
+        let answer = ask(&manifests, "/ws", &[]);
+        assert_eq!((answer.key, answer.backend), (None, None));
+        answer.why
+    };
+    assert!(with(json!({})).contains("fewer sessions"));
+    assert!(with(json!({"onMissing": "Reject"})).contains("400, key_missing"));
+    assert!(with(json!({"onMissing": "Generate", "generate": {"cookieName": "k"}})).contains("cookie k"));
+}
+
+#[test]
+fn a_backend_that_does_not_exist_has_its_share() {
+    let mut manifests = good();
+    let backends = json!([{"name": "gone", "port": 8080}, {"name": "chat", "port": 8080}]);
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/backendRefs", backends);
+    let asked: Vec<_> = (0..100)
+        .map(|room| ask(&manifests, &format!("/ws?room={room}"), &[]))
+        .collect();
+    let missing = asked
+        .iter()
+        .filter(|answer| answer.why.contains("shop/gone:8080"))
+        .count();
+    assert!((20..80).contains(&missing), "{missing}");
+    assert!(
+        asked
+            .iter()
+            .all(|answer| answer.backend.is_none() == answer.why.contains("500"))
+    );
+}
