@@ -84,6 +84,14 @@ impl Channel {
         }
     }
 
+    /// Every proxy is known to be gone: nobody is waited for until somebody polls.
+    pub(crate) fn proxies_gone(&self) {
+        for gateway in self.lock().values_mut() {
+            gateway.proxies = Proxies::default();
+        }
+        self.tell();
+    }
+
     /// How many of the gateway's proxies hold its newest snapshot.
     pub(crate) fn standing(&self, gateway: &str) -> Acknowledgement {
         self.lock().get_mut(gateway).map_or_else(Acknowledgement::default, |gateway| {

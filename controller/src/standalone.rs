@@ -17,7 +17,7 @@ mod view;
 mod xds;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,11 +185,6 @@ impl Standalone {
             tracing::warn!("CLEW0903: {name} cannot be kept: {error}; after a restart this may be decided anew");
         }
     }
-}
-
-/// The addresses of a ready line.
-fn texts(addresses: &[SocketAddr]) -> Vec<String> {
-    addresses.iter().map(SocketAddr::to_string).collect()
 }
 
 /// The hidden commands by which `clew` starts Envoy; `None`: it is none of them.

@@ -93,6 +93,11 @@ async fn watch(args: &Args, answer: &Value) -> Result<(), Failure> {
             eprintln!("{message}");
         }
         bar.set_message(message);
+        // A pod that is gone has left the list.
+        if ours.is_empty() {
+            bar.finish_and_clear();
+            return Ok(());
+        }
         // Counts come once a second: one empty answer may be older than the drain.
         if left == 0 && seen == Some(0) {
             bar.finish_and_clear();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clew_core::model::World;
 use clew_core::render::envoy::{Settings, bootstrap};
 use clew_filter_config::rule::Draining;
-use serde_json::json;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use super::envoy::Envoy;
 use super::ports::Ports;
 use super::state::{self, State};
 use super::view::{self, View};
-use super::{API_ADDRESS, BIRTHS, DRAINS, PORTS, Standalone, texts};
+use super::{API_ADDRESS, BIRTHS, DRAINS, PORTS, Standalone};
 use crate::channel::{Channel, server};
 use crate::clock;
 use crate::failure::Failure;
@@ -42,6 +42,17 @@ pub(crate) struct Options {
     pub(crate) api: SocketAddr,
     pub(crate) state: PathBuf,
     pub(crate) concurrency: Option<u16>,
+}
+
+/// The one line on standard output.
+#[derive(Serialize)]
+struct Ready<'a> {
+    ready: bool,
+    listeners: &'a [SocketAddr],
+    admin: SocketAddr,
+    api: SocketAddr,
+    envoy: &'a str,
+    pid: u32,
 }
 
 /// How long the filters of an Envoy that is live may take to ask for their first snapshot.
@@ -91,10 +102,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
                     standalone.look().await;
                 }
             }
-            Some(order) = orders.recv() => {
-                standalone.obey(order);
-                standalone.reconcile().await;
-            }
+            Some(order) = orders.recv() => standalone.obey(order).await,
             () = standalone.envoy_ended() => life.mourn(&mut standalone),
             () = life.time_to_start() => life.revive(&mut standalone).await,
             _ = housekeeping.tick() => {
@@ -222,6 +230,7 @@ impl Life<'_> {
             self.backoff = BACKOFF.0;
         }
         standalone.envoy = None;
+        standalone.channel.proxies_gone();
         standalone.view.lock().ready = false;
         standalone.metrics.envoy_restarted();
         tracing::error!(
@@ -300,23 +309,25 @@ impl Standalone {
         });
     }
 
-    /// The one line on standard output.
+    /// Says that it is ready, once.
     fn say_ready(&self, api: SocketAddr) {
         let last = self.view.lock();
         let Some(envoy) = &last.envoy else { return };
-        let line = json!({
-            "ready": true,
-            "listeners": texts(&last.listeners),
-            "admin": envoy.admin.to_string(),
-            "api": api.to_string(),
-            "envoy": envoy.version,
-            "pid": envoy.pid,
-        });
+        let line = Ready {
+            ready: true,
+            listeners: &last.listeners,
+            admin: envoy.admin,
+            api,
+            envoy: &envoy.version,
+            pid: envoy.pid,
+        };
         // Whoever closed standard output does not want to know.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        if let Ok(line) = serde_json::to_string(&line) {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         let answer = named(&self.world, &order.backend).map(|pods| {
             match order.what {
                 What::Drain(timeout_ms) => self.drains.order(&pods, clock::unix_ms(), timeout_ms),
@@ -324,6 +335,9 @@ impl Standalone {
             }
             pods.iter().map(|(id, address)| format!("{id} {address}")).collect()
         });
+        if answer.is_ok() {
+            self.reconcile().await;
+        }
         // Whoever asked may have gone.
         let _ = order.answer.send(answer);
     }
