@@ -83,8 +83,8 @@ extern "C" fn proxy_on_tick(root: u32) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
-    vm(|vm| vm.woken(root, queue));
+extern "C" fn proxy_on_queue_ready(root: u32, _: u32) {
+    vm(|vm| vm.woken(root));
 }
 
 #[unsafe(no_mangle)]

@@ -131,6 +131,7 @@ impl Gateway {
         if now.saturating_sub(self.published) >= PUBLISH_MS {
             self.publish(shared.me, now);
         }
+        self.wake.clear();
         // The wake-up may have been lost.
         self.wake.run(streams, shared);
         self.see_off(streams, shared);
@@ -138,9 +139,7 @@ impl Gateway {
         let _ = host::set_effective_context(root);
     }
 
-    pub(crate) fn woken(&mut self, queue: u32, streams: &mut Streams, shared: &mut Shared) {
-        // Each message wakes once, and so is taken once.
-        let _ = host::dequeue(queue);
+    pub(crate) fn woken(&mut self, streams: &mut Streams, shared: &mut Shared) {
         self.wake.run(streams, shared);
     }
 
@@ -246,6 +245,13 @@ impl Gateway {
 }
 
 impl Wake {
+    /// Takes the messages out of the queue. They have woken already: it is enough to do it now and then.
+    fn clear(&self) {
+        if let Some(queue) = self.queue {
+            while let Ok(Some(_)) = host::dequeue(queue) {}
+        }
+    }
+
     fn run(&mut self, streams: &mut Streams, shared: &mut Shared) {
         for (id, direction) in core::mem::take(&mut self.waiting) {
             // A stream that has ended in the meantime has no context any more.

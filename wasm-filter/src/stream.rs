@@ -49,7 +49,8 @@ pub(crate) struct Upgrade {
     place: Option<Place>,
     /// Until the 101.
     placed: Option<Placed>,
-    /// When the 101 passed, in milliseconds since the Unix epoch.
+    /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near
+    /// enough for what lasts minutes.
     opened: Option<u64>,
 }
 
@@ -262,8 +263,11 @@ impl Stream {
             Ended::Reset => metrics.add(upgrade.metrics, Series::DrainReset, 1),
             Ended::Client | Ended::Server | Ended::Aborted => {}
         }
-        let now = now_ms(shared.now);
-        metrics.record(upgrade.metrics, Series::Duration, now.saturating_sub(opened));
+        metrics.record(
+            upgrade.metrics,
+            Series::Duration,
+            shared.now.ms.saturating_sub(opened),
+        );
     }
 }
 
@@ -309,7 +313,7 @@ impl Upgrade {
     }
 
     fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {
-        self.opened = Some(now_ms(shared.now));
+        self.opened = Some(shared.now.ms);
         if let Some(placed) = self.placed.take() {
             let address = host::property(b"upstream\0address")
                 .ok()
@@ -436,8 +440,4 @@ const fn sentence(reason: Reason) -> &'static str {
         Reason::Draining => "This proxy is going away; try again.",
         Reason::ConfigPending => "This route is not ready yet; try again.",
     }
-}
-
-fn now_ms(tick: Now) -> u64 {
-    host::now_ns().map_or(tick.ms, |now| now / 1_000_000)
 }

@@ -124,9 +124,9 @@ impl Vm {
         }
     }
 
-    pub(crate) fn woken(&mut self, root: u32, queue: u32) {
+    pub(crate) fn woken(&mut self, root: u32) {
         if let Some(gateway) = gateway(&self.roots, &mut self.gateways, root) {
-            gateway.woken(queue, &mut self.streams, &mut self.shared);
+            gateway.woken(&mut self.streams, &mut self.shared);
         }
     }
 
