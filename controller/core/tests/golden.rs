@@ -6,6 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use clew_core::objects::{Objects, Source, Sourced};
+use clew_core::refusal::{Code, Condition};
 use clew_core::render::envoy::{self, Settings};
 use clew_core::render::rules::{self, Drains};
 use clew_core::status::{Applied, Progress, status};
@@ -59,6 +60,29 @@ fn the_bootstrap_is_as_it_was() {
         fs::write(&path, &text).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), text);
+}
+
+#[test]
+fn the_reference_of_refusals_names_every_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/refusals.md");
+    let mut text = "# What a manifest can be refused for\n\nGenerated from `controller/core/src/refusal.rs` (`make golden`). A code never \
+                    changes its meaning. `Accepted` and `ResolvedRefs` are the conditions of the route's status that \
+                    turn False; a route whose references are not resolved is in force without them.\n\n\
+                    | code | name | status | meaning |\n|---|---|---|---|\n"
+        .to_owned();
+    for code in Code::ALL {
+        let status = match code.condition() {
+            Condition::Accepted(reason) => format!("Accepted: {reason}"),
+            Condition::ResolvedRefs(reason) => format!("ResolvedRefs: {reason}"),
+            Condition::Elsewhere => "–".to_owned(),
+        };
+        text += &format!("| `{code}` | {} | {status} | {} |\n", code.name(), code.meaning());
+    }
+    if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), text, "run make golden");
 }
 
 fn settings() -> Settings {

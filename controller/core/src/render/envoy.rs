@@ -1,6 +1,6 @@
 //! World → stand-alone Envoy's files: one bootstrap, and file xDS in JSON.
 //!
-//! Which file changes with what: a route edit changes `routes/*`, `clusters.json` and `endpoints/*` and never
+//! Which file changes with what: a route edit changes `routes/*` and `clusters.json` and never
 //! `listeners.json`, because one changed byte of a listener cuts its sockets. A renewed certificate changes one file of
 //! `secrets/`, a new module the files of `extensions/`.
 
@@ -53,9 +53,7 @@ pub struct Rendered {
     pub secrets: BTreeMap<String, File>,
     /// ECDS: `extensions/…`. A file for each gateway; it holds the channel's token.
     pub extensions: BTreeMap<String, File>,
-    /// EDS: `endpoints/…`. A file for each backend.
-    pub endpoints: BTreeMap<String, File>,
-    /// CDS: `clusters.json`.
+    /// CDS: `clusters.json`, with the endpoints of each cluster.
     pub clusters: File,
     /// RDS: `routes/…`. A file for each socket.
     pub routes: BTreeMap<String, File>,
@@ -74,8 +72,7 @@ pub fn render(world: &World, settings: &Settings, drains: &Drains) -> Rendered {
     Rendered {
         secrets: secret::files(world),
         extensions: extension::files(world, settings),
-        endpoints: endpoint::files(world, drains),
-        clusters: cluster::file(world, settings),
+        clusters: cluster::file(world, settings, drains),
         routes: route::files(world),
         listeners: listener::file(world, settings),
     }
@@ -87,7 +84,6 @@ impl Rendered {
         let of = |files| BTreeMap::iter(files).map(|(path, file)| (String::as_str(path), file));
         of(&self.secrets)
             .chain(of(&self.extensions))
-            .chain(of(&self.endpoints))
             .chain([(CLUSTERS, &self.clusters)])
             .chain(of(&self.routes))
             .chain([(LISTENERS, &self.listeners)])

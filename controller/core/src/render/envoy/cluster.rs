@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
+use super::endpoint::LoadAssignment;
 use super::file::File;
-use super::{ConfigSource, Settings, endpoint, seconds, watched};
+use super::{Settings, seconds};
 use crate::decoder;
-use crate::model::{BackendId, BackendShare, Outlier, Rule, Target, World};
+use crate::model::{BackendShare, Outlier, Rule, Target, World};
+use crate::render::rules::Drains;
 
 /// The cluster by which the filter reaches the channel.
 pub const CHANNEL: &str = "clew-channel";
@@ -19,16 +21,17 @@ pub(super) const BUFFER_BYTES: u32 = 1 << 20;
 /// No limit: every session is a connection and a request for as long as it lives, and Envoy's own limit is 1024.
 const UNLIMITED: u32 = u32::MAX;
 
-pub(super) fn file(world: &World, settings: &Settings) -> File {
+pub(super) fn file(world: &World, settings: &Settings, drains: &Drains) -> File {
     let rules = world.gateways.iter().flat_map(|gateway| gateway.rules());
     let clusters: BTreeMap<_, _> = rules
         .flat_map(|rule| rule.backends.iter().map(move |share| (rule, share)))
         .filter(|(_, share)| share.target == Target::Service)
         .map(|(rule, share)| (name(rule, share), (&share.id, Policy::of(rule))))
         .collect();
-    let backends = clusters
-        .iter()
-        .map(|(name, (id, policy))| Cluster::eds(name, id, policy, settings));
+    let backends = clusters.iter().filter_map(|(name, (id, policy))| {
+        let endpoints = LoadAssignment::of(name, id, world.backends.get(id)?, drains);
+        Some(Cluster::backend(name, policy, endpoints))
+    });
     File::new(
         &Some(Cluster::channel(settings))
             .into_iter()
@@ -75,8 +78,11 @@ struct Cluster<'a> {
     #[serde(rename = "@type")]
     r#type: &'static str,
     name: &'a str,
+    #[serde(rename = "type")]
+    discovery: &'static str,
+    load_assignment: LoadAssignment,
     #[serde(flatten)]
-    hosts: Hosts,
+    balancing: Balancing,
     connect_timeout: &'static str,
     per_connection_buffer_limit_bytes: u32,
     circuit_breakers: CircuitBreakers,
@@ -84,24 +90,15 @@ struct Cluster<'a> {
     outlier_detection: Option<Value>,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
-enum Hosts {
-    Static {
-        load_assignment: Value,
-    },
-    Eds {
-        eds_cluster_config: Eds,
-        lb_policy: &'static str,
-        maglev_lb_config: Maglev,
-        common_lb_config: CommonLb,
-    },
-}
-
-#[derive(Serialize)]
-struct Eds {
-    eds_config: ConfigSource,
-    service_name: String,
+/// How one of several endpoints is chosen.
+#[derive(Default, Serialize)]
+struct Balancing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lb_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maglev_lb_config: Option<Maglev>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    common_lb_config: Option<CommonLb>,
 }
 
 #[derive(Serialize)]
@@ -135,14 +132,12 @@ struct Thresholds {
 
 impl<'a> Cluster<'a> {
     fn channel(settings: &Settings) -> Self {
-        let load_assignment = json!({
-            "cluster_name": CHANNEL,
-            "endpoints": [{"lb_endpoints": [endpoint::host(settings.channel)]}],
-        });
         Self {
             r#type: TYPE,
             name: CHANNEL,
-            hosts: Hosts::Static { load_assignment },
+            discovery: "STATIC",
+            load_assignment: LoadAssignment::at(CHANNEL, [settings.channel]),
+            balancing: Balancing::default(),
             connect_timeout: "1s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
             circuit_breakers: CircuitBreakers::of(UNLIMITED, UNLIMITED),
@@ -150,29 +145,27 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    fn eds(name: &'a str, id: &BackendId, policy: &Policy, settings: &Settings) -> Self {
+    fn backend(name: &'a str, policy: &Policy, load_assignment: LoadAssignment) -> Self {
         let sessions = policy
             .max_connections
             .as_ref()
             .map_or(UNLIMITED, |(_, most)| *most);
-        let hosts = Hosts::Eds {
-            eds_cluster_config: Eds {
-                eds_config: watched(settings, &endpoint::path(id)),
-                service_name: id.to_string(),
-            },
-            lb_policy: "MAGLEV",
-            maglev_lb_config: Maglev {
+        let balancing = Balancing {
+            lb_policy: Some("MAGLEV"),
+            maglev_lb_config: Some(Maglev {
                 table_size: decoder::TABLE_SIZE,
-            },
+            }),
             // A host that is out is never chosen because others are out too.
-            common_lb_config: CommonLb {
+            common_lb_config: Some(CommonLb {
                 healthy_panic_threshold: Percent { value: 0 },
-            },
+            }),
         };
         Self {
             r#type: TYPE,
             name,
-            hosts,
+            discovery: "STATIC",
+            load_assignment,
+            balancing,
             connect_timeout: "5s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
             circuit_breakers: CircuitBreakers::of(sessions, policy.max_pending.unwrap_or(UNLIMITED)),

@@ -1,57 +1,44 @@
-//! EDS: one file for each backend. A pod that leaves is not in it: Envoy keeps the streams that it has there.
+//! The endpoints inside a cluster. A pod that leaves is not among them: Envoy keeps the streams that it has there.
+//!
+//! They are not EDS: Envoy 1.40 opens an inotify instance for each file that it subscribes to, and aborts where the
+//! kernel's limit (128 a user by default) is reached.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use super::Address;
-use super::file::{File, file_name};
-use crate::model::{Backend, BackendId, World};
+use crate::model::{Backend, BackendId};
 use crate::render::rules::Drains;
 
-pub(super) fn files(world: &World, drains: &Drains) -> BTreeMap<String, File> {
-    world
-        .backends
-        .iter()
-        .map(|(id, backend)| (path(id), file(id, backend, drains)))
-        .collect()
-}
-
-/// Where the endpoints of a backend are.
-pub(super) fn path(id: &BackendId) -> String {
-    let service = &id.service;
-    format!(
-        "endpoints/{}.{}.{}.json",
-        file_name(&service.namespace),
-        file_name(&service.name),
-        id.port
-    )
-}
-
-fn file(id: &BackendId, backend: &Backend, drains: &Drains) -> File {
-    let mut addresses: Vec<_> = backend
-        .pods
-        .iter()
-        .filter(|pod| !drains.is_leaving(id, pod))
-        .map(|pod| pod.address)
-        .collect();
-    addresses.sort_unstable();
-    File::new(&[ClusterLoadAssignment {
-        r#type: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        cluster_name: id.to_string(),
-        endpoints: [Locality {
-            lb_endpoints: addresses.into_iter().map(host).collect(),
-        }],
-    }])
-}
-
+/// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 #[derive(Serialize)]
-struct ClusterLoadAssignment {
-    #[serde(rename = "@type")]
-    r#type: &'static str,
+pub(super) struct LoadAssignment {
     cluster_name: String,
     endpoints: [Locality; 1],
+}
+
+impl LoadAssignment {
+    /// The pods of a backend that take new sessions, in the order of their addresses.
+    pub(super) fn of(cluster: &str, id: &BackendId, backend: &Backend, drains: &Drains) -> Self {
+        let mut addresses: Vec<_> = backend
+            .pods
+            .iter()
+            .filter(|pod| !drains.is_leaving(id, pod))
+            .map(|pod| pod.address)
+            .collect();
+        addresses.sort_unstable();
+        Self::at(cluster, addresses)
+    }
+
+    /// Endpoints at these addresses.
+    pub(super) fn at(cluster: &str, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let lb_endpoints = addresses.into_iter().map(host).collect();
+        Self {
+            cluster_name: cluster.to_owned(),
+            endpoints: [Locality { lb_endpoints }],
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -60,7 +47,7 @@ struct Locality {
 }
 
 #[derive(Serialize)]
-pub(super) struct LbEndpoint {
+struct LbEndpoint {
     endpoint: Endpoint,
 }
 
@@ -69,8 +56,7 @@ struct Endpoint {
     address: Address,
 }
 
-/// An endpoint at an address.
-pub(super) fn host(address: SocketAddr) -> LbEndpoint {
+fn host(address: SocketAddr) -> LbEndpoint {
     LbEndpoint {
         endpoint: Endpoint {
             address: super::address(address),
