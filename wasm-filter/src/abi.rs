@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 
+use crate::channel::Answer;
 use crate::host;
 use crate::vm::Vm;
 
@@ -89,7 +90,8 @@ extern "C" fn proxy_on_queue_ready(root: u32, _: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_http_call_response(root: u32, token: u32, headers: u32, size: usize, _: u32) {
-    vm(|vm| vm.answered(root, token, headers, size));
+    let answer = Answer { token, headers, size };
+    vm(|vm| vm.answered(root, answer));
 }
 
 #[unsafe(no_mangle)]

@@ -21,121 +21,168 @@ const LONGEST_PAUSE_MS: u64 = 4_000;
 const REPORT_MS: u64 = 1_000;
 
 /// One gateway's channel, as one worker sees it.
-#[derive(Default)]
 pub(crate) struct Channel {
+    names: Names,
     holder: bool,
-    /// Tokens of the calls that are under way.
-    poll: Option<u32>,
-    report: Option<u32>,
+    poll: Option<Call>,
+    report: Option<Call>,
     not_before: u64,
     pause: u64,
     reported: Vec<channel::Live>,
     report_at: u64,
 }
 
+/// A call that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Call {
+    token: u32,
+    /// The context that made it: when that goes, no answer comes.
+    root: u32,
+}
+
+/// What comes back of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) token: u32,
+    /// How many headers; none: Envoy got no answer.
+    pub(crate) headers: u32,
+    /// Bytes of the body.
+    pub(crate) size: usize,
+}
+
 impl Channel {
-    pub(crate) fn tick(&mut self, config: &PluginConfig, names: &Names, world: &World, me: u64, now: u64) {
-        self.hold(names, me, now);
+    pub(crate) const fn new(names: Names) -> Self {
+        Self {
+            names,
+            holder: false,
+            poll: None,
+            report: None,
+            not_before: 0,
+            pause: 0,
+            reported: Vec::new(),
+            report_at: 0,
+        }
+    }
+
+    /// `root` is the context in effect.
+    pub(crate) fn tick(&mut self, root: u32, config: &PluginConfig, world: &World, me: u64, now: u64) {
+        self.hold(me, now);
         if !self.holder {
             return;
         }
         if self.poll.is_none() && now >= self.not_before {
-            self.ask(config, names, world.version(), now);
+            self.ask(root, config, world.version(), now);
         }
         if self.report.is_none() && now >= self.report_at {
             self.report_at = now.saturating_add(REPORT_MS);
-            let live = proxy_sum(names, now);
-            if live != self.reported {
-                self.report = call(config, names, world.version(), 0, &live).ok();
-                if self.report.is_some() {
-                    self.reported = live;
-                }
+            let live = proxy_sum(&self.names, now);
+            if live != self.reported
+                && let Ok(token) = call(config, &self.names, world.version(), 0, &live)
+            {
+                self.report = Some(Call { token, root });
+                self.reported = live;
             }
         }
     }
 
-    /// The context that polled is gone, and its calls with it.
-    pub(crate) fn abandon(&mut self, names: &Names, me: u64) {
-        if self.holder
-            && let Ok(Some((entry, cas))) = host::shared(&names.lease())
-            && matches!(
-                lease::look(Some(&entry), me, 0),
-                Lease::Ours | Lease::Renew | Lease::Take
-            )
-        {
-            // If it fails, the lease expires.
-            let _ = host::set_shared(&names.lease(), &lease::released(), cas);
+    /// A context is gone, and its calls with it.
+    pub(crate) fn root_gone(&mut self, root: u32) {
+        for call in [&mut self.poll, &mut self.report] {
+            if call.is_some_and(|call| call.root == root) {
+                *call = None;
+            }
         }
-        *self = Self::default();
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what Envoy's callback brings, and what it concerns"
-    )]
+    /// Nobody is left here to poll: another worker may at once.
+    pub(crate) fn release(&mut self, me: u64, now: u64) {
+        let name = self.names.lease();
+        if let Ok(Some((entry, cas))) = host::shared(&name)
+            && matches!(lease::look(Some(&entry), me, now), Lease::Ours | Lease::Renew)
+        {
+            // If it fails, the lease expires.
+            let _ = host::set_shared(&name, &lease::released(), cas);
+        }
+        self.holder = false;
+    }
+
+    /// `root` is the context in effect; `None`: one that makes no calls any more.
     pub(crate) fn answered(
         &mut self,
+        root: Option<u32>,
         config: &PluginConfig,
-        names: &Names,
         world: &mut World,
-        token: u32,
-        headers: u32,
-        size: usize,
+        answer: Answer,
         now: u64,
     ) {
-        if self.report == Some(token) {
+        let is = |call: Option<Call>| call.is_some_and(|call| call.token == answer.token);
+        if is(self.report) {
             // News that comes with it comes to the poll as well.
             self.report = None;
-            if headers == 0 {
+            if answer.headers == 0 {
                 self.reported.clear();
             }
             return;
         }
-        if self.poll != Some(token) {
+        if !is(self.poll) {
             return;
         }
         self.poll = None;
+        // Whoever has taken the lease in the meantime asks for himself.
         if !self.holder {
             return;
         }
-        // No headers: Envoy got no answer.
-        let status = if headers == 0 {
-            None
-        } else {
-            host::header(Map::CallResponse, ":status").ok().flatten()
-        };
-        match status.as_deref() {
-            Some(b"200") => {
-                let update = host::buffer(Buffer::CallResponse, 0, size)
-                    .ok()
-                    .and_then(|bytes| serde_json::from_slice::<Update>(&bytes).ok());
-                match update {
-                    Some(update) if Some(update.version.as_str()) == world.version() => self.fine(),
-                    Some(update) => match store_update(names, update) {
-                        Ok(()) => {
-                            self.fine();
-                            world.refresh(read);
-                            // The next poll acknowledges: every worker finds it from now on.
-                            self.ask(config, names, world.version(), now);
-                        }
-                        Err(status) => {
-                            self.failed(now, &format!("an update could not be stored: {status:?}"));
-                        }
-                    },
-                    None => self.failed(now, "the controller's answer is not an update"),
+        match self.take(world, answer) {
+            Ok(news) => {
+                self.fine();
+                if news && let Some(root) = root {
+                    // The next poll acknowledges: every worker finds it from now on.
+                    self.ask(root, config, world.version(), now);
                 }
             }
-            Some(b"204") => self.fine(),
-            Some(other) => {
-                let other = String::from_utf8_lossy(other);
-                self.failed(now, &format!("the controller answers {other}"));
-            }
-            None => self.failed(now, "the controller does not answer"),
+            Err(why) => self.failed(now, &why),
         }
     }
 
-    fn hold(&mut self, names: &Names, me: u64, now: u64) {
-        let name = names.lease();
+    /// Stores what an answer brings. True: there was news.
+    fn take(&self, world: &mut World, answer: Answer) -> Result<bool, String> {
+        if answer.headers == 0 {
+            return Err("the controller does not answer".to_owned());
+        }
+        let status = host::header(Map::CallResponse, ":status")
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        match status.as_slice() {
+            b"200" => {}
+            b"204" => return Ok(false),
+            other => {
+                return Err(format!(
+                    "the controller answers {}",
+                    String::from_utf8_lossy(other)
+                ));
+            }
+        }
+        let body = host::buffer(Buffer::CallResponse, 0, answer.size)
+            .map_err(|status| format!("the controller's answer cannot be read: {status:?}"))?;
+        let update: Update = serde_json::from_slice(&body)
+            .map_err(|error| format!("the controller's answer is not an update: {error}"))?;
+        if Some(update.version.as_str()) == world.version() {
+            return Ok(false);
+        }
+        let index = read(&self.names.index())
+            .as_deref()
+            .and_then(store::parse::<Index>);
+        for write in store::writes(&self.names, update, index.unwrap_or_default()) {
+            host::set_shared(&write.name, &write.bytes, 0)
+                .map_err(|status| format!("{} cannot be stored: {status:?}", write.name))?;
+        }
+        world.refresh(read);
+        Ok(true)
+    }
+
+    fn hold(&mut self, me: u64, now: u64) {
+        let name = self.names.lease();
         let Ok(entry) = host::shared(&name) else { return };
         let (bytes, cas) = entry.map_or((None, 0), |(bytes, cas)| (Some(bytes), cas));
         self.holder = match lease::look(bytes.as_deref(), me, now) {
@@ -150,19 +197,21 @@ impl Channel {
         };
     }
 
-    fn ask(&mut self, config: &PluginConfig, names: &Names, have: Option<&str>, now: u64) {
+    fn ask(&mut self, root: u32, config: &PluginConfig, have: Option<&str>, now: u64) {
         // The first poll fetches what there is; only then is there something to wait for.
         let wait = if have.is_some() { WAIT_MS } else { 0 };
-        let live = proxy_sum(names, now);
-        match call(config, names, have, wait, &live) {
+        let live = proxy_sum(&self.names, now);
+        match call(config, &self.names, have, wait, &live) {
             Ok(token) => {
-                self.poll = Some(token);
+                self.poll = Some(Call { token, root });
                 self.reported = live;
             }
-            Err(status) => self.failed(
-                now,
-                &format!("cluster {} cannot be called: {status:?}", config.cluster),
-            ),
+            Err(status) => {
+                self.failed(
+                    now,
+                    &format!("cluster {} cannot be called: {status:?}", config.cluster),
+                );
+            }
         }
     }
 
@@ -227,16 +276,6 @@ fn proxy(names: &Names) -> String {
         let _ = host::set_shared(&names.proxy(), name.as_bytes(), 0);
         name
     })
-}
-
-fn store_update(names: &Names, update: Update) -> host::Result<()> {
-    let index = read(&names.index())
-        .as_deref()
-        .and_then(store::parse::<Index>)
-        .unwrap_or_default();
-    store::writes(names, update, index)
-        .iter()
-        .try_for_each(|write| host::set_shared(&write.name, &write.bytes, 0))
 }
 
 /// The sessions of the whole proxy.

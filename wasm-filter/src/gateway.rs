@@ -12,7 +12,7 @@ use clew_filter_core::session::{Action, Direction};
 use clew_filter_core::store::Names;
 use clew_filter_core::world::World;
 
-use crate::channel::Channel;
+use crate::channel::{Answer, Channel};
 use crate::host::{self, Level};
 use crate::stream;
 use crate::vm::{Shared, Streams};
@@ -62,8 +62,8 @@ impl Gateway {
             failure_mode: FailureMode::Closed,
             roots: Vec::new(),
             world: World::new(names.clone()),
+            channel: Channel::new(names.clone()),
             names,
-            channel: Channel::default(),
             counts: Counts::default(),
             published: 0,
             wake: Wake::default(),
@@ -90,11 +90,13 @@ impl Gateway {
         self.activate(me);
     }
 
-    pub(crate) fn root_gone(&mut self, root: u32, me: u64) {
+    pub(crate) fn root_gone(&mut self, root: u32, me: u64, now: u64) {
         let active = self.active_root();
         self.roots.retain(|(other, _)| *other != root);
-        if active == Some(root) {
-            self.channel.abandon(&self.names, me);
+        self.channel.root_gone(root);
+        if self.roots.is_empty() {
+            self.channel.release(me, now);
+        } else if active == Some(root) {
             self.activate(me);
         }
     }
@@ -122,8 +124,7 @@ impl Gateway {
             self.leaving.update(&self.world, shared);
         }
         if let Some((_, config)) = self.roots.last() {
-            self.channel
-                .tick(config, &self.names, &self.world, shared.me, now);
+            self.channel.tick(root, config, &self.world, shared.me, now);
         }
         for backend in self.counts.take_changed_backends() {
             self.publish_load(&backend, shared.me);
@@ -143,10 +144,12 @@ impl Gateway {
         self.wake.run(streams, shared);
     }
 
-    pub(crate) fn answered(&mut self, token: u32, headers: u32, size: usize, now: u64) {
+    /// A call that `root` made has an answer.
+    pub(crate) fn answered(&mut self, root: u32, answer: Answer, now: u64) {
+        let active = self.active_root().filter(|active| *active == root);
         if let Some((_, config)) = self.roots.last() {
             self.channel
-                .answered(config, &self.names, &mut self.world, token, headers, size, now);
+                .answered(active, config, &mut self.world, answer, now);
         }
     }
 

@@ -11,6 +11,7 @@ use clew_filter_core::proxy_version;
 use clew_filter_core::session::{Direction, Now};
 
 use crate::abi::Flow;
+use crate::channel::Answer;
 use crate::gateway::Gateway;
 use crate::host::{self, Buffer, Level};
 use crate::metrics::Metrics;
@@ -130,9 +131,9 @@ impl Vm {
         }
     }
 
-    pub(crate) fn answered(&mut self, root: u32, token: u32, headers: u32, size: usize) {
+    pub(crate) fn answered(&mut self, root: u32, answer: Answer) {
         if let Some(gateway) = gateway(&self.roots, &mut self.gateways, root) {
-            gateway.answered(token, headers, size, self.shared.now.ms);
+            gateway.answered(root, answer, self.shared.now.ms);
         }
     }
 
@@ -171,7 +172,7 @@ impl Vm {
             }
         } else {
             if let Some(gateway) = gateway(&self.roots, &mut self.gateways, context) {
-                gateway.root_gone(context, self.shared.me);
+                gateway.root_gone(context, self.shared.me, self.shared.now.ms);
             }
             self.roots.remove(&context);
         }

@@ -8,7 +8,9 @@
 use clew_filter_config::rule::Draining;
 
 /// The end of a window is left to those who were asked to leave and have not gone: its twentieth, at most this.
-pub const LONGEST_TAIL_MS: u64 = 5_000;
+const LONGEST_TAIL_MS: u64 = 5_000;
+/// And at least this, for time comes in ticks and an answer takes its time; but never more than half a window.
+const SHORTEST_TAIL_MS: u64 = 1_000;
 
 /// A place in the window: a fraction of it, in units of 2⁻⁶⁴.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,8 @@ impl Leave {
     #[must_use]
     pub fn new(window: Draining, turn: Turn, now: u64) -> Self {
         let deadline = window.since_ms.saturating_add(window.timeout_ms);
-        let last = deadline.saturating_sub((window.timeout_ms / 20).min(LONGEST_TAIL_MS));
+        let tail = (window.timeout_ms / 20).clamp(SHORTEST_TAIL_MS, LONGEST_TAIL_MS);
+        let last = deadline.saturating_sub(tail.min(window.timeout_ms / 2));
         let first = window.since_ms.max(now);
         let span = u128::from(last.saturating_sub(first));
         let into = span.saturating_mul(u128::from(turn.0)) >> 64;
@@ -116,6 +119,21 @@ mod tests {
             assert_eq!(leave.deadline, 1_060_000);
         }
         assert_eq!(Leave::new(WINDOW, turns.deal(), 2_000_000).close_at, 2_000_000);
+    }
+
+    #[test]
+    fn a_short_window_has_an_end_too() {
+        for (timeout_ms, last) in [(10_000, 9_000), (3_000, 2_000), (1_000, 500), (0, 0)] {
+            let window = Draining { timeout_ms, ..WINDOW };
+            let mut turns = Turns::new(0);
+            let moments =
+                (0..1_000).map(|_| Leave::new(window, turns.deal(), 1_000_000).close_at - 1_000_000);
+            let latest = moments.max().unwrap();
+            assert!(
+                latest <= last && latest >= last * 9 / 10,
+                "{timeout_ms}: {latest}"
+            );
+        }
     }
 
     #[test]
