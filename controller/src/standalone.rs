@@ -7,6 +7,7 @@ mod binary;
 mod detach;
 mod drains;
 mod envoy;
+mod inotify;
 mod log;
 mod ports;
 mod process;

@@ -282,3 +282,6 @@ fn sentences(refusals: &[&Refusal]) -> String {
         .collect::<Vec<_>>()
         .join("; ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use clew_core::model::World;
 use clew_core::render::envoy::{CLUSTERS, File, LISTENERS, Rendered};
 
 use super::admin::Admin;
+use super::inotify;
 use super::log::Log;
 use super::ports;
 use super::resources;
@@ -84,6 +85,7 @@ impl Applier {
         for address in plan.shapes.keys() {
             check_free(address)?;
         }
+        check_room(plan.rendered.files().count())?;
         self.publish(plan, |_, new| new.clone());
         for (path, file) in plan.rendered.files() {
             self.xds.write(path, file).map_err(unwritable)?;
@@ -99,6 +101,7 @@ impl Applier {
             let new = plan.shapes.keys().filter(|name| !held.iter().any(|held| held.to_string() == **name));
             new.into_iter().try_for_each(|address| check_free(address))?;
         }
+        check_room(plan.rendered.files().filter(|(path, _)| !self.xds.has(path)).count())?;
         if self.publish(plan, order::departures) {
             self.acknowledged(plan).await;
         }
@@ -115,10 +118,10 @@ impl Applier {
             self.acknowledged(plan).await;
         }
         let routes = rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
-        let known = routes.clone().filter(|(path, _)| self.xds.read(path).is_some()).collect::<Vec<_>>();
+        let known = routes.clone().filter(|(path, _)| self.xds.has(path)).collect::<Vec<_>>();
         // Routes of a listener that is not there yet are taken with it.
         for (path, file) in routes {
-            if self.xds.read(path).is_none() {
+            if !self.xds.has(path) {
                 self.xds.write(path, file).map_err(unwritable)?;
             }
         }
@@ -202,6 +205,19 @@ fn check_free(address: &str) -> Result<(), Box<Finding>> {
         };
         Box::new(Finding::error("", 0, "CLEW0901", message))
     })
+}
+
+/// `files`: how many more Envoy would watch.
+fn check_room(files: usize) -> Result<(), Box<Finding>> {
+    match (files > 0).then(inotify::room).flatten() {
+        Some(room) if files > room as usize => {
+            let message = format!(
+                "Envoy would watch {files} more files and the system lets this user watch {room}; raise fs.inotify.max_user_instances (sysctl), or use fewer listeners and certificates; what is in force stays in force"
+            );
+            Err(Box::new(Finding::error("", 0, "CLEW0910", message)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn unwritable(error: io::Error) -> Box<Finding> {

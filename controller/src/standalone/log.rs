@@ -38,10 +38,11 @@ impl Log {
         })
     }
 
-    /// The last lines, for when Envoy is gone.
+    /// The last lines, without stack traces, for when Envoy is gone.
     pub(super) fn tail(&self) -> String {
-        let text = self.since(self.end().saturating_sub(4096)).unwrap_or_default();
-        let lines: Vec<_> = text.lines().rev().take(8).collect();
+        let text = self.since(self.end().saturating_sub(32_768)).unwrap_or_default();
+        let says = |line: &&str| !line.contains("[envoy_bug]") && !line.contains("[backtrace]");
+        let lines: Vec<_> = text.lines().rev().filter(says).take(6).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 

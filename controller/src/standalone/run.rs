@@ -106,7 +106,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
             () = standalone.envoy_ended() => life.mourn(&mut standalone),
             () = life.time_to_start() => life.revive(&mut standalone).await,
             _ = housekeeping.tick() => {
+                // A log that cannot be moved is tried again.
                 let _ = standalone.applier.log().rotate();
+                standalone.look().await;
             }
             wish = signals.next() => match wish {
                 Wish::Leave => {

@@ -57,6 +57,11 @@ impl Xds {
         fs::read_to_string(self.folder.join(path)).ok()
     }
 
+    /// Whether there is such a file.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.versions.contains_key(path)
+    }
+
     /// Whether a file would be new or different.
     pub(super) fn differs(&self, path: &str, file: &File) -> bool {
         self.versions.get(path) != Some(&file.version)

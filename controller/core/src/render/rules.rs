@@ -195,3 +195,6 @@ pub fn backend(id: &BackendId, backend: &model::Backend, drains: &Drains) -> Bac
         .collect();
     Backend { pods }
 }
+
+#[cfg(test)]
+mod tests;

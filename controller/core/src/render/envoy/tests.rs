@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{Rendered, Settings, bootstrap, render};
+use super::{CLUSTERS, Rendered, Settings, bootstrap, render};
 use crate::fixture::{Manifests, endpoint_slice, good, route, service};
 use crate::model::World;
 use crate::render::rules::Drains;
@@ -174,7 +174,7 @@ fn an_endpoint_that_comes_or_goes_touches_one_file() {
         .filter(|(a, b)| a != b)
         .map(|(a, _)| a.0)
         .collect();
-    assert_eq!(changed, ["endpoints/shop.chat.8080.json"]);
+    assert_eq!(changed, [CLUSTERS]);
 }
 
 #[test]
@@ -184,8 +184,7 @@ fn a_pod_that_leaves_is_not_among_the_endpoints() {
     let world = world(&manifests);
     let mut drains = Drains::default();
     drains.observe(&world, 1);
-    let files = render(&world, &settings(), &drains).endpoints;
-    let content = &files["endpoints/shop.chat.8080.json"].content;
+    let content = render(&world, &settings(), &drains).clusters.content;
     assert!(
         content.contains("10.0.1.1") && !content.contains("10.0.1.2"),
         "{content}"
@@ -288,5 +287,10 @@ fn ten_thousand_routes() {
     }
     let rendered = rendered(&manifests);
     assert_eq!(routes(&rendered).len(), 2 * 10_001);
-    assert_eq!(rendered.endpoints.len(), 10_001);
+    let clusters: Value = serde_json::from_str(&rendered.clusters.content).unwrap();
+    assert_eq!(
+        clusters["resources"].as_array().unwrap().len(),
+        10_002,
+        "the channel's among them"
+    );
 }

@@ -1,0 +1,130 @@
+use clew_crds::status::WebSocketRouteStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::json;
+
+use super::{Applied, Progress, status};
+use crate::fixture::{Manifests, good};
+use crate::validate::{Target, validate};
+
+fn said(
+    manifests: &Manifests,
+    progress: Progress,
+    before: Option<&WebSocketRouteStatus>,
+    now: i64,
+) -> WebSocketRouteStatus {
+    let validated = validate(&manifests.objects(), Target::Standalone);
+    status(&validated.routes[0], |_| progress.clone(), before, &time(now))
+}
+
+/// Seconds since the Unix epoch, read as the API reads a time.
+fn time(seconds: i64) -> Time {
+    let text = format!("1970-01-01T00:{:02}:{:02}Z", seconds / 60, seconds % 60);
+    serde_json::from_value(json!(text)).unwrap()
+}
+
+fn find<'s>(status: &'s WebSocketRouteStatus, kind: &str) -> Option<&'s Condition> {
+    let conditions = status.conditions.iter().chain(&status.parents[0].conditions);
+    conditions.into_iter().find(|condition| condition.type_ == kind)
+}
+
+fn short(status: &WebSocketRouteStatus, kind: &str) -> (String, String) {
+    let condition = find(status, kind).unwrap();
+    (condition.status.clone(), condition.reason.clone())
+}
+
+#[test]
+fn programmed_says_how_many_proxies_have_it() {
+    let applied = |acknowledged, connected| {
+        Progress::Applied(Applied {
+            acknowledged,
+            connected,
+        })
+    };
+    for (progress, programmed, ready) in [
+        (Progress::Prepared, ("Unknown", "Pending"), ("Unknown", "Pending")),
+        (applied(0, 0), ("Unknown", "Pending"), ("Unknown", "Pending")),
+        (applied(2, 3), ("False", "ProxiesBehind"), ("False", "NotReady")),
+        (applied(3, 3), ("True", "Programmed"), ("True", "Ready")),
+        (
+            Progress::Failed("no".to_owned()),
+            ("False", "ApplyFailed"),
+            ("False", "NotReady"),
+        ),
+    ] {
+        let status = said(&good(), progress.clone(), None, 0);
+        let owned = |(a, b): (&str, &str)| (a.to_owned(), b.to_owned());
+        assert_eq!(short(&status, "Programmed"), owned(programmed), "{progress:?}");
+        assert_eq!(short(&status, "Ready"), owned(ready), "{progress:?}");
+    }
+    let behind = said(&good(), applied(2, 3), None, 0);
+    assert_eq!(find(&behind, "Programmed").unwrap().message, "2 of 3 proxies");
+}
+
+#[test]
+fn a_time_moves_only_with_its_condition() {
+    let first = said(&good(), Progress::Prepared, None, 10);
+    let second = said(
+        &good(),
+        Progress::Applied(Applied {
+            acknowledged: 1,
+            connected: 1,
+        }),
+        Some(&first),
+        20,
+    );
+    let third = said(
+        &good(),
+        Progress::Applied(Applied {
+            acknowledged: 2,
+            connected: 2,
+        }),
+        Some(&second),
+        30,
+    );
+    let since = |kind: &str| find(&third, kind).unwrap().last_transition_time.clone();
+    assert_eq!(since("Accepted"), time(10));
+    assert_eq!(since("Programmed"), time(20));
+    assert_eq!(since("Ready"), time(20));
+}
+
+#[test]
+fn what_is_ignored_is_said_and_spoils_nothing() {
+    let mut manifests = good();
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/limits",
+        json!({"maxMessageSize": "1Mi"}),
+    );
+    let status = said(
+        &manifests,
+        Progress::Applied(Applied {
+            acknowledged: 1,
+            connected: 1,
+        }),
+        None,
+        0,
+    );
+    assert_eq!(
+        short(&status, "PartiallySupported"),
+        ("True".to_owned(), "FieldsIgnored".to_owned())
+    );
+    assert!(
+        find(&status, "PartiallySupported")
+            .unwrap()
+            .message
+            .starts_with("spec.rules[0].limits.maxMessageSize: ")
+    );
+    assert_eq!(short(&status, "Ready").0, "True");
+}
+
+#[test]
+fn a_message_is_never_longer_than_the_api_takes() {
+    let mut manifests = good();
+    let many: Vec<_> = (0..2000)
+        .map(|n| json!({"name": format!("é-gone-{n}"), "port": 8080}))
+        .collect();
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/backendRefs", json!(many));
+    let status = said(&manifests, Progress::Prepared, None, 0);
+    let length = find(&status, "ResolvedRefs").unwrap().message.len();
+    assert!((32_000..=32_768).contains(&length), "{length}");
+}
