@@ -32,8 +32,8 @@ pub struct Objects {
 /// An object and where it was written.
 #[derive(Clone, Debug, Default)]
 pub struct Sourced<T> {
-    /// The object.
-    pub object: T,
+    /// The object; shared, because a turn looks at all of them and changes none.
+    pub object: Arc<T>,
     /// Where it was written.
     pub source: Source,
 }

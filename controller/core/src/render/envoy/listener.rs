@@ -116,8 +116,9 @@ fn connection_manager(gateway: &ObjectName, listener: &Listener, settings: &Sett
                     },
                 },
             ],
+            // By HTTP/1.1 only, which browsers then choose beside their HTTP/2: an extended CONNECT (RFC 8441) brings no
+            // Sec-WebSocket-Key, Envoy 1.40 makes none, and a backend that speaks HTTP/1.1 must refuse what lacks it.
             "upgrade_configs": [{"upgrade_type": "websocket"}],
-            "http2_protocol_options": {"allow_connect": true},
             "use_remote_address": true,
             "skip_xff_append": true,
             "server_header_transformation": "PASS_THROUGH",
