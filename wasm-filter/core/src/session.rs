@@ -6,14 +6,16 @@
 //! answer is given up, and our Close goes to the server. What is left at the deadline is reset.
 
 mod arming;
+mod data;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use clew_filter_config::rule::Draining;
 
-use self::arming::Arming;
+use self::arming::Budget;
+use self::way::Way;
 use crate::drain::{Leave, Turns};
-use crate::frame::{self, Opcode, Tracker};
 
 /// How long each side has to answer a Close.
 pub const PATIENCE_MS: u64 = 5_000;
@@ -120,13 +122,6 @@ pub struct Session {
     first_close: Option<Direction>,
 }
 
-/// One direction.
-#[derive(Clone, Debug)]
-struct Way {
-    tracker: Tracker,
-    arming: Arming,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
@@ -157,13 +152,9 @@ impl Session {
     /// An upgrade request that was placed. `armable`: whether the proxy can write into an idle stream.
     #[must_use]
     pub fn new(armable: bool) -> Self {
-        let way = Way {
-            tracker: Tracker::new(),
-            arming: Arming::new(armable),
-        };
         Self {
-            request: way.clone(),
-            response: way,
+            request: Way::new(armable, Budget::REQUEST),
+            response: Way::new(armable, Budget::RESPONSE),
             phase: Phase::Open,
             opened: false,
             first_close: None,
@@ -244,138 +235,6 @@ impl Session {
             Direction::Request => &mut self.request,
             Direction::Response => &mut self.response,
         }
-    }
-
-    fn request(
-        &mut self,
-        len: usize,
-        read: &mut dyn FnMut(usize, &mut [u8]) -> usize,
-        now: Now,
-        traffic: &mut Traffic,
-    ) -> Action {
-        let held = self.request.arming.held();
-        let new = len.saturating_sub(held);
-        if matches!(self.phase, Phase::GivenUp { .. } | Phase::Reset) {
-            // The server had its last word from us.
-            return if len == 0 { Action::Pass } else { Action::Drop };
-        }
-        let [messages, _] = &mut traffic.messages;
-        let [bytes, _] = &mut traffic.bytes;
-        *bytes = bytes.saturating_add(new as u64);
-        let mut closes = false;
-        self.request.tracker.advance(
-            new,
-            |at, out| read(held.saturating_add(at), out),
-            |_, event| match event {
-                frame::Event::Message => *messages = messages.saturating_add(1),
-                frame::Event::Close(_) => closes = true,
-                _ => {}
-            },
-        );
-        if closes {
-            self.first_close.get_or_insert(Direction::Request);
-        }
-        match self.phase {
-            Phase::Closing { deadline, .. } if closes => {
-                self.phase = Phase::Closed {
-                    end_by: deadline.min(now.ms.saturating_add(PATIENCE_MS)),
-                };
-            }
-            // It talks on instead of answering.
-            Phase::Closing {
-                answer_by, deadline, ..
-            } if now.ms >= answer_by && self.request.tracker.at_boundary() => {
-                self.give_up(deadline, now.ms);
-                self.request.arming.disarm();
-                return Action::Close { keep: len };
-            }
-            _ => {}
-        }
-        // The server takes nothing before its 101, so the direction may as well wait for that: it is armed for free.
-        let whatever = !self.opened || matches!(self.phase, Phase::Closing { .. });
-        self.request.pass(len, now, whatever)
-    }
-
-    fn response(
-        &mut self,
-        len: usize,
-        read: &mut dyn FnMut(usize, &mut [u8]) -> usize,
-        now: Now,
-        traffic: &mut Traffic,
-    ) -> Action {
-        let held = self.response.arming.held();
-        let new = len.saturating_sub(held);
-        match self.phase {
-            Phase::Open | Phase::Leaving { .. } => {}
-            Phase::Closing { .. } | Phase::Closed { .. } | Phase::GivenUp { .. } | Phase::Reset => {
-                let undelivered = self.undeliverable(held, new, read);
-                traffic.dropped = traffic.dropped.saturating_add(undelivered);
-                return if len == 0 { Action::Pass } else { Action::Drop };
-            }
-        }
-        let [_, messages] = &mut traffic.messages;
-        let [_, bytes] = &mut traffic.bytes;
-        *bytes = bytes.saturating_add(new as u64);
-        let mut boundary = None;
-        let mut closes = false;
-        self.response.tracker.advance(
-            new,
-            |at, out| read(held.saturating_add(at), out),
-            |at, event| match event {
-                frame::Event::Message => *messages = messages.saturating_add(1),
-                frame::Event::Boundary => boundary = Some(held.saturating_add(at)),
-                frame::Event::Close(_) => closes = true,
-                _ => {}
-            },
-        );
-        if closes {
-            self.first_close.get_or_insert(Direction::Response);
-        }
-        let mut due = false;
-        if let Phase::Leaving { window, leave, .. } = self.phase
-            && now.ms >= leave.close_at
-            && self.first_close.is_none()
-            && self.opened
-        {
-            due = true;
-            // Best is an end of all that is here. A message that has begun is waited for, but not for long.
-            let keep = if self.response.tracker.at_boundary() {
-                Some(len)
-            } else {
-                boundary.filter(|_| now.ms >= leave.close_at.saturating_add(WAIT_FOR_MESSAGE_MS))
-            };
-            if let Some(keep) = keep {
-                traffic.dropped = traffic.dropped.saturating_add(len.saturating_sub(keep) as u64);
-                self.response.arming.disarm();
-                self.closing(window, leave, now.ms);
-                return Action::Close { keep };
-            }
-        }
-        self.response.pass(len, now, due)
-    }
-
-    /// How many of the server's bytes are lost to the client: all but its Close, which needs no delivery any more.
-    fn undeliverable(
-        &mut self,
-        held: usize,
-        new: usize,
-        read: &mut dyn FnMut(usize, &mut [u8]) -> usize,
-    ) -> u64 {
-        /// Of a server's Close: it is not masked, and at most 125 bytes long.
-        const CLOSE_HEADER: usize = 2;
-        let mut lost = if self.response.tracker.closed() { 0 } else { new };
-        self.response.tracker.advance(
-            new,
-            |at, out| read(held.saturating_add(at), out),
-            |at, event| {
-                if let frame::Event::Frame(frame) = event
-                    && frame.opcode == Opcode::Close
-                {
-                    lost = at.saturating_sub(CLOSE_HEADER);
-                }
-            },
-        );
-        lost as u64
     }
 
     fn closing(&mut self, window: Draining, leave: Leave, now: u64) {
@@ -465,27 +324,5 @@ impl Session {
     const fn reset(&mut self) -> Action {
         self.phase = Phase::Reset;
         Action::Reset
-    }
-}
-
-impl Way {
-    /// Lets bytes pass, and arms the direction with them: `whatever` it costs, or if it is not too busy.
-    fn pass(&mut self, len: usize, now: Now, whatever: bool) -> Action {
-        if self.tracker.closed() {
-            // Nothing of ours may follow a Close.
-            self.arming.disarm();
-            return Action::Pass;
-        }
-        self.arming.data(len, now.tick, whatever)
-    }
-
-    /// Whether a frame of ours could be written, were the direction armed.
-    fn silent(&self) -> bool {
-        self.arming.disarmed() && self.tracker.at_boundary()
-    }
-
-    /// Whether a frame of ours can be written from outside the direction's own events.
-    const fn writable(&self) -> bool {
-        self.arming.armed() && self.tracker.at_boundary()
     }
 }

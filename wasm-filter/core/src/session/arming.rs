@@ -6,15 +6,34 @@
 
 use super::Action;
 
-/// Events in a row that are paused.
-const BURST: u32 = 16;
-/// How many more with each tick.
-const PER_TICK: u32 = 2;
+/// How many events are paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// In a row.
+    burst: u32,
+    /// More with each tick.
+    per_tick: u32,
+}
+
+impl Budget {
+    /// Clients seldom say much at once, and a client's direction that is armed serves both: the server answers a Ping.
+    pub(super) const REQUEST: Self = Self {
+        burst: 64,
+        per_tick: 16,
+    };
+    /// Servers stream.
+    pub(super) const RESPONSE: Self = Self {
+        burst: 16,
+        per_tick: 2,
+    };
+}
+
 /// A paused event holds its bytes in Envoy's buffer, whose limit is for all that gathers there: large ones pass.
 const LARGEST: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arming {
+    budget: Budget,
     state: State,
     tokens: u32,
     tick: u32,
@@ -32,7 +51,7 @@ enum State {
 }
 
 impl Arming {
-    pub(super) const fn new(possible: bool) -> Self {
+    pub(super) const fn new(possible: bool, budget: Budget) -> Self {
         let state = if possible {
             State::Disarmed
         } else {
@@ -40,7 +59,8 @@ impl Arming {
         };
         Self {
             state,
-            tokens: BURST,
+            tokens: budget.burst,
+            budget,
             tick: 0,
         }
     }
@@ -78,8 +98,8 @@ impl Arming {
         if self.state == State::Impossible {
             return Action::Pass;
         }
-        let refill = tick.wrapping_sub(self.tick).saturating_mul(PER_TICK);
-        self.tokens = self.tokens.saturating_add(refill).min(BURST);
+        let refill = tick.wrapping_sub(self.tick).saturating_mul(self.budget.per_tick);
+        self.tokens = self.tokens.saturating_add(refill).min(self.budget.burst);
         self.tick = tick;
         if hold {
             self.state = State::Paused { held: len };
