@@ -105,7 +105,7 @@ fn typed<T: serde::de::DeserializeOwned>(values: &[Value], kind: Option<(&str, &
                 value["kind"] = kind.into();
             }
             Sourced {
-                object: serde_json::from_value(value).unwrap(),
+                object: serde_json::from_value::<T>(value).unwrap().into(),
                 source: Default::default(),
             }
         })

@@ -170,7 +170,10 @@ fn read(case: &str, text: &str) -> Objects {
         line += u32::try_from(document.lines().count()).unwrap() + 1;
         match value["kind"].as_str() {
             Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
-                Ok(object) => objects.routes.push(Sourced { object: object.into(), source }),
+                Ok(object) => objects.routes.push(Sourced {
+                    object: object.into(),
+                    source,
+                }),
                 Err(violations) => panic!("{case}: {violations:?}"),
             },
             Some("Gateway") => objects.gateways.push(typed(case, value, source)),
@@ -184,6 +187,9 @@ fn read(case: &str, text: &str) -> Objects {
 }
 
 fn typed<T: DeserializeOwned>(case: &str, value: Value, source: Source) -> Sourced<T> {
-    let object = serde_json::from_value(value).unwrap_or_else(|error| panic!("{case}: {error}"));
-    Sourced { object: object.into(), source }
+    let object: T = serde_json::from_value(value).unwrap_or_else(|error| panic!("{case}: {error}"));
+    Sourced {
+        object: Arc::new(object),
+        source,
+    }
 }
