@@ -189,7 +189,7 @@ fn read(case: &str, text: &str) -> Objects {
 fn typed<T: DeserializeOwned>(case: &str, value: Value, source: Source) -> Sourced<T> {
     let object: T = serde_json::from_value(value).unwrap_or_else(|error| panic!("{case}: {error}"));
     Sourced {
-        object: Arc::new(object),
+        object: object.into(),
         source,
     }
 }
