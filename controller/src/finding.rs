@@ -68,7 +68,7 @@ impl Finding {
                 let line = lines.of(&route.source.file, route.source.line, &unsupported.field);
                 findings.push(
                     Self::error(&route.source.file, line, "CLEW0301", &unsupported.why)
-                        .as_warning()
+                        .warning()
                         .of(format!("WebSocketRoute {}", route.name))
                         .at(&unsupported.field),
                 );
@@ -90,7 +90,7 @@ impl Finding {
     }
 
     /// The same, but nothing was refused.
-    pub(crate) fn as_warning(mut self) -> Self {
+    pub(crate) fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
@@ -138,7 +138,7 @@ mod tests {
         let finding = Finding::error("a.yaml", 3, "CLEW0103", "say more").of("Gateway infra/edge").at("spec.x");
         assert_eq!(finding.to_string(), "a.yaml:3: error CLEW0103 Gateway infra/edge spec.x: say more");
         assert_eq!(
-            Finding::error("", 0, "CLEW0901", "no").as_warning().to_string(),
+            Finding::error("", 0, "CLEW0901", "no").warning().to_string(),
             "warning CLEW0901: no"
         );
     }

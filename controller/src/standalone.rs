@@ -101,11 +101,11 @@ impl Standalone {
                 })
                 .collect();
             if chosen.iter().zip(&spec.listeners).any(|(port, listener)| *port != listener.port) {
-                let mut own = gateway.object.clone();
+                let mut own = (*gateway.object).clone();
                 for (listener, port) in own.spec.listeners.iter_mut().zip(chosen) {
                     listener.port = port;
                 }
-                gateway.object = own;
+                gateway.object = own.into();
             }
         }
         if self.ports != before {

@@ -66,7 +66,7 @@ pub(super) fn read(file: &Arc<str>, text: &str, births: &mut Births) -> Result<C
             let place = Place { file, document, path };
             match place.object(value, births) {
                 Ok(Read::Object(object)) => contents.objects.push(object),
-                Ok(Read::PassedOver(warning)) => contents.warnings.push(warning),
+                Ok(Read::PassedOver(warning)) => contents.warnings.push(*warning),
                 Err(findings) => errors.extend(findings),
             }
         }
@@ -76,7 +76,7 @@ pub(super) fn read(file: &Arc<str>, text: &str, births: &mut Births) -> Result<C
 
 enum Read {
     Object(Object),
-    PassedOver(Finding),
+    PassedOver(Box<Finding>),
 }
 
 /// Where an object is written.
@@ -103,7 +103,7 @@ impl Place<'_> {
                 let message = format!(
                     "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice and Secret"
                 );
-                return Ok(Read::PassedOver(self.finding("kind", "CLEW0004", message).as_warning().of(kind)));
+                return Ok(Read::PassedOver(Box::new(self.finding("kind", "CLEW0004", message).warning().of(kind))));
             }
         };
         Ok(Read::Object(object))
