@@ -87,6 +87,7 @@ impl Vm {
                 return false;
             }
         };
+        self.shared.look_at_the_clock();
         let build = host::property(b"xds\0node\0user_agent_build_version")
             .ok()
             .flatten();
@@ -114,9 +115,7 @@ impl Vm {
     }
 
     pub(crate) fn ticked(&mut self, root: u32) {
-        if let Ok(now) = host::now_ns() {
-            self.shared.now.ms = now / 1_000_000;
-        }
+        self.shared.look_at_the_clock();
         if let Some(gateway) = gateway(&self.roots, &mut self.gateways, root)
             && gateway.active_root() == Some(root)
         {
@@ -175,6 +174,14 @@ impl Vm {
                 gateway.root_gone(context, self.shared.me, self.shared.now.ms);
             }
             self.roots.remove(&context);
+        }
+    }
+}
+
+impl Shared {
+    fn look_at_the_clock(&mut self) {
+        if let Ok(now) = host::now_ns() {
+            self.now.ms = now / 1_000_000;
         }
     }
 }

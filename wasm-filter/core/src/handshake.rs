@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use clew_filter_config::rule::{KeySource, OnMissing, Reason};
+use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason};
 
 use crate::live::{Load, Place};
 use crate::placement::{Choice, Draw, KeyHash, Seed, place};
@@ -68,7 +68,7 @@ pub struct Placed {
     pub pod: Option<Wanted>,
     /// The value of `set-cookie` for the 101: it carries a key that was generated.
     pub cookie: Option<String>,
-    /// Whether the request came with a key.
+    /// Whether the request came with a key, and that decided.
     pub keyed: bool,
     /// Whether the sessions that pods hold decided.
     pub counted: bool,
@@ -106,7 +106,7 @@ pub fn upgrade(
     }
     let rule = &known.rule.rule;
     let found = key(&rule.session_key, &rule.on_missing, request);
-    let keyed = found.is_some();
+    let keyed = found.is_some() && by_key(known.rule);
     let mut cookie = None;
     let key = match (found, &rule.on_missing) {
         (Some(found), _) => Some(known.seed.key(&found.value)),
@@ -137,11 +137,18 @@ pub fn upgrade(
 /// handshake in several steps) reach the same pod. Such a request is never refused.
 #[must_use]
 pub fn plain(known: &Known<'_>, request: &Request<'_>) -> Option<Placed> {
+    if !by_key(known.rule) {
+        return None;
+    }
     let rule = &known.rule.rule;
     let found = key(&rule.session_key, &rule.on_missing, request)?;
     let key = known.seed.key(&found.value);
     // No draw: only the key decides.
     choose(known, Some(key), key.0)
+}
+
+fn by_key(rule: &LaidRule) -> bool {
+    rule.policy.balancer == Balancer::ConsistentHash
 }
 
 fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed> {
@@ -185,7 +192,7 @@ fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed
 pub enum Affinity {
     /// It came with a key and reached its pod.
     Hit,
-    /// It had no key, or a fresh one, or no pods are known.
+    /// It had no key, or a fresh one, or one that did not decide, or no pods are known.
     New,
     /// Envoy took it elsewhere.
     Missed,

@@ -170,6 +170,20 @@ fn without_a_key_the_pod_with_fewer_sessions_gets_it() {
 }
 
 #[test]
+fn where_the_key_does_not_decide_nothing_sticks() {
+    for balancer in [Balancer::LeastSessions, Balancer::Random] {
+        let mut scene = Scene::new();
+        scene.rule.balancer = balancer;
+        let placed = scene.upgrade(&[("x-room", "1")]).unwrap();
+        assert_eq!(
+            landed(&placed, placed.pod.as_ref().unwrap().address.as_bytes()),
+            Affinity::New
+        );
+        assert_eq!(scene.plain(&[("x-room", "1")]), None);
+    }
+}
+
+#[test]
 fn a_generated_key_comes_back_in_its_cookie() {
     let mut scene = Scene::new();
     scene.rule.on_missing = OnMissing::Generate {
