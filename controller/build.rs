@@ -17,7 +17,10 @@ const SOURCES: [&str; 7] = [
 
 fn main() {
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
-    let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there");
+    let workspace = Path::new(&variable("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the workspace is there");
     let out = PathBuf::from(variable("OUT_DIR"));
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
@@ -25,7 +28,8 @@ fn main() {
 
     // A folder of its own: the outer cargo holds the lock of the common one while it waits for us.
     let target = out.join("wasm");
-    let home = env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", env::var("HOME").unwrap_or_default()));
+    let home =
+        env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", env::var("HOME").unwrap_or_default()));
     // Panic messages hold the paths of sources: without these two, the same sources would give other bytes elsewhere.
     let flags = [
         format!("--remap-path-prefix={}=/clew", workspace.display()),
@@ -41,9 +45,24 @@ fn main() {
     // What is set for the natives (flags, wrappers such as clippy's, profiles) is not meant for the module.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let meant_for_natives = ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS"]
-            .contains(&&*text)
-            || ["CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_BUILD_", "CARGO_CFG_", "CARGO_FEATURE_"].iter().any(|start| text.starts_with(start));
+        let meant_for_natives = [
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_TARGET",
+            "CARGO_MAKEFLAGS",
+        ]
+        .contains(&&*text)
+            || [
+                "CARGO_PROFILE_",
+                "CARGO_TARGET_",
+                "CARGO_BUILD_",
+                "CARGO_CFG_",
+                "CARGO_FEATURE_",
+            ]
+            .iter()
+            .any(|start| text.starts_with(start));
         if meant_for_natives {
             cargo.env_remove(&name);
         }

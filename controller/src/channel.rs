@@ -15,8 +15,8 @@ use clew_filter_config::channel::{Live, Poll, Update};
 use tokio::sync::watch;
 
 use crate::clock;
-use proxies::Proxies;
 pub(crate) use proxies::Acknowledgement;
+use proxies::Proxies;
 pub(crate) use table::Snapshot;
 use table::Table;
 
@@ -42,7 +42,12 @@ struct Gateway {
 impl Channel {
     /// `epoch` tells this life of the controller from every other; `seed` is the hash seed, 32 hex digits.
     pub(crate) fn new(epoch: String, seed: String) -> Arc<Self> {
-        Arc::new(Self { epoch, seed, gateways: Mutex::default(), news: watch::Sender::new(0) })
+        Arc::new(Self {
+            epoch,
+            seed,
+            gateways: Mutex::default(),
+            news: watch::Sender::new(0),
+        })
     }
 
     /// Makes `snapshot` what the gateway's proxies get.
@@ -94,10 +99,12 @@ impl Channel {
 
     /// How many of the gateway's proxies hold its newest snapshot.
     pub(crate) fn standing(&self, gateway: &str) -> Acknowledgement {
-        self.lock().get_mut(gateway).map_or_else(Acknowledgement::default, |gateway| {
-            gateway.proxies.expire(clock::now());
-            gateway.proxies.holding(gateway.table.version())
-        })
+        self.lock()
+            .get_mut(gateway)
+            .map_or_else(Acknowledgement::default, |gateway| {
+                gateway.proxies.expire(clock::now());
+                gateway.proxies.holding(gateway.table.version())
+            })
     }
 
     /// The live sessions of all gateways, summed over their proxies, in the order of rule, backend and pod.
@@ -111,7 +118,12 @@ impl Channel {
             }
         }
         sums.into_iter()
-            .map(|((rule, backend, pod), sessions)| Live { rule, backend, pod, sessions })
+            .map(|((rule, backend, pod), sessions)| Live {
+                rule,
+                backend,
+                pod,
+                sessions,
+            })
             .collect()
     }
 
@@ -130,17 +142,30 @@ impl Channel {
     }
 
     fn since(&self, poll: &Poll) -> Option<Update> {
-        self.lock().get(&poll.gateway)?.table.since(poll.have.as_deref(), &self.seed)
+        self.lock()
+            .get(&poll.gateway)?
+            .table
+            .since(poll.have.as_deref(), &self.seed)
     }
 
     /// Notes what the proxy says; its poll is open until the answer is dropped.
     fn open(&self, poll: &Poll) -> OpenPoll<'_> {
         if let Some(gateway) = self.lock().get_mut(&poll.gateway) {
-            let holds = poll.have.as_deref().and_then(|have| gateway.table.number(have)).unwrap_or(0);
-            gateway.proxies.polled(&poll.proxy, holds, poll.live.clone(), clock::now());
+            let holds = poll
+                .have
+                .as_deref()
+                .and_then(|have| gateway.table.number(have))
+                .unwrap_or(0);
+            gateway
+                .proxies
+                .polled(&poll.proxy, holds, poll.live.clone(), clock::now());
         }
         self.tell();
-        OpenPoll { channel: self, gateway: poll.gateway.clone(), proxy: poll.proxy.clone() }
+        OpenPoll {
+            channel: self,
+            gateway: poll.gateway.clone(),
+            proxy: poll.proxy.clone(),
+        }
     }
 
     fn tell(&self) {

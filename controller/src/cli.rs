@@ -26,7 +26,13 @@ use crate::failure::Failure;
 ///
 /// Exit codes: 0 ok, 1 findings or refused input, 2 usage, 3 Envoy or `clew run` cannot be reached.
 #[derive(Parser)]
-#[command(name = "clew", version, max_term_width = 100, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "clew",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -20,17 +20,26 @@ pub(crate) struct Failure {
 impl Failure {
     /// Input was refused.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { exit: REFUSED, message: message.into() }
+        Self {
+            exit: REFUSED,
+            message: message.into(),
+        }
     }
 
     /// The command line makes no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: USAGE, message: message.into() }
+        Self {
+            exit: USAGE,
+            message: message.into(),
+        }
     }
 
     /// Envoy, `clew run`, or something that they stand on is not there.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
-        Self { exit: UNREACHABLE, message: message.into() }
+        Self {
+            exit: UNREACHABLE,
+            message: message.into(),
+        }
     }
 
     /// With which code to end.

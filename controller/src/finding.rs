@@ -59,9 +59,21 @@ impl Finding {
     pub(crate) fn of_validated(validated: &Validated) -> Vec<Self> {
         let mut lines = Lines::default();
         let mut findings = Vec::new();
-        for Refusal { code, object, source, field, message, .. } in validated.refusals() {
+        for Refusal {
+            code,
+            object,
+            source,
+            field,
+            message,
+            ..
+        } in validated.refusals()
+        {
             let line = lines.of(&source.file, source.line, field);
-            findings.push(Self::error(&source.file, line, code.as_str(), message).of(object.to_string()).at(field));
+            findings.push(
+                Self::error(&source.file, line, code.as_str(), message)
+                    .of(object.to_string())
+                    .at(field),
+            );
         }
         for route in &validated.routes {
             for unsupported in &route.unsupported {
@@ -135,8 +147,13 @@ mod tests {
 
     #[test]
     fn names_place_code_object_field_and_what() {
-        let finding = Finding::error("a.yaml", 3, "CLEW0103", "say more").of("Gateway infra/edge").at("spec.x");
-        assert_eq!(finding.to_string(), "a.yaml:3: error CLEW0103 Gateway infra/edge spec.x: say more");
+        let finding = Finding::error("a.yaml", 3, "CLEW0103", "say more")
+            .of("Gateway infra/edge")
+            .at("spec.x");
+        assert_eq!(
+            finding.to_string(),
+            "a.yaml:3: error CLEW0103 Gateway infra/edge spec.x: say more"
+        );
         assert_eq!(
             Finding::error("", 0, "CLEW0901", "no").warning().to_string(),
             "warning CLEW0901: no"

@@ -40,7 +40,9 @@ async fn exchange(
     body: Option<&serde_json::Value>,
 ) -> io::Result<(StatusCode, Bytes)> {
     let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
@@ -48,11 +50,18 @@ async fn exchange(
         .header(HOST, address.to_string())
         .header(CONTENT_TYPE, "application/json")
         .header(CHANGES, "1")
-        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
+        .body(Full::new(
+            body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
+        ))
         .map_err(io::Error::other)?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = response.status();
-    let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     Ok((status, body))
 }
 
@@ -63,8 +72,9 @@ async fn exchange(
 pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<Bytes> {
     match request(address, Method::GET, path, None).await? {
         (StatusCode::OK, body) => Ok(body),
-        (status, body) => {
-            Err(io::Error::other(format!("{path}: {status} {}", String::from_utf8_lossy(&body).trim())))
-        }
+        (status, body) => Err(io::Error::other(format!(
+            "{path}: {status} {}",
+            String::from_utf8_lossy(&body).trim()
+        ))),
     }
 }

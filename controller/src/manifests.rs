@@ -46,7 +46,12 @@ impl Manifests {
     /// Nothing is read before the first [`refresh`](Self::refresh). With `births`, routes without a creation time get
     /// the one at which they were first seen.
     pub(crate) fn new(paths: Vec<PathBuf>, births: Births) -> Self {
-        Self { paths, births, files: BTreeMap::new(), unreadable: Vec::new() }
+        Self {
+            paths,
+            births,
+            files: BTreeMap::new(),
+            unreadable: Vec::new(),
+        }
     }
 
     /// Reads once, for commands that answer and end.
@@ -71,7 +76,12 @@ impl Manifests {
                     // What cannot be seen is not known to be gone.
                     present.extend(self.files.keys().filter(|file| file.starts_with(&path)).cloned());
                     let message = format!("cannot be read: {error}; what it last said stays in force");
-                    unreadable.push(Finding::error(&path.display().to_string(), 0, "CLEW0006", message));
+                    unreadable.push(Finding::error(
+                        &path.display().to_string(),
+                        0,
+                        "CLEW0006",
+                        message,
+                    ));
                 }
             }
         }
@@ -79,7 +89,11 @@ impl Manifests {
         self.files.retain(|path, _| present.contains(path));
         changed |= self.files.len() != before || self.unreadable != unreadable;
         self.unreadable = unreadable;
-        let routes = self.files.values().flat_map(|file| &file.objects).filter_map(Object::route_name);
+        let routes = self
+            .files
+            .values()
+            .flat_map(|file| &file.objects)
+            .filter_map(Object::route_name);
         self.births.settle(&routes.collect());
         changed
     }
@@ -103,7 +117,8 @@ impl Manifests {
         let outcome = match fs::read_to_string(path) {
             // A writer that truncates first is not done yet. Who wants the objects gone removes the file.
             Ok(text) if text.is_empty() && known.is_some_and(|file| !file.objects.is_empty()) => {
-                let message = "is empty: what it last said stays in force; remove the file to remove its objects";
+                let message =
+                    "is empty: what it last said stays in force; remove the file to remove its objects";
                 Err(vec![Finding::error(&name, 0, "CLEW0007", message)])
             }
             Ok(text) => object::read(&name, &text, &mut self.births),
@@ -112,12 +127,24 @@ impl Manifests {
                 Err(vec![Finding::error(&name, 0, "CLEW0006", message)])
             }
         };
-        let last_good = self.files.remove(path).map(|file| file.objects).unwrap_or_default();
+        let last_good = self
+            .files
+            .remove(path)
+            .map(|file| file.objects)
+            .unwrap_or_default();
         let (objects, findings) = match outcome {
             Ok(contents) => (contents.objects, contents.warnings),
             Err(errors) => (last_good, errors),
         };
-        self.files.insert(path.to_owned(), File { stamp, read, objects, findings });
+        self.files.insert(
+            path.to_owned(),
+            File {
+                stamp,
+                read,
+                objects,
+                findings,
+            },
+        );
         true
     }
 
@@ -161,7 +188,10 @@ impl Lines {
     /// The line of a field of the object that begins at `line` of `file`, as far as the file still says so.
     pub(crate) fn of(&mut self, file: &str, line: u32, field: &str) -> u32 {
         let documents = self.0.entry(file.to_owned()).or_insert_with(|| {
-            fs::read_to_string(file).ok().and_then(|text| document::read(&text).ok()).unwrap_or_default()
+            fs::read_to_string(file)
+                .ok()
+                .and_then(|text| document::read(&text).ok())
+                .unwrap_or_default()
         });
         let document = documents.iter().rev().find(|document| document.line() <= line);
         document.map_or(line, |document| document.line_below(line, field))

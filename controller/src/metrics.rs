@@ -40,12 +40,30 @@ impl Metrics {
             envoy_restarts: Counter::default(),
             registry: Registry::default(),
         };
-        registry.register("reconcile", "Turns from the manifests to what is in force, by result", metrics.reconciles.clone());
-        registry.register("reconcile_duration_seconds", "How long a turn takes", metrics.duration.clone());
-        registry.register("routes", "Routes by the condition that they are in", metrics.routes.clone());
-        registry.register("envoy_restarts", "How often Envoy ended and was started again", metrics.envoy_restarts.clone());
+        registry.register(
+            "reconcile",
+            "Turns from the manifests to what is in force, by result",
+            metrics.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long a turn takes",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "routes",
+            "Routes by the condition that they are in",
+            metrics.routes.clone(),
+        );
+        registry.register(
+            "envoy_restarts",
+            "How often Envoy ended and was started again",
+            metrics.envoy_restarts.clone(),
+        );
         let build = Family::<[(&str, &str); 1], Gauge>::default();
-        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        build
+            .get_or_create(&[("version", env!("CARGO_PKG_VERSION"))])
+            .set(1);
         registry.register("build_info", "The version that runs", build);
         Self { registry, ..metrics }
     }
@@ -60,7 +78,9 @@ impl Metrics {
     /// How many routes there are, and how many of them were refused or lack something.
     pub(crate) fn routes(&self, accepted: usize, refused: usize) {
         for (condition, routes) in [("Accepted", accepted), ("Refused", refused)] {
-            self.routes.get_or_create(&Condition { condition }).set(i64::try_from(routes).unwrap_or(i64::MAX));
+            self.routes
+                .get_or_create(&Condition { condition })
+                .set(i64::try_from(routes).unwrap_or(i64::MAX));
         }
     }
 
@@ -98,7 +118,11 @@ mod tests {
             "clew_controller_reconcile_duration_seconds_count 1",
             "clew_controller_routes{condition=\"Accepted\"} 2",
             "clew_controller_routes{condition=\"Refused\"} 1",
-            concat!("clew_controller_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            concat!(
+                "clew_controller_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }

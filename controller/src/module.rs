@@ -7,5 +7,8 @@ pub(crate) const BYTES: &[u8] = include_bytes!(env!("CLEW_FILTER"));
 
 /// The sha256 of the module: 64 hex digits.
 pub(crate) fn sha256() -> String {
-    Sha256::digest(BYTES).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(BYTES)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -19,7 +19,12 @@ impl Standalone {
         let validated = validate(&objects, Target::Standalone); // pure
         let plan = self.plan(&validated); // pure, but for the moment at which a drain begins
         let applied = self.apply(&plan).await; // channel, Envoy's files
-        self.report(Outcome { validated, plan, applied, took: began.elapsed() }); // status, standard error
+        self.report(Outcome {
+            validated,
+            plan,
+            applied,
+            took: began.elapsed(),
+        }); // status, standard error
     }
 
     fn plan(&mut self, validated: &Validated) -> Plan {
@@ -42,7 +47,14 @@ fn snapshots(
 ) -> BTreeMap<String, Snapshot> {
     let of = |gateway: &Gateway| {
         let rules::Rules { rules, backends } = rules::render(world, gateway, drains);
-        (gateway.name.to_string(), Snapshot { rules, backends, draining })
+        (
+            gateway.name.to_string(),
+            Snapshot {
+                rules,
+                backends,
+                draining,
+            },
+        )
     };
     world.gateways.iter().map(of).collect()
 }

@@ -11,9 +11,9 @@ mod inotify;
 mod log;
 mod ports;
 mod process;
+mod resources;
 mod run;
 pub(crate) mod state;
-mod resources;
 mod view;
 mod xds;
 
@@ -28,8 +28,8 @@ use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
 use clew_filter_config::rule::Draining;
 
-pub(crate) use apply::Plan;
 use apply::Applier;
+pub(crate) use apply::Plan;
 use drains::Drains;
 use envoy::Envoy;
 use ports::Ports;
@@ -90,17 +90,27 @@ impl Standalone {
                 metadata.name.clone().unwrap_or_default(),
             );
             let spec = &gateway.object.spec;
-            let ip = spec.addresses.first().and_then(|address| address.value.parse().ok());
+            let ip = spec
+                .addresses
+                .first()
+                .and_then(|address| address.value.parse().ok());
             let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let chosen: Vec<_> = spec
                 .listeners
                 .iter()
                 .map(|listener| match listener.port {
-                    0 => self.ports.keep(&format!("{name}/{}", listener.name), ip).unwrap_or(0),
+                    0 => self
+                        .ports
+                        .keep(&format!("{name}/{}", listener.name), ip)
+                        .unwrap_or(0),
                     port => port,
                 })
                 .collect();
-            if chosen.iter().zip(&spec.listeners).any(|(port, listener)| *port != listener.port) {
+            if chosen
+                .iter()
+                .zip(&spec.listeners)
+                .any(|(port, listener)| *port != listener.port)
+            {
                 let mut own = (*gateway.object).clone();
                 for (listener, port) in own.spec.listeners.iter_mut().zip(chosen) {
                     listener.port = port;
@@ -143,9 +153,18 @@ impl Standalone {
 
     /// Says what changed since the last turn, and keeps the rest for those who ask.
     pub(crate) fn report(&mut self, outcome: Outcome) {
-        let Outcome { validated, plan, applied, took } = outcome;
+        let Outcome {
+            validated,
+            plan,
+            applied,
+            took,
+        } = outcome;
         self.metrics.reconciled(applied.is_ok(), took);
-        let refused = validated.routes.iter().filter(|route| !route.refusals.is_empty()).count();
+        let refused = validated
+            .routes
+            .iter()
+            .filter(|route| !route.refusals.is_empty())
+            .count();
         self.metrics.routes(validated.routes.len() - refused, refused);
         self.failed = applied.is_err();
         let mut findings = self.manifests.findings();
@@ -161,7 +180,11 @@ impl Standalone {
         let mut last = self.view.lock();
         last.routes = validated.routes;
         last.findings = findings;
-        last.backends = plan.snapshots.into_iter().map(|(gateway, snapshot)| (gateway, snapshot.backends)).collect();
+        last.backends = plan
+            .snapshots
+            .into_iter()
+            .map(|(gateway, snapshot)| (gateway, snapshot.backends))
+            .collect();
         last.failed = failure.map(|finding| format!("{} ({})", finding.message, finding.code));
         last.draining = self.draining;
     }
@@ -183,7 +206,9 @@ impl Standalone {
 
     fn keep(&self, name: &str, value: &impl serde::Serialize) {
         if let Err(error) = self.state.save(name, value) {
-            tracing::warn!("CLEW0903: {name} cannot be kept: {error}; after a restart this may be decided anew");
+            tracing::warn!(
+                "CLEW0903: {name} cannot be kept: {error}; after a restart this may be decided anew"
+            );
         }
     }
 }

@@ -10,11 +10,16 @@ use super::Snapshot;
 pub(crate) fn departures(old: &Snapshot, new: &Snapshot) -> Snapshot {
     let mut before = old.clone();
     for (id, backend) in &mut before.backends {
-        let Some(after) = new.backends.get(id) else { continue };
+        let Some(after) = new.backends.get(id) else {
+            continue;
+        };
         let find = |pod: &Pod| after.pods.iter().find(|after| is_same(after, pod)).cloned();
         let staying: Vec<_> = backend.pods.iter().filter_map(find).collect();
         let any_serves = staying.iter().any(|pod| pod.draining.is_none());
-        let none_comes = after.pods.iter().all(|pod| pod.draining.is_some() || staying.contains(pod));
+        let none_comes = after
+            .pods
+            .iter()
+            .all(|pod| pod.draining.is_some() || staying.contains(pod));
         if any_serves || none_comes {
             *backend = Backend { pods: staying };
         }
@@ -48,11 +53,19 @@ mod tests {
             uid: String::new(),
             address: "127.0.0.1:1".into(),
             steer: None,
-            draining: name.ends_with('!').then_some(Draining { since_ms: 1, timeout_ms: 2 }),
+            draining: name.ends_with('!').then_some(Draining {
+                since_ms: 1,
+                timeout_ms: 2,
+            }),
         };
-        let backend = |pods: &[&str]| Backend { pods: pods.iter().map(pod).collect() };
+        let backend = |pods: &[&str]| Backend {
+            pods: pods.iter().map(pod).collect(),
+        };
         Snapshot {
-            backends: backends.iter().map(|(id, pods)| ((*id).to_owned(), backend(pods))).collect(),
+            backends: backends
+                .iter()
+                .map(|(id, pods)| ((*id).to_owned(), backend(pods)))
+                .collect(),
             ..Snapshot::default()
         }
     }
@@ -74,14 +87,26 @@ mod tests {
     #[test]
     fn the_last_pod_may_leave() {
         let old = snapshot(&[("s", &["a"])]);
-        assert_eq!(departures(&old, &snapshot(&[("s", &["a!"])])), snapshot(&[("s", &["a!"])]));
-        assert_eq!(departures(&old, &snapshot(&[("s", &[])])), snapshot(&[("s", &[])]));
+        assert_eq!(
+            departures(&old, &snapshot(&[("s", &["a!"])])),
+            snapshot(&[("s", &["a!"])])
+        );
+        assert_eq!(
+            departures(&old, &snapshot(&[("s", &[])])),
+            snapshot(&[("s", &[])])
+        );
     }
 
     #[test]
     fn what_leaves_stays_until_the_routes_are_gone() {
-        let (old, new) = (snapshot(&[("s", &["a"]), ("t", &["x"])]), snapshot(&[("s", &["b"]), ("u", &["y"])]));
-        assert_eq!(arrivals(&old, &new), snapshot(&[("s", &["b"]), ("t", &["x"]), ("u", &["y"])]));
+        let (old, new) = (
+            snapshot(&[("s", &["a"]), ("t", &["x"])]),
+            snapshot(&[("s", &["b"]), ("u", &["y"])]),
+        );
+        assert_eq!(
+            arrivals(&old, &new),
+            snapshot(&[("s", &["b"]), ("t", &["x"]), ("u", &["y"])])
+        );
         assert_eq!(departures(&old, &new).backends["t"], old.backends["t"]);
     }
 }

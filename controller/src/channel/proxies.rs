@@ -56,7 +56,8 @@ impl Proxies {
 
     /// Forgets those that have gone.
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.0.retain(|_, proxy| proxy.open_polls > 0 || now.duration_since(proxy.heard) < EXPIRY);
+        self.0
+            .retain(|_, proxy| proxy.open_polls > 0 || now.duration_since(proxy.heard) < EXPIRY);
     }
 
     /// How many of the connected hold `version` or a newer one.
@@ -81,18 +82,41 @@ mod tests {
     use std::time::Duration;
 
     fn live(sessions: u64) -> Vec<Live> {
-        vec![Live { rule: "r".into(), backend: "b".into(), pod: "p".into(), sessions }]
+        vec![Live {
+            rule: "r".into(),
+            backend: "b".into(),
+            pod: "p".into(),
+            sessions,
+        }]
     }
 
     #[test]
     fn a_version_is_acknowledged_when_every_proxy_holds_it() {
         let (mut proxies, now) = (Proxies::default(), clock::now());
-        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 0, behind: 0 });
+        assert_eq!(
+            proxies.holding(1),
+            Acknowledgement {
+                proxies: 0,
+                behind: 0
+            }
+        );
         proxies.polled("x", 1, Vec::new(), now);
         proxies.polled("y", 0, Vec::new(), now);
-        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 2, behind: 1 });
+        assert_eq!(
+            proxies.holding(1),
+            Acknowledgement {
+                proxies: 2,
+                behind: 1
+            }
+        );
         proxies.polled("y", 2, Vec::new(), now);
-        assert_eq!(proxies.holding(1), Acknowledgement { proxies: 2, behind: 0 });
+        assert_eq!(
+            proxies.holding(1),
+            Acknowledgement {
+                proxies: 2,
+                behind: 0
+            }
+        );
     }
 
     #[test]

@@ -27,12 +27,11 @@ struct Door {
 ///
 /// # Errors
 /// When the listener fails.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    channel: Arc<Channel>,
-    token: &str,
-) -> std::io::Result<()> {
-    let door = Door { channel, token: Sha256::digest(token).into() };
+pub(crate) async fn serve(listener: TcpListener, channel: Arc<Channel>, token: &str) -> std::io::Result<()> {
+    let door = Door {
+        channel,
+        token: Sha256::digest(token).into(),
+    };
     let router = Router::new()
         .route(PATH, post(poll))
         .layer(DefaultBodyLimit::max(LARGEST_POLL))

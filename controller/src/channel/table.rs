@@ -96,7 +96,10 @@ impl Table {
     /// The number inside a version of this life of the controller.
     pub(crate) fn number(&self, version: &str) -> Option<u64> {
         let (epoch, number) = version.rsplit_once(':')?;
-        (epoch == self.epoch).then(|| number.parse().ok()).flatten().filter(|n| *n <= self.version)
+        (epoch == self.epoch)
+            .then(|| number.parse().ok())
+            .flatten()
+            .filter(|n| *n <= self.version)
     }
 
     fn forget(&mut self) {
@@ -111,11 +114,18 @@ impl Table {
 }
 
 /// Whether anything differed.
-fn replace<T: PartialEq>(entries: &mut BTreeMap<String, Entry<T>>, new: BTreeMap<String, T>, at: u64) -> bool {
+fn replace<T: PartialEq>(
+    entries: &mut BTreeMap<String, Entry<T>>,
+    new: BTreeMap<String, T>,
+    at: u64,
+) -> bool {
     let mut changed = false;
     for (key, entry) in entries.iter_mut() {
         if entry.value.is_some() && !new.contains_key(key) {
-            *entry = Entry { changed_at: at, value: None };
+            *entry = Entry {
+                changed_at: at,
+                value: None,
+            };
             changed = true;
         }
     }
@@ -123,7 +133,13 @@ fn replace<T: PartialEq>(entries: &mut BTreeMap<String, Entry<T>>, new: BTreeMap
         match entries.get_mut(&key) {
             Some(entry) if entry.value.as_ref() == Some(&value) => {}
             _ => {
-                entries.insert(key, Entry { changed_at: at, value: Some(value) });
+                entries.insert(
+                    key,
+                    Entry {
+                        changed_at: at,
+                        value: Some(value),
+                    },
+                );
                 changed = true;
             }
         }
@@ -150,7 +166,10 @@ mod tests {
 
     fn backends(names: &[&str]) -> Snapshot {
         Snapshot {
-            backends: names.iter().map(|name| ((*name).to_owned(), Backend::default())).collect(),
+            backends: names
+                .iter()
+                .map(|name| ((*name).to_owned(), Backend::default()))
+                .collect(),
             ..Snapshot::default()
         }
     }
@@ -220,11 +239,20 @@ mod tests {
         let mut table = Table::new("e".into());
         table.publish(backends(&["a"]));
         let mut next = backends(&["a"]);
-        next.draining = Some(Draining { since_ms: 1, timeout_ms: 2 });
+        next.draining = Some(Draining {
+            since_ms: 1,
+            timeout_ms: 2,
+        });
         table.publish(next);
         let delta = table.since(Some("e:1"), "s").unwrap();
         assert_eq!((delta.full, delta.backends.len()), (false, 0));
-        assert_eq!(delta.draining, Some(Draining { since_ms: 1, timeout_ms: 2 }));
+        assert_eq!(
+            delta.draining,
+            Some(Draining {
+                since_ms: 1,
+                timeout_ms: 2
+            })
+        );
     }
 
     #[test]

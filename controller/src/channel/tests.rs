@@ -9,7 +9,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn snapshot(names: &[&str]) -> Snapshot {
     Snapshot {
-        backends: names.iter().map(|name| ((*name).to_owned(), Backend::default())).collect(),
+        backends: names
+            .iter()
+            .map(|name| ((*name).to_owned(), Backend::default()))
+            .collect(),
         ..Snapshot::default()
     }
 }
@@ -36,7 +39,12 @@ async fn a_waiting_poll_is_woken_by_news() {
         tokio::task::yield_now().await;
     }
     channel.publish("ns/edge", snapshot(&["b"]));
-    let Update { version, full, backends, .. } = waiting.await.unwrap().unwrap();
+    let Update {
+        version,
+        full,
+        backends,
+        ..
+    } = waiting.await.unwrap().unwrap();
     assert_eq!((version.as_str(), full), ("e:2", false));
     assert_eq!(backends.keys().collect::<Vec<_>>(), ["a", "b"]);
 }
@@ -44,7 +52,11 @@ async fn a_waiting_poll_is_woken_by_news() {
 #[tokio::test(start_paused = true)]
 async fn a_poll_without_news_ends_empty() {
     let channel = Channel::new("e".into(), "seed".into());
-    assert_eq!(channel.poll(poll("x", None, 500)).await, None, "before the first snapshot");
+    assert_eq!(
+        channel.poll(poll("x", None, 500)).await,
+        None,
+        "before the first snapshot"
+    );
     channel.publish("ns/edge", snapshot(&["a"]));
     assert_eq!(channel.poll(poll("x", Some("e:1"), 500)).await, None);
     assert_eq!(channel.poll(poll("x", Some("e:1"), 0)).await, None);
@@ -56,7 +68,10 @@ async fn a_version_is_acknowledged_by_the_next_poll_of_every_proxy() {
     channel.publish("ns/edge", snapshot(&["a"]));
     assert_eq!(
         channel.acknowledged("ns/edge", PATIENCE).await,
-        Acknowledgement { proxies: 0, behind: 0 },
+        Acknowledgement {
+            proxies: 0,
+            behind: 0
+        },
         "nobody is connected: nobody is waited for"
     );
     assert!(channel.poll(poll("x", None, 0)).await.is_some());
@@ -66,9 +81,21 @@ async fn a_version_is_acknowledged_by_the_next_poll_of_every_proxy() {
         async move { channel.acknowledged("ns/edge", PATIENCE).await }
     });
     channel.poll(poll("x", Some("e:1"), 0)).await;
-    assert_eq!(channel.standing("ns/edge"), Acknowledgement { proxies: 2, behind: 1 });
+    assert_eq!(
+        channel.standing("ns/edge"),
+        Acknowledgement {
+            proxies: 2,
+            behind: 1
+        }
+    );
     channel.poll(poll("y", Some("e:1"), 0)).await;
-    assert_eq!(waiting.await.unwrap(), Acknowledgement { proxies: 2, behind: 0 });
+    assert_eq!(
+        waiting.await.unwrap(),
+        Acknowledgement {
+            proxies: 2,
+            behind: 0
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +105,10 @@ async fn a_proxy_that_stays_behind_is_not_waited_for_forever() {
     channel.poll(poll("x", None, 0)).await;
     assert_eq!(
         channel.acknowledged("ns/edge", Duration::from_secs(2)).await,
-        Acknowledgement { proxies: 1, behind: 1 }
+        Acknowledgement {
+            proxies: 1,
+            behind: 1
+        }
     );
 }
 
@@ -87,8 +117,18 @@ async fn live_sessions_are_summed_over_proxies() {
     let channel = Channel::new("e".into(), "seed".into());
     channel.publish("ns/edge", snapshot(&["a"]));
     for (proxy, sessions) in [("x", 3), ("y", 4), ("y", 5)] {
-        let live = vec![Live { rule: "r".into(), backend: "a".into(), pod: "p".into(), sessions }];
-        channel.poll(Poll { live, ..poll(proxy, None, 0) }).await;
+        let live = vec![Live {
+            rule: "r".into(),
+            backend: "a".into(),
+            pod: "p".into(),
+            sessions,
+        }];
+        channel
+            .poll(Poll {
+                live,
+                ..poll(proxy, None, 0)
+            })
+            .await;
     }
     let live = channel.live();
     assert_eq!(live.len(), 1);

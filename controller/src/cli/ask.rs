@@ -25,25 +25,44 @@ impl Api {
     fn address(&self) -> SocketAddr {
         let kept = || {
             let folder = self.state_dir.clone().or_else(State::default_folder)?;
-            std::fs::read_to_string(folder.join(API_ADDRESS)).ok()?.trim().parse().ok()
+            std::fs::read_to_string(folder.join(API_ADDRESS))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
         };
-        self.api.or_else(kept).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900)))
+        self.api
+            .or_else(kept)
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900)))
     }
 
     /// Sends one request; answers what came back as JSON.
     ///
     /// # Errors
     /// When nobody answers, or the answer is no.
-    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let address = self.address();
-        let (status, bytes) = http::request(address, method, path, body).await.map_err(|error| {
-            Failure::unreachable(format!("no clew run answers at {address}: {error}; is it running? --api or --state-dir say where"))
-        })?;
+        let (status, bytes) = http::request(address, method, path, body)
+            .await
+            .map_err(|error| {
+                Failure::unreachable(format!(
+                    "no clew run answers at {address}: {error}; is it running? --api or --state-dir say where"
+                ))
+            })?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status == StatusCode::OK {
             return Ok(value);
         }
-        let why = value.get("error").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+        let why = value
+            .get("error")
+            .and_then(Value::as_str)
+            .unwrap_or("no reason given")
+            .to_owned();
         Err(match status.is_server_error() {
             true => Failure::unreachable(why),
             false => Failure::refused(why),

@@ -43,11 +43,14 @@ async fn drain(args: &Args) -> Result<ExitCode, Failure> {
     if args.cancel {
         let path = format!("/v1/drains/{}", args.backend);
         let answer = args.api.ask(Method::DELETE, &path, None).await?;
-        args.output.print(&answer, || format!("{} takes new sessions again\n", args.backend))?;
+        args.output
+            .print(&answer, || format!("{} takes new sessions again\n", args.backend))?;
         return Ok(ExitCode::SUCCESS);
     }
     let timeout = args.timeout.as_deref().map(|text| {
-        let duration: clew_crds::Duration = text.parse().map_err(|error| Failure::usage(format!("--timeout {text}: {error}")))?;
+        let duration: clew_crds::Duration = text
+            .parse()
+            .map_err(|error| Failure::usage(format!("--timeout {text}: {error}")))?;
         Ok(duration.as_millis())
     });
     let timeout: Option<u64> = timeout.transpose()?;
@@ -55,9 +58,15 @@ async fn drain(args: &Args) -> Result<ExitCode, Failure> {
     let answer = args.api.ask(Method::POST, "/v1/drains", Some(&body)).await?;
     if args.watch {
         watch(args, &answer).await?;
-        args.output.print(&answer, || format!("{} holds no session\n", args.backend))?;
+        args.output
+            .print(&answer, || format!("{} holds no session\n", args.backend))?;
     } else {
-        args.output.print(&answer, || format!("{} takes no new sessions; its sessions leave by and by (--watch follows them)\n", args.backend))?;
+        args.output.print(&answer, || {
+            format!(
+                "{} takes no new sessions; its sessions leave by and by (--watch follows them)\n",
+                args.backend
+            )
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,12 +86,19 @@ async fn watch(args: &Args, answer: &Value) -> Result<(), Failure> {
             .into_iter()
             .flatten()
             .filter(|drain| {
-                let pod = format!("{} {}", drain["backend"].as_str().unwrap_or_default(), drain["address"].as_str().unwrap_or_default());
+                let pod = format!(
+                    "{} {}",
+                    drain["backend"].as_str().unwrap_or_default(),
+                    drain["address"].as_str().unwrap_or_default()
+                );
                 pods.iter().any(|wanted| wanted.as_str() == Some(&pod))
             })
             .collect();
         let left: u64 = ours.iter().filter_map(|drain| drain["sessions"].as_u64()).sum();
-        let ends = ours.iter().filter_map(|drain| Some(drain["sinceMs"].as_u64()? + drain["timeoutMs"].as_u64()?)).max();
+        let ends = ours
+            .iter()
+            .filter_map(|drain| Some(drain["sinceMs"].as_u64()? + drain["timeoutMs"].as_u64()?))
+            .max();
         let over = ends.unwrap_or(0).saturating_sub(clock::unix_ms()) / 1000;
         most = most.max(left);
         bar.set_length(most);

@@ -37,13 +37,21 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let seed = args.state.seed()?;
     let answer = explain(&checked.validated.world, &checked.drains, &request, &seed);
     Format::for_whoever_reads(args.output).print(&answer, || lines(&answer))?;
-    Ok(if answer.rule.is_some() { ExitCode::SUCCESS } else { REFUSED.into() })
+    Ok(if answer.rule.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        REFUSED.into()
+    })
 }
 
 fn request(args: &Args) -> Result<Request, Failure> {
     let mut words = args.request.split_ascii_whitespace();
     let target = match (words.next(), words.next(), words.next(), words.next()) {
-        (Some("GET" | "CONNECT"), Some(target), None | Some("HTTP/1.1" | "HTTP/2"), None) if target.starts_with('/') => target,
+        (Some("GET" | "CONNECT"), Some(target), None | Some("HTTP/1.1" | "HTTP/2"), None)
+            if target.starts_with('/') =>
+        {
+            target
+        }
         _ => {
             return Err(Failure::usage(format!(
                 "--request {:?} is not a WebSocket's request line: write 'GET /path?query'",
@@ -52,10 +60,18 @@ fn request(args: &Args) -> Result<Request, Failure> {
         }
     };
     let headers = args.headers.iter().map(|header| {
-        let (name, value) = header.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-            Failure::usage(format!("--header {header:?} is not a header: write 'name: value'"))
-        })?;
-        Ok((name.trim().to_ascii_lowercase(), value.trim().as_bytes().to_owned()))
+        let (name, value) = header
+            .split_once(':')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "--header {header:?} is not a header: write 'name: value'"
+                ))
+            })?;
+        Ok((
+            name.trim().to_ascii_lowercase(),
+            value.trim().as_bytes().to_owned(),
+        ))
     });
     Ok(Request {
         target: target.to_owned(),
@@ -67,8 +83,13 @@ fn request(args: &Args) -> Result<Request, Failure> {
 
 fn lines(answer: &Explanation) -> String {
     let nothing = || "–".to_owned();
-    let key = answer.key.as_ref().map_or_else(nothing, |key| format!("{} (hash {})", key.source, key.hash));
-    let pod = answer.backend.as_ref().map_or_else(nothing, |pod| format!("{} at {}, of {}", pod.name, pod.address, pod.service));
+    let key = answer
+        .key
+        .as_ref()
+        .map_or_else(nothing, |key| format!("{} (hash {})", key.source, key.hash));
+    let pod = answer.backend.as_ref().map_or_else(nothing, |pod| {
+        format!("{} at {}, of {}", pod.name, pod.address, pod.service)
+    });
     format!(
         "rule     {}\nkey      {key}\nbackend  {pod}\nwhy      {}\n",
         answer.rule.clone().unwrap_or_else(nothing),

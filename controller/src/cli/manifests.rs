@@ -49,7 +49,11 @@ impl Paths {
         findings.sort();
         let mut drains = Drains::default();
         drains.observe(&validated.world, clock::unix_ms());
-        Checked { validated, findings, drains }
+        Checked {
+            validated,
+            findings,
+            drains,
+        }
     }
 }
 
@@ -75,7 +79,10 @@ impl StateDir {
     /// When there is something else than a seed.
     pub(crate) fn seed(&self) -> Result<Seed, Failure> {
         let folder = self.state_dir.clone().or_else(State::default_folder);
-        let Some(path) = folder.map(|folder| folder.join("seed")).filter(|path| self.state_dir.is_some() || path.exists()) else {
+        let Some(path) = folder
+            .map(|folder| folder.join("seed"))
+            .filter(|path| self.state_dir.is_some() || path.exists())
+        else {
             eprintln!(
                 "warning: no hash seed in the state folder, because no clew run has made one yet: the answer is for a seed of zeros (--state-dir names another folder)"
             );

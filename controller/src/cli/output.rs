@@ -23,7 +23,11 @@ pub(crate) enum Format {
 impl Format {
     /// For what programs read as often as people: a table on a terminal, else JSON.
     pub(crate) fn for_whoever_reads(chosen: Option<Self>) -> Self {
-        chosen.unwrap_or(if io::stdout().is_terminal() { Self::Table } else { Self::Json })
+        chosen.unwrap_or(if io::stdout().is_terminal() {
+            Self::Table
+        } else {
+            Self::Json
+        })
     }
 
     /// Prints data, or the table that shows it.
@@ -33,8 +37,12 @@ impl Format {
     pub(crate) fn print(self, data: &impl Serialize, table: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = match self {
             Self::Table => table(),
-            Self::Json => serde_json::to_string_pretty(data).map_err(|error| Failure::refused(error.to_string()))?,
-            Self::Yaml => serde_saphyr::to_string(data).map_err(|error| Failure::refused(error.to_string()))?,
+            Self::Json => {
+                serde_json::to_string_pretty(data).map_err(|error| Failure::refused(error.to_string()))?
+            }
+            Self::Yaml => {
+                serde_saphyr::to_string(data).map_err(|error| Failure::refused(error.to_string()))?
+            }
         };
         text_to_stdout(&text)
     }
@@ -46,15 +54,28 @@ impl Format {
 /// When stdout cannot be written. A reader that has read enough (`| head`) is no error.
 pub(crate) fn text_to_stdout(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(end.as_bytes())).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::refused(format!("stdout cannot be written: {error}"))),
+    let end = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.write_all(end.as_bytes()))
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::refused(format!("stdout cannot be written: {error}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// Columns without lines, as kubectl prints them.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
     for row in rows {
@@ -63,5 +84,8 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
 }

@@ -59,7 +59,11 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
         Format::Json => output::Format::Json,
     };
     format.print(&to_envoy(&checked), String::new)?;
-    Ok(if checked.is_refused() { REFUSED.into() } else { ExitCode::SUCCESS })
+    Ok(if checked.is_refused() {
+        REFUSED.into()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn to_envoy(checked: &Checked) -> Rendering {
@@ -67,18 +71,32 @@ fn to_envoy(checked: &Checked) -> Rendering {
     let files = envoy::render(world, &settings(), &checked.drains);
     let files = files.files().map(|(path, file)| {
         let mut content: Value = serde_json::from_str(&file.content).unwrap_or_default();
-        (path.to_owned(), if path.starts_with("secrets/") { json!("(not printed)") } else { content["resources"].take() })
+        (
+            path.to_owned(),
+            if path.starts_with("secrets/") {
+                json!("(not printed)")
+            } else {
+                content["resources"].take()
+            },
+        )
     });
     let rules = world.gateways.iter().map(|gateway| {
         let rules = rules::render(world, gateway, &checked.drains);
-        (gateway.name.to_string(), json!({"rules": rules.rules, "backends": rules.backends}))
+        (
+            gateway.name.to_string(),
+            json!({"rules": rules.rules, "backends": rules.backends}),
+        )
     });
     let now = Time(clock::timestamp());
     let status = checked.validated.routes.iter().map(|report| {
         let status = status(report, |_| Progress::Prepared, None, &now);
         json!({"namespace": report.name.namespace, "name": report.name.name, "status": status})
     });
-    Rendering { files: files.collect(), rules: rules.collect(), status: status.collect() }
+    Rendering {
+        files: files.collect(),
+        rules: rules.collect(),
+        status: status.collect(),
+    }
 }
 
 /// What `clew run` decides when it runs; here, words that say so.

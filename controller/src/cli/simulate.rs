@@ -29,18 +29,39 @@ pub(crate) struct Args {
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let checked = args.paths.check();
     checked.report();
-    let change = Change { keys: args.keys, add: args.add, remove: args.remove.clone() };
-    let simulation = simulate(&checked.validated.world, &checked.drains, &args.state.seed()?, &change)
-        .map_err(|error| Failure::refused(format!("--remove: {error}")))?;
+    let change = Change {
+        keys: args.keys,
+        add: args.add,
+        remove: args.remove.clone(),
+    };
+    let simulation = simulate(
+        &checked.validated.world,
+        &checked.drains,
+        &args.state.seed()?,
+        &change,
+    )
+    .map_err(|error| Failure::refused(format!("--remove: {error}")))?;
     Format::for_whoever_reads(args.output).print(&simulation, || drawn(&simulation))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn drawn(simulation: &Simulation) -> String {
-    let most = simulation.backends.iter().map(|load| load.keys).max().unwrap_or(0).max(1);
+    let most = simulation
+        .backends
+        .iter()
+        .map(|load| load.keys)
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let rows = simulation.backends.iter().map(|load| {
         let width = usize::try_from(load.keys * 30 / most).unwrap_or(0);
-        [load.service.clone(), load.name.clone(), load.before.to_string(), load.keys.to_string(), "█".repeat(width)]
+        [
+            load.service.clone(),
+            load.name.clone(),
+            load.before.to_string(),
+            load.keys.to_string(),
+            "█".repeat(width),
+        ]
     });
     let moved = &simulation.moved;
     format!(

@@ -22,7 +22,11 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let status = super::runtime()?.block_on(args.api.ask(Method::GET, "/v1/status", None))?;
     args.output.print(&status, || table(&status))?;
     let refused = items(&status, "findings").any(|finding| finding["severity"] == "error");
-    Ok(if refused { REFUSED.into() } else { ExitCode::SUCCESS })
+    Ok(if refused {
+        REFUSED.into()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn table(status: &Value) -> String {
@@ -36,28 +40,53 @@ fn table(status: &Value) -> String {
             text(&ready["message"]),
         ]
     });
-    let gateways = items(status, "gateways")
-        .map(|gateway| [text(&gateway["name"]), format!("{} of {}", gateway["acknowledged"], gateway["proxies"])]);
+    let gateways = items(status, "gateways").map(|gateway| {
+        [
+            text(&gateway["name"]),
+            format!("{} of {}", gateway["acknowledged"], gateway["proxies"]),
+        ]
+    });
     let findings = items(status, "findings").map(|finding| {
         let place = match (text(&finding["file"]), &finding["line"]) {
             (file, Value::Number(line)) => format!("{file}:{line}"),
             (file, _) => file,
         };
-        [text(&finding["code"]), place, text(&finding["object"]), text(&finding["field"]), text(&finding["message"])]
+        [
+            text(&finding["code"]),
+            place,
+            text(&finding["object"]),
+            text(&finding["field"]),
+            text(&finding["message"]),
+        ]
     });
     let listeners: Vec<_> = items(status, "listeners").map(text).collect();
     let envoy = &status["envoy"];
     let envoy = match envoy {
         Value::Null => "Envoy is not running".to_owned(),
-        envoy => format!("Envoy {}, pid {}, started again {} times", text(&envoy["version"]), envoy["pid"], envoy["restarts"]),
+        envoy => format!(
+            "Envoy {}, pid {}, started again {} times",
+            text(&envoy["version"]),
+            envoy["pid"],
+            envoy["restarts"]
+        ),
     };
     let mut parts = vec![
-        format!("{envoy}; listens on {}\n", if listeners.is_empty() { "nothing".to_owned() } else { listeners.join(", ") }),
+        format!(
+            "{envoy}; listens on {}\n",
+            if listeners.is_empty() {
+                "nothing".to_owned()
+            } else {
+                listeners.join(", ")
+            }
+        ),
         output::table(["GATEWAY", "PROXIES UP TO DATE"], gateways),
         output::table(["NAMESPACE", "ROUTE", "READY", "REASON", "MESSAGE"], routes),
     ];
     if items(status, "findings").next().is_some() {
-        parts.push(output::table(["CODE", "WHERE", "OBJECT", "FIELD", "WHAT"], findings));
+        parts.push(output::table(
+            ["CODE", "WHERE", "OBJECT", "FIELD", "WHAT"],
+            findings,
+        ));
     }
     parts.join("\n")
 }
@@ -67,9 +96,23 @@ fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 fn condition<'a>(conditions: &'a Value, name: &str) -> &'a Value {
-    conditions.as_array().into_iter().flatten().find(|condition| condition["type"] == name).unwrap_or(&Value::Null)
+    conditions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == name)
+        .unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_owned)
+    value.as_str().map_or_else(
+        || {
+            if value.is_null() {
+                String::new()
+            } else {
+                value.to_string()
+            }
+        },
+        str::to_owned,
+    )
 }

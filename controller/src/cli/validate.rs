@@ -43,13 +43,22 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
         Format::Yaml => output::Format::Yaml.print(&data, String::new)?,
         Format::Sarif => output::Format::Json.print(&sarif(findings), String::new)?,
     }
-    Ok(if checked.is_refused() { REFUSED.into() } else { ExitCode::SUCCESS })
+    Ok(if checked.is_refused() {
+        REFUSED.into()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn summary(findings: &[Finding], routes: usize) -> String {
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{}: {}, {}", count(routes, "route"), count(errors, "error"), count(findings.len() - errors, "warning"))
+    format!(
+        "{}: {}, {}",
+        count(routes, "route"),
+        count(errors, "error"),
+        count(findings.len() - errors, "warning")
+    )
 }
 
 fn sarif(findings: &[Finding]) -> Value {
@@ -57,8 +66,15 @@ fn sarif(findings: &[Finding]) -> Value {
         .iter()
         .map(|finding| {
             let region = json!({"startLine": finding.line.max(1)});
-            let location = json!({"physicalLocation": {"artifactLocation": {"uri": finding.file}, "region": region}});
-            let of = [finding.object.as_str(), finding.field.as_str()].map(|part| if part.is_empty() { String::new() } else { format!("{part}: ") });
+            let location =
+                json!({"physicalLocation": {"artifactLocation": {"uri": finding.file}, "region": region}});
+            let of = [finding.object.as_str(), finding.field.as_str()].map(|part| {
+                if part.is_empty() {
+                    String::new()
+                } else {
+                    format!("{part}: ")
+                }
+            });
             json!({
                 "ruleId": finding.code,
                 "level": if finding.is_error() { "error" } else { "warning" },

@@ -35,8 +35,13 @@ impl Births {
 
     /// Gives a route without a `creationTimestamp` the moment at which it was first seen.
     pub(super) fn stamp(&mut self, name: &ObjectName, metadata: &mut ObjectMeta) {
-        let Some(now_ms) = self.now_ms.filter(|_| metadata.creation_timestamp.is_none()) else { return };
-        let fresh = Birth { at_ms: now_ms, gone_ms: None };
+        let Some(now_ms) = self.now_ms.filter(|_| metadata.creation_timestamp.is_none()) else {
+            return;
+        };
+        let fresh = Birth {
+            at_ms: now_ms,
+            gone_ms: None,
+        };
         let birth = self.routes.entry(name.to_string()).or_insert(fresh);
         match birth.gone_ms {
             Some(gone) if now_ms.saturating_sub(gone) > GRACE_MS => *birth = fresh,
@@ -91,6 +96,9 @@ mod tests {
         assert_eq!(birth(&mut births, 11), 5);
         births.set_now(20);
         births.settle(&BTreeSet::new());
-        assert_eq!(birth(&mut births, 21 + GRACE_MS), i64::try_from(21 + GRACE_MS).unwrap());
+        assert_eq!(
+            birth(&mut births, 21 + GRACE_MS),
+            i64::try_from(21 + GRACE_MS).unwrap()
+        );
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
         })?;
     Ok(nodes
         .into_iter()
-        .map(|node| Document { line: line(node.referenced.line()), root: node.value })
+        .map(|node| Document {
+            line: line(node.referenced.line()),
+            root: node.value,
+        })
         .collect())
 }
 
@@ -59,10 +62,13 @@ impl Document {
     /// The line of a field of the object that begins at `line`: the document itself or an item of a List.
     pub(super) fn line_below(&self, line: u32, field: &str) -> u32 {
         let item = match &self.root {
-            Node::Map(entries) => entries.iter().find(|(key, ..)| key == "items").and_then(|(.., items)| match items {
-                Node::Seq(items) => items.iter().position(|(at, _)| *at == line),
-                _ => None,
-            }),
+            Node::Map(entries) => entries
+                .iter()
+                .find(|(key, ..)| key == "items")
+                .and_then(|(.., items)| match items {
+                    Node::Seq(items) => items.iter().position(|(at, _)| *at == line),
+                    _ => None,
+                }),
             _ => None,
         };
         match item {
@@ -77,9 +83,10 @@ impl Document {
         let mut found = self.line;
         for step in steps(path) {
             let next = match (node, &step) {
-                (Node::Map(entries), Step::Key(key)) => {
-                    entries.iter().find(|(name, ..)| name == key).map(|(_, line, node)| (*line, node))
-                }
+                (Node::Map(entries), Step::Key(key)) => entries
+                    .iter()
+                    .find(|(name, ..)| name == key)
+                    .map(|(_, line, node)| (*line, node)),
                 (Node::Seq(items), Step::Index(index)) => items.get(*index).map(|(line, node)| (*line, node)),
                 _ => None,
             };
@@ -118,9 +125,11 @@ impl Node {
         match self {
             Self::Scalar(value) => value.clone(),
             Self::Seq(items) => items.iter().map(|(_, node)| node.value()).collect(),
-            Self::Map(entries) => {
-                entries.iter().map(|(key, _, node)| (key.clone(), node.value())).collect::<Map<_, _>>().into()
-            }
+            Self::Map(entries) => entries
+                .iter()
+                .map(|(key, _, node)| (key.clone(), node.value()))
+                .collect::<Map<_, _>>()
+                .into(),
         }
     }
 }
@@ -205,7 +214,11 @@ fn steps(path: &str) -> Vec<Step> {
             steps.push(Step::Key(quoted.to_owned()));
             rest = after;
         } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-            steps.push(index.parse().map_or_else(|_| Step::Key(index.to_owned()), Step::Index));
+            steps.push(
+                index
+                    .parse()
+                    .map_or_else(|_| Step::Key(index.to_owned()), Step::Index),
+            );
             rest = after;
         } else {
             let key = rest.strip_prefix('.').unwrap_or(rest);
@@ -245,7 +258,11 @@ mod tests {
 
     #[test]
     fn what_is_not_yaml_is_refused_with_its_line() {
-        for (text, line) in [("a: 1\nb: [1\nc: 2\n", 3), ("a: 1\n  b: 2\n", 2), ("a: 1\na: 2\n", 2)] {
+        for (text, line) in [
+            ("a: 1\nb: [1\nc: 2\n", 3),
+            ("a: 1\n  b: 2\n", 2),
+            ("a: 1\na: 2\n", 2),
+        ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {}", error.message);
             assert!(!error.message.contains("at line"), "{}", error.message);
@@ -254,7 +271,8 @@ mod tests {
 
     #[test]
     fn yaml_words_mean_what_kubernetes_means() {
-        let value = read("a: yes\nb: true\nc: 012\nd: 1.5\ne: null\nf: ~\ng: '1'\nh: 0x10\n").unwrap()[0].value();
+        let value =
+            read("a: yes\nb: true\nc: 012\nd: 1.5\ne: null\nf: ~\ng: '1'\nh: 0x10\n").unwrap()[0].value();
         assert_eq!(value["a"], json!("yes"));
         assert_eq!(value["b"], json!(true));
         assert_eq!(value["d"], json!(1.5));

@@ -72,12 +72,19 @@ fn descend(folder: &Path, metadata: &Metadata, visited: &mut BTreeSet<(u64, u64)
     };
     names.sort();
     for path in names {
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
         // What vanished between the listing and here is simply gone.
-        let Some(metadata) = (!hidden).then(|| fs::metadata(&path).ok()).flatten() else { continue };
+        let Some(metadata) = (!hidden).then(|| fs::metadata(&path).ok()).flatten() else {
+            continue;
+        };
         if metadata.is_dir() {
             descend(&path, &metadata, visited, entries);
-        } else if path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known))
+        {
             entries.push(Entry::File(path, Stamp::of(&metadata)));
         }
     }
@@ -104,7 +111,14 @@ mod tests {
     fn manifests_are_found_at_every_depth_in_the_order_of_their_names() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("b/c")).unwrap();
-        for name in ["b/c/x.json", "a.yaml", "z.yml", "README.md", ".a.yaml.swp", ".hidden.yaml"] {
+        for name in [
+            "b/c/x.json",
+            "a.yaml",
+            "z.yml",
+            "README.md",
+            ".a.yaml.swp",
+            ".hidden.yaml",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         symlink(folder.path(), folder.path().join("b/loop")).unwrap();
@@ -133,6 +147,9 @@ mod tests {
 
     #[test]
     fn a_path_that_is_not_there_is_said() {
-        assert!(matches!(&list(&["/nonexistent/x".into()])[..], [Entry::Unreadable(..)]));
+        assert!(matches!(
+            &list(&["/nonexistent/x".into()])[..],
+            [Entry::Unreadable(..)]
+        ));
     }
 }

@@ -30,7 +30,11 @@ impl Object {
     pub(super) fn route_name(&self) -> Option<String> {
         let Self::Route(route) = self else { return None };
         let metadata = &route.object.metadata;
-        Some(format!("{}/{}", metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+        Some(format!(
+            "{}/{}",
+            metadata.namespace.as_deref()?,
+            metadata.name.as_deref()?
+        ))
     }
 }
 
@@ -48,7 +52,12 @@ pub(super) struct Contents {
 /// Everything that is wrong with it.
 pub(super) fn read(file: &Arc<str>, text: &str, births: &mut Births) -> Result<Contents, Vec<Finding>> {
     let documents = document::read(text).map_err(|error| {
-        vec![Finding::error(file, error.line, "CLEW0001", format!("not YAML: {}", error.message))]
+        vec![Finding::error(
+            file,
+            error.line,
+            "CLEW0001",
+            format!("not YAML: {}", error.message),
+        )]
     })?;
     let mut contents = Contents::default();
     let mut errors = Vec::new();
@@ -57,7 +66,12 @@ pub(super) fn read(file: &Arc<str>, text: &str, births: &mut Births) -> Result<C
         match document.value() {
             Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
                 if let Some(Value::Array(items)) = list.remove("items") {
-                    found.extend(items.into_iter().enumerate().map(|(i, item)| (format!("items[{i}]"), item)));
+                    found.extend(
+                        items
+                            .into_iter()
+                            .enumerate()
+                            .map(|(i, item)| (format!("items[{i}]"), item)),
+                    );
                 }
             }
             value => found.push((String::new(), value)),
@@ -71,7 +85,11 @@ pub(super) fn read(file: &Arc<str>, text: &str, births: &mut Births) -> Result<C
             }
         }
     }
-    if errors.is_empty() { Ok(contents) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(contents)
+    } else {
+        Err(errors)
+    }
 }
 
 enum Read {
@@ -90,7 +108,13 @@ struct Place<'a> {
 impl Place<'_> {
     fn object(&self, mut value: Value, births: &mut Births) -> Result<Read, Vec<Finding>> {
         let name = self.identity(&mut value)?;
-        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |field: &str| {
+            value
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (api, kind) = (text("apiVersion"), text("kind"));
         let object = format!("{kind} {name}");
         let object = match (api.split_once('/').map_or("", |(group, _)| group), kind.as_str()) {
@@ -103,7 +127,9 @@ impl Place<'_> {
                 let message = format!(
                     "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice and Secret"
                 );
-                return Ok(Read::PassedOver(Box::new(self.finding("kind", "CLEW0004", message).warning().of(kind))));
+                return Ok(Read::PassedOver(Box::new(
+                    self.finding("kind", "CLEW0004", message).warning().of(kind),
+                )));
             }
         };
         Ok(Read::Object(object))
@@ -113,7 +139,10 @@ impl Place<'_> {
     fn identity(&self, value: &mut Value) -> Result<ObjectName, Vec<Finding>> {
         let missing = |field: &str, message: &str| vec![self.finding(field, "CLEW0002", message.to_owned())];
         if !value.is_object() {
-            return Err(missing("", "not a Kubernetes object: write apiVersion, kind and metadata"));
+            return Err(missing(
+                "",
+                "not a Kubernetes object: write apiVersion, kind and metadata",
+            ));
         }
         for field in ["apiVersion", "kind"] {
             if !value.get(field).is_some_and(Value::is_string) {
@@ -124,7 +153,11 @@ impl Place<'_> {
         let Some(metadata) = metadata else {
             return Err(missing("metadata", "is required: write at least a name"));
         };
-        let Some(name) = metadata.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
+        let Some(name) = metadata
+            .get("name")
+            .and_then(Value::as_str)
+            .filter(|name| !name.is_empty())
+        else {
             return Err(missing("metadata.name", "is required, and text"));
         };
         let name = name.to_owned();
@@ -139,11 +172,17 @@ impl Place<'_> {
         Ok(ObjectName::new(namespace, name))
     }
 
-    fn route(&self, value: Value, name: &ObjectName, births: &mut Births) -> Result<Sourced<WebSocketRoute>, Vec<Finding>> {
+    fn route(
+        &self,
+        value: Value,
+        name: &ObjectName,
+        births: &mut Births,
+    ) -> Result<Sourced<WebSocketRoute>, Vec<Finding>> {
         let mut route = admission::admit(value).map_err(|violations| {
             let object = format!("WebSocketRoute {name}");
             let finding = |violation: admission::Violation| {
-                self.finding(&violation.path, code(violation.kind), violation.message).of(object.clone())
+                self.finding(&violation.path, code(violation.kind), violation.message)
+                    .of(object.clone())
             };
             violations.into_iter().map(finding).collect::<Vec<_>>()
         })?;
@@ -152,15 +191,30 @@ impl Place<'_> {
     }
 
     fn typed<T: DeserializeOwned>(&self, value: Value, object: &str) -> Result<Sourced<T>, Vec<Finding>> {
-        serde_path_to_error::deserialize(value).map(|object| self.sourced(object)).map_err(|error| {
-            let path = error.path().to_string();
-            vec![self.finding(path.trim_start_matches('.'), "CLEW0003", error.inner().to_string()).of(object)]
-        })
+        serde_path_to_error::deserialize(value)
+            .map(|object| self.sourced(object))
+            .map_err(|error| {
+                let path = error.path().to_string();
+                vec![
+                    self.finding(
+                        path.trim_start_matches('.'),
+                        "CLEW0003",
+                        error.inner().to_string(),
+                    )
+                    .of(object),
+                ]
+            })
     }
 
     fn sourced<T>(&self, object: T) -> Sourced<T> {
-        let source = Source { file: self.file.clone(), line: self.document.line_of(&self.path) };
-        Sourced { object: object.into(), source }
+        let source = Source {
+            file: self.file.clone(),
+            line: self.document.line_of(&self.path),
+        };
+        Sourced {
+            object: object.into(),
+            source,
+        }
     }
 
     fn finding(&self, field: &str, code: &'static str, message: String) -> Finding {

@@ -14,7 +14,8 @@ spec:
     backendRefs: [{name: chat, port: 8080}]
 ";
 
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: chat}\nspec: {ports: [{port: 8080}]}\n";
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: chat}\nspec: {ports: [{port: 8080}]}\n";
 
 struct Folder {
     folder: tempfile::TempDir,
@@ -39,7 +40,11 @@ impl Folder {
 
     fn findings(&self) -> Vec<String> {
         let folder = format!("{}/", self.folder.path().display());
-        self.manifests.findings().iter().map(|finding| finding.to_string().replace(&folder, "")).collect()
+        self.manifests
+            .findings()
+            .iter()
+            .map(|finding| finding.to_string().replace(&folder, ""))
+            .collect()
     }
 }
 
@@ -77,7 +82,10 @@ stringData: {{a: b}}
         ],
         [1; 5]
     );
-    assert_eq!(objects.services[0].object.metadata.namespace.as_deref(), Some("default"));
+    assert_eq!(
+        objects.services[0].object.metadata.namespace.as_deref(),
+        Some("default")
+    );
     assert_eq!(objects.services[0].source.line, 11);
     assert!(objects.routes[0].object.metadata.creation_timestamp.is_some());
 }
@@ -89,8 +97,13 @@ fn a_list_is_its_items() {
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}},
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": {"ports": 7}}]}"#;
     folder.save("list.json", text);
-    let [finding] = &folder.findings()[..] else { panic!("{:?}", folder.findings()) };
-    assert!(finding.starts_with("list.json:3: error CLEW0003 Service default/b items[1].spec.ports"), "{finding}");
+    let [finding] = &folder.findings()[..] else {
+        panic!("{:?}", folder.findings())
+    };
+    assert!(
+        finding.starts_with("list.json:3: error CLEW0003 Service default/b items[1].spec.ports"),
+        "{finding}"
+    );
 }
 
 #[test]
@@ -98,9 +111,13 @@ fn a_broken_file_keeps_what_it_last_said() {
     let mut folder = Folder::new();
     folder.save("a.yaml", ROUTE);
     folder.save("b.yaml", SERVICE);
-    let objects = folder.save("a.yaml", &ROUTE.replace("rules:", "rules: [")).objects();
+    let objects = folder
+        .save("a.yaml", &ROUTE.replace("rules:", "rules: ["))
+        .objects();
     assert_eq!((objects.routes.len(), objects.services.len()), (1, 1));
-    let [finding] = &folder.findings()[..] else { panic!("{:?}", folder.findings()) };
+    let [finding] = &folder.findings()[..] else {
+        panic!("{:?}", folder.findings())
+    };
     assert!(finding.contains("error CLEW0001: not YAML"), "{finding}");
     folder.save("a.yaml", ROUTE);
     assert_eq!(folder.findings(), [""; 0]);
@@ -109,8 +126,13 @@ fn a_broken_file_keeps_what_it_last_said() {
 #[test]
 fn an_unknown_field_is_refused_with_its_line_and_a_suggestion() {
     let mut folder = Folder::new();
-    folder.save("a.yaml", &ROUTE.replace("    backendRefs:", "    sessionKeys: {}\n    backendRefs:"));
-    let [finding] = &folder.findings()[..] else { panic!("{:?}", folder.findings()) };
+    folder.save(
+        "a.yaml",
+        &ROUTE.replace("    backendRefs:", "    sessionKeys: {}\n    backendRefs:"),
+    );
+    let [finding] = &folder.findings()[..] else {
+        panic!("{:?}", folder.findings())
+    };
     assert!(
         finding.starts_with("a.yaml:9: error CLEW0011 WebSocketRoute shop/chat spec.rules[0].sessionKeys: "),
         "{finding}"
@@ -132,7 +154,11 @@ fn a_file_that_is_being_written_is_not_a_removal() {
     let mut folder = Folder::new();
     folder.save("a.yaml", ROUTE);
     assert_eq!(folder.save("a.yaml", "").objects().routes.len(), 1);
-    assert!(folder.findings()[0].contains("CLEW0007"), "{:?}", folder.findings());
+    assert!(
+        folder.findings()[0].contains("CLEW0007"),
+        "{:?}",
+        folder.findings()
+    );
 }
 
 #[test]
@@ -140,7 +166,10 @@ fn only_what_changed_is_read_again() {
     let mut folder = Folder::new();
     folder.save("a.yaml", ROUTE);
     let settled = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
-    let file = fs::File::options().write(true).open(folder.folder.path().join("a.yaml")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(folder.folder.path().join("a.yaml"))
+        .unwrap();
     file.set_modified(settled).unwrap();
     assert!(folder.manifests.refresh());
     assert!(!folder.manifests.refresh());
@@ -152,8 +181,13 @@ fn a_kind_that_means_nothing_here_is_one_warning() {
     let other = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n";
     folder.save("a.yaml", &format!("{other}---\n{other}"));
     folder.save("b.yaml", other);
-    let [finding] = &folder.findings()[..] else { panic!("{:?}", folder.findings()) };
-    assert!(finding.starts_with("a.yaml:2: warning CLEW0004 Deployment"), "{finding}");
+    let [finding] = &folder.findings()[..] else {
+        panic!("{:?}", folder.findings())
+    };
+    assert!(
+        finding.starts_with("a.yaml:2: warning CLEW0004 Deployment"),
+        "{finding}"
+    );
 }
 
 #[test]
@@ -162,19 +196,31 @@ fn what_is_no_object_is_refused() {
         ("just text", "not a Kubernetes object"),
         ("kind: Service\nmetadata: {name: a}", "apiVersion: is required"),
         ("apiVersion: v1\nkind: Service", "metadata: is required"),
-        ("apiVersion: v1\nkind: Service\nmetadata: {name: 7}", "metadata.name: is required"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: 7}",
+            "metadata.name: is required",
+        ),
     ] {
         let mut folder = Folder::new();
         folder.save("a.yaml", text);
-        let [finding] = &folder.findings()[..] else { panic!("{:?}", folder.findings()) };
-        assert!(finding.contains("CLEW0002") && finding.contains(part), "{finding}");
+        let [finding] = &folder.findings()[..] else {
+            panic!("{:?}", folder.findings())
+        };
+        assert!(
+            finding.contains("CLEW0002") && finding.contains(part),
+            "{finding}"
+        );
     }
 }
 
 #[test]
 fn a_missing_path_is_said_and_changes_nothing() {
     let manifests = Manifests::once(vec![Path::new("/nonexistent/x").to_owned()]);
-    assert!(manifests.findings()[0].to_string().starts_with("/nonexistent/x: error CLEW0006"));
+    assert!(
+        manifests.findings()[0]
+            .to_string()
+            .starts_with("/nonexistent/x: error CLEW0006")
+    );
 }
 
 #[test]
@@ -182,6 +228,9 @@ fn a_field_is_found_in_the_file_of_its_object() {
     let mut folder = Folder::new();
     folder.save("a.yaml", &format!("{SERVICE}---\n{ROUTE}"));
     let file = folder.folder.path().join("a.yaml").display().to_string();
-    assert_eq!(super::Lines::default().of(&file, 6, "spec.rules[0].backendRefs[0].name"), 14);
+    assert_eq!(
+        super::Lines::default().of(&file, 6, "spec.rules[0].backendRefs[0].name"),
+        14
+    );
     assert_eq!(super::Lines::default().of(&file, 1, "spec.ports[0]"), 4);
 }

@@ -32,7 +32,10 @@ impl Watch {
                 "changes are noticed after up to {LOOK_ROUND:?}: the system refuses to watch the files: {error}"
             );
         }
-        Self { changed, _watcher: watcher.ok() }
+        Self {
+            changed,
+            _watcher: watcher.ok(),
+        }
     }
 
     /// Resolves when it is time to look: shortly after a change, or after a while.
@@ -40,7 +43,10 @@ impl Watch {
         if timeout(LOOK_ROUND, self.changed.notified()).await.is_err() {
             return;
         }
-        let _ = timeout(LONGEST_NOISE, async { while timeout(QUIET, self.changed.notified()).await.is_ok() {} }).await;
+        let _ = timeout(LONGEST_NOISE, async {
+            while timeout(QUIET, self.changed.notified()).await.is_ok() {}
+        })
+        .await;
     }
 }
 

@@ -21,7 +21,9 @@ impl Admin {
 
     /// Whether Envoy takes connections.
     pub(super) async fn is_live(self) -> bool {
-        http::get(self.address, "/ready").await.is_ok_and(|body| body.starts_with(b"LIVE"))
+        http::get(self.address, "/ready")
+            .await
+            .is_ok_and(|body| body.starts_with(b"LIVE"))
     }
 
     /// Every `version_text`, by the name of its stat without that ending: which update each subscription has taken.
@@ -33,7 +35,10 @@ impl Admin {
             .lines()
             .filter_map(|line| {
                 let (name, value) = line.split_once(": ")?;
-                Some((name.strip_suffix(".version_text")?.to_owned(), value.trim_matches('"').to_owned()))
+                Some((
+                    name.strip_suffix(".version_text")?.to_owned(),
+                    value.trim_matches('"').to_owned(),
+                ))
             })
             .collect())
     }
@@ -42,9 +47,17 @@ impl Admin {
     pub(super) async fn listeners(self) -> io::Result<Vec<SocketAddr>> {
         let body = http::get(self.address, "/listeners?format=json").await?;
         let value: Value = serde_json::from_slice(&body)?;
-        let statuses = value.get("listener_statuses").and_then(Value::as_array).into_iter().flatten();
+        let statuses = value
+            .get("listener_statuses")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let addresses = statuses.flat_map(|status| {
-            let additional = status.get("additional_local_addresses").and_then(Value::as_array).into_iter().flatten();
+            let additional = status
+                .get("additional_local_addresses")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
             status.get("local_address").into_iter().chain(additional)
         });
         let mut addresses: Vec<_> = addresses.filter_map(socket_address).collect();

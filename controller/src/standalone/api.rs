@@ -60,13 +60,33 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(async |State(api): State<Api>| ([(header::CONTENT_TYPE, PROMETHEUS)], api.metrics.text())))
-        .route("/v1/status", get(async |State(api): State<Api>| Json(api.view.status())))
-        .route("/v1/sessions", get(async |State(api): State<Api>| Json(api.view.sessions())))
-        .route("/v1/drains", get(async |State(api): State<Api>| Json(api.view.drains())).post(order))
+        .route(
+            "/metrics",
+            get(async |State(api): State<Api>| ([(header::CONTENT_TYPE, PROMETHEUS)], api.metrics.text())),
+        )
+        .route(
+            "/v1/status",
+            get(async |State(api): State<Api>| Json(api.view.status())),
+        )
+        .route(
+            "/v1/sessions",
+            get(async |State(api): State<Api>| Json(api.view.sessions())),
+        )
+        .route(
+            "/v1/drains",
+            get(async |State(api): State<Api>| Json(api.view.drains())).post(order),
+        )
         .route("/v1/drains/{*backend}", delete(cancel))
-        .with_state(Api { view, metrics, orders });
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+        .with_state(Api {
+            view,
+            metrics,
+            orders,
+        });
+    axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .await
 }
 
 const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -108,8 +128,22 @@ async fn cancel(
 impl Api {
     async fn send(&self, backend: String, what: What) -> Response {
         let (answer, answered) = oneshot::channel();
-        let busy = || problem(StatusCode::SERVICE_UNAVAILABLE, "clew run is about to end".to_owned());
-        if self.orders.send(Order { backend, what, answer }).await.is_err() {
+        let busy = || {
+            problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "clew run is about to end".to_owned(),
+            )
+        };
+        if self
+            .orders
+            .send(Order {
+                backend,
+                what,
+                answer,
+            })
+            .await
+            .is_err()
+        {
             return busy();
         }
         match answered.await {
@@ -126,7 +160,10 @@ fn refusal(peer: SocketAddr, headers: &HeaderMap) -> Option<Response> {
     if peer.ip().is_loopback() && headers.contains_key(CHANGES) && !headers.contains_key(header::ORIGIN) {
         return None;
     }
-    Some(problem(StatusCode::FORBIDDEN, format!("changes are taken from this machine only, with the header {CHANGES} and without Origin")))
+    Some(problem(
+        StatusCode::FORBIDDEN,
+        format!("changes are taken from this machine only, with the header {CHANGES} and without Origin"),
+    ))
 }
 
 fn problem(status: StatusCode, message: String) -> Response {

@@ -42,7 +42,10 @@ impl Plan {
         let of = |gateway: &clew_core::model::Gateway| {
             let name = gateway.name.to_string();
             let shape = |listener: &clew_core::model::Listener| {
-                (listener.address.to_string(), format!("{name} {:?}", listener.protocol))
+                (
+                    listener.address.to_string(),
+                    format!("{name} {:?}", listener.protocol),
+                )
             };
             gateway.listeners.iter().map(shape).collect::<Vec<_>>()
         };
@@ -94,31 +97,58 @@ impl Applier {
     }
 
     /// Brings a plan into force in a running Envoy. When it fails, what was in force stays in force.
-    pub(crate) async fn apply(&mut self, plan: &Plan, admin: Admin, state: &State) -> Result<(), Box<Finding>> {
+    pub(crate) async fn apply(
+        &mut self,
+        plan: &Plan,
+        admin: Admin,
+        state: &State,
+    ) -> Result<(), Box<Finding>> {
         let listeners = self.listeners(plan);
         if self.xds.differs(LISTENERS, &listeners) {
             let held = admin.listeners().await.unwrap_or_default();
-            let new = plan.shapes.keys().filter(|name| !held.iter().any(|held| held.to_string() == **name));
+            let new = plan
+                .shapes
+                .keys()
+                .filter(|name| !held.iter().any(|held| held.to_string() == **name));
             new.into_iter().try_for_each(|address| check_free(address))?;
         }
-        check_room(plan.rendered.files().filter(|(path, _)| !self.xds.has(path)).count())?;
+        check_room(
+            plan.rendered
+                .files()
+                .filter(|(path, _)| !self.xds.has(path))
+                .count(),
+        )?;
         if self.publish(plan, order::departures) {
             self.acknowledged(plan).await;
         }
         let rendered = &plan.rendered;
-        let before_clusters = || rendered.files().filter(|(path, _)| *path != CLUSTERS && *path != LISTENERS && !rendered.routes.contains_key(*path));
+        let before_clusters = || {
+            rendered.files().filter(|(path, _)| {
+                *path != CLUSTERS && *path != LISTENERS && !rendered.routes.contains_key(*path)
+            })
+        };
         for (path, file) in before_clusters() {
             self.xds.write(path, file).map_err(unwritable)?;
         }
-        let old = self.xds.differs(CLUSTERS, &rendered.clusters).then(|| self.xds.read(CLUSTERS)).flatten();
+        let old = self
+            .xds
+            .differs(CLUSTERS, &rendered.clusters)
+            .then(|| self.xds.read(CLUSTERS))
+            .flatten();
         let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
         let clusters = union.as_ref().unwrap_or(&rendered.clusters);
-        self.xds.apply([(CLUSTERS, clusters)], admin, &self.log).await.map_err(not_taken)?;
+        self.xds
+            .apply([(CLUSTERS, clusters)], admin, &self.log)
+            .await
+            .map_err(not_taken)?;
         if self.publish(plan, order::arrivals) {
             self.acknowledged(plan).await;
         }
         let routes = rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
-        let known = routes.clone().filter(|(path, _)| self.xds.has(path)).collect::<Vec<_>>();
+        let known = routes
+            .clone()
+            .filter(|(path, _)| self.xds.has(path))
+            .collect::<Vec<_>>();
         // Routes of a listener that is not there yet are taken with it.
         for (path, file) in routes {
             if !self.xds.has(path) {
@@ -126,8 +156,14 @@ impl Applier {
             }
         }
         self.xds.apply(known, admin, &self.log).await.map_err(not_taken)?;
-        self.xds.apply([(LISTENERS, &listeners)], admin, &self.log).await.map_err(not_taken)?;
-        self.xds.apply([(CLUSTERS, &rendered.clusters)], admin, &self.log).await.map_err(not_taken)?;
+        self.xds
+            .apply([(LISTENERS, &listeners)], admin, &self.log)
+            .await
+            .map_err(not_taken)?;
+        self.xds
+            .apply([(CLUSTERS, &rendered.clusters)], admin, &self.log)
+            .await
+            .map_err(not_taken)?;
         self.publish(plan, |_, new| new.clone());
         self.finish(plan, state)
     }
@@ -146,11 +182,18 @@ impl Applier {
     /// otherwise, and one changed byte cuts every session.
     fn listeners(&self, plan: &Plan) -> File {
         let new = &plan.rendered.listeners;
-        let Some(old) = self.xds.differs(LISTENERS, new).then(|| self.xds.read(LISTENERS)).flatten() else {
+        let Some(old) = self
+            .xds
+            .differs(LISTENERS, new)
+            .then(|| self.xds.read(LISTENERS))
+            .flatten()
+        else {
             return new.clone();
         };
         resources::keeping(&old, new, |name| {
-            plan.shapes.get(name).is_some_and(|shape| self.shapes.get(name) == Some(shape))
+            plan.shapes
+                .get(name)
+                .is_some_and(|shape| self.shapes.get(name) == Some(shape))
         })
     }
 
@@ -158,7 +201,12 @@ impl Applier {
     /// that was any news. A gateway that is gone knows nothing.
     fn publish(&mut self, plan: &Plan, step: impl Fn(&Snapshot, &Snapshot) -> Snapshot) -> bool {
         let nothing = Snapshot::default();
-        let gateways: BTreeSet<_> = plan.snapshots.keys().chain(self.published.keys()).cloned().collect();
+        let gateways: BTreeSet<_> = plan
+            .snapshots
+            .keys()
+            .chain(self.published.keys())
+            .cloned()
+            .collect();
         let mut news = false;
         for gateway in gateways {
             let new = plan.snapshots.get(&gateway).unwrap_or(&nothing);
@@ -192,7 +240,9 @@ impl Applier {
 }
 
 fn check_free(address: &str) -> Result<(), Box<Finding>> {
-    let Ok(parsed) = address.parse::<SocketAddr>() else { return Ok(()) };
+    let Ok(parsed) = address.parse::<SocketAddr>() else {
+        return Ok(());
+    };
     ports::is_free(parsed).map_err(|error| {
         let message = match error.kind() {
             io::ErrorKind::AddrInUse => format!(
@@ -228,6 +278,11 @@ fn unwritable(error: io::Error) -> Box<Finding> {
 fn not_taken(error: NotTaken) -> Box<Finding> {
     match error {
         NotTaken::Io(error) if error.kind() != io::ErrorKind::ConnectionRefused => unwritable(error),
-        error => Box::new(Finding::error("", 0, "CLEW0902", format!("{error}; what was in force stays in force"))),
+        error => Box::new(Finding::error(
+            "",
+            0,
+            "CLEW0902",
+            format!("{error}; what was in force stays in force"),
+        )),
     }
 }

@@ -26,7 +26,12 @@ impl fmt::Display for Version {
 impl Version {
     /// From `envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
     fn parse(output: &str) -> Option<Self> {
-        let mut parts = output.split_once("version:")?.1.split('/').nth(1)?.split(['.', '-']);
+        let mut parts = output
+            .split_once("version:")?
+            .1
+            .split('/')
+            .nth(1)?
+            .split(['.', '-']);
         let mut number = || parts.next()?.parse().ok();
         Some(Self(number()?, number()?, number()?))
     }
@@ -34,10 +39,14 @@ impl Version {
     /// What is wrong with it: a reason to refuse, or a warning.
     fn judge(self) -> Result<Option<String>, String> {
         if self < OLDEST {
-            return Err(format!("Envoy {self} is older than {OLDEST}, the oldest that clew can drive"));
+            return Err(format!(
+                "Envoy {self} is older than {OLDEST}, the oldest that clew can drive"
+            ));
         }
         if BROKEN.contains(&self) {
-            return Err(format!("Envoy {self} does not notice when backends come and go; take its next patch or {PREFERRED}"));
+            return Err(format!(
+                "Envoy {self} does not notice when backends come and go; take its next patch or {PREFERRED}"
+            ));
         }
         Ok((self < PREFERRED).then(|| {
             format!("Envoy {self} cannot send a Close into an idle session: on a drain such sessions are reset at the deadline; {PREFERRED} can")
@@ -66,25 +75,45 @@ impl Binary {
                 ))
             })?,
         };
-        let unusable = |why: String| Failure::unreachable(format!("CLEW0905: {} is no Envoy that can be run: {why}; name one with --envoy", path.display()));
-        let output = Command::new(&path).arg("--version").output().map_err(|error| unusable(error.to_string()))?;
+        let unusable = |why: String| {
+            Failure::unreachable(format!(
+                "CLEW0905: {} is no Envoy that can be run: {why}; name one with --envoy",
+                path.display()
+            ))
+        };
+        let output = Command::new(&path)
+            .arg("--version")
+            .output()
+            .map_err(|error| unusable(error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = Version::parse(&text).ok_or_else(|| unusable("`--version` does not answer with Envoy's version".to_owned()))?;
+        let version = Version::parse(&text)
+            .ok_or_else(|| unusable("`--version` does not answer with Envoy's version".to_owned()))?;
         match version.judge() {
             Ok(None) => {}
             Ok(Some(warning)) => tracing::warn!("CLEW0906: {warning}"),
-            Err(refusal) => return Err(Failure::unreachable(format!("CLEW0906: {refusal} ({})", path.display()))),
+            Err(refusal) => {
+                return Err(Failure::unreachable(format!(
+                    "CLEW0906: {refusal} ({})",
+                    path.display()
+                )));
+            }
         }
         Ok(Self { path, version })
     }
 }
 
 fn on_path() -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("envoy")).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join("envoy"))
+        .find(|path| path.is_file())
 }
 
 fn installed() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     let path = cache.join(format!("clew/envoy-{PREFERRED}/envoy"));
     path.is_file().then_some(path)
@@ -99,7 +128,10 @@ mod tests {
     #[test]
     fn versions_are_read_and_judged() {
         let read = |version: &str| {
-            Version::parse(&format!("\n/usr/bin/envoy  version: 9e5580/{version}/Clean/RELEASE/BoringSSL\n")).unwrap()
+            Version::parse(&format!(
+                "\n/usr/bin/envoy  version: 9e5580/{version}/Clean/RELEASE/BoringSSL\n"
+            ))
+            .unwrap()
         };
         assert_eq!(read("1.40.0").judge(), Ok(None));
         assert_eq!(read("1.41.2").judge(), Ok(None));
@@ -117,7 +149,10 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         for path in [path, folder.path().join("missing")] {
             let failure = Binary::find(Some(&path)).unwrap_err().to_string();
-            assert!(failure.contains("CLEW0905") && failure.contains("--envoy"), "{failure}");
+            assert!(
+                failure.contains("CLEW0905") && failure.contains("--envoy"),
+                "{failure}"
+            );
         }
     }
 }

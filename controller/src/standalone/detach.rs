@@ -30,7 +30,9 @@ pub(super) async fn start(program: &Path, arguments: &[OsString], log: &Path) ->
         .output()
         .await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().map_err(|_| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// [`DETACH`]: `arguments` are the log, the program, and its arguments.
@@ -38,7 +40,9 @@ pub(super) async fn start(program: &Path, arguments: &[OsString], log: &Path) ->
 /// # Errors
 /// When the program's stand-in cannot be started.
 pub(crate) fn detach(arguments: &[OsString]) -> io::Result<()> {
-    let [log, program @ ..] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let [log, program @ ..] = arguments else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let child = Command::new(std::env::current_exe()?)
         .arg(BECOME)
@@ -57,7 +61,9 @@ pub(crate) fn detach(arguments: &[OsString]) -> io::Result<()> {
 /// # Errors
 /// When the program cannot be run.
 pub(crate) fn become_program(arguments: &[OsString]) -> io::Result<()> {
-    let [parent, program, arguments @ ..] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let [parent, program, arguments @ ..] = arguments else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     let parent: Option<u32> = parent.to_str().and_then(|pid| pid.parse().ok());
     io::stdin().read_to_end(&mut Vec::new())?;
     // Its files close a moment before the kernel gives us another parent.

@@ -28,7 +28,10 @@ pub(super) struct Kept {
 impl Drains {
     /// What an earlier `clew run` kept.
     pub(super) fn restore(kept: BTreeMap<String, Kept>) -> Self {
-        Self { current: rules::Drains::default(), kept }
+        Self {
+            current: rules::Drains::default(),
+            kept,
+        }
     }
 
     pub(super) fn kept(&self) -> &BTreeMap<String, Kept> {
@@ -46,7 +49,11 @@ impl Drains {
             let before = self.kept.get(&key(id, pod.address)).copied();
             let now = match before {
                 Some(drain) if drain.ordered || pod.terminating => drain,
-                _ if pod.terminating => Kept { since_ms: now_ms, timeout_ms: None, ordered: false },
+                _ if pod.terminating => Kept {
+                    since_ms: now_ms,
+                    timeout_ms: None,
+                    ordered: false,
+                },
                 _ => continue,
             };
             kept.insert(key(id, pod.address), now);
@@ -87,7 +94,10 @@ impl Drains {
 
 /// Every pod of every backend.
 pub(super) fn pods(world: &World) -> impl Iterator<Item = (&BackendId, &Pod)> {
-    world.backends.iter().flat_map(|(id, backend)| backend.pods.iter().map(move |pod| (id, pod)))
+    world
+        .backends
+        .iter()
+        .flat_map(|(id, backend)| backend.pods.iter().map(move |pod| (id, pod)))
 }
 
 /// The pods that an operator means by `namespace/name`, `name` or `ip:port`.
@@ -98,14 +108,21 @@ pub(super) fn named(world: &World, wanted: &str) -> Result<Vec<(BackendId, Socke
     let is = |id: &BackendId, pod: &Pod| {
         pod.name == wanted
             || pod.address.to_string() == wanted
-            || wanted.split_once('/').is_some_and(|(namespace, name)| id.service.namespace == namespace && pod.name == name)
+            || wanted
+                .split_once('/')
+                .is_some_and(|(namespace, name)| id.service.namespace == namespace && pod.name == name)
     };
     let found: Vec<_> = pods(world).filter(|(id, pod)| is(id, pod)).collect();
-    let mut namespaces: Vec<_> = found.iter().map(|(id, _)| id.service.namespace.as_str()).collect();
+    let mut namespaces: Vec<_> = found
+        .iter()
+        .map(|(id, _)| id.service.namespace.as_str())
+        .collect();
     namespaces.dedup();
     match &namespaces[..] {
         [] => {
-            let mut known: Vec<_> = pods(world).map(|(id, pod)| format!("{}/{}", id.service.namespace, pod.name)).collect();
+            let mut known: Vec<_> = pods(world)
+                .map(|(id, pod)| format!("{}/{}", id.service.namespace, pod.name))
+                .collect();
             known.dedup();
             known.truncate(10);
             Err(match known.is_empty() {
@@ -113,8 +130,14 @@ pub(super) fn named(world: &World, wanted: &str) -> Result<Vec<(BackendId, Socke
                 false => format!("there is no backend {wanted:?}; there are {}", known.join(", ")),
             })
         }
-        [_] => Ok(found.into_iter().map(|(id, pod)| (id.clone(), pod.address)).collect()),
-        several => Err(format!("{wanted:?} is in several namespaces ({}): say namespace/name", several.join(", "))),
+        [_] => Ok(found
+            .into_iter()
+            .map(|(id, pod)| (id.clone(), pod.address))
+            .collect()),
+        several => Err(format!(
+            "{wanted:?} is in several namespaces ({}): say namespace/name",
+            several.join(", ")
+        )),
     }
 }
 
@@ -135,9 +158,18 @@ mod tests {
             address: format!("127.0.0.1:{}", i + 1).parse().unwrap(),
             terminating: *terminating,
         };
-        let id = BackendId { service: ObjectName::new("shop", "chat"), port: 80 };
-        let backend = Backend { pods: pods.iter().enumerate().map(pod).collect(), drain_timeout_ms: 9 };
-        World { backends: BTreeMap::from([(id, backend)]), ..World::default() }
+        let id = BackendId {
+            service: ObjectName::new("shop", "chat"),
+            port: 80,
+        };
+        let backend = Backend {
+            pods: pods.iter().enumerate().map(pod).collect(),
+            drain_timeout_ms: 9,
+        };
+        World {
+            backends: BTreeMap::from([(id, backend)]),
+            ..World::default()
+        }
     }
 
     fn leaving(drains: &Drains, world: &World) -> Vec<String> {
@@ -149,16 +181,23 @@ mod tests {
 
     #[test]
     fn a_drain_begins_once_and_outlives_a_restart() {
-        let (calm, ending) = (world(&[("a", false), ("b", false)]), world(&[("a", false), ("b", true)]));
+        let (calm, ending) = (
+            world(&[("a", false), ("b", false)]),
+            world(&[("a", false), ("b", true)]),
+        );
         let mut drains = Drains::default();
         drains.observe(&calm, 1);
         assert_eq!(leaving(&drains, &calm), [""; 0]);
         drains.observe(&ending, 2);
         drains.observe(&ending, 3);
-        let mut next = Drains::restore(serde_json::from_str(&serde_json::to_string(drains.kept()).unwrap()).unwrap());
+        let mut next =
+            Drains::restore(serde_json::from_str(&serde_json::to_string(drains.kept()).unwrap()).unwrap());
         next.observe(&ending, 4);
         assert_eq!(next.kept(), drains.kept());
-        assert_eq!(next.kept().values().map(|kept| kept.since_ms).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            next.kept().values().map(|kept| kept.since_ms).collect::<Vec<_>>(),
+            [2]
+        );
         assert_eq!(leaving(&next, &ending), ["b"]);
         next.observe(&calm, 5);
         assert_eq!(leaving(&next, &calm), [""; 0]);

@@ -55,7 +55,12 @@ impl Envoy {
             admin = admin_address(state) => Some(admin),
         };
         let admin_address = envoy?;
-        Some(Self { process, admin: Admin::new(admin_address), admin_address, version: record.version })
+        Some(Self {
+            process,
+            admin: Admin::new(admin_address),
+            admin_address,
+            version: record.version,
+        })
     }
 
     /// Starts an Envoy and waits until it is live.
@@ -69,23 +74,35 @@ impl Envoy {
         concurrency: Option<u16>,
         log: &Log,
     ) -> Result<Self, Failure> {
-        let cannot = |error: io::Error| Failure::unreachable(format!("CLEW0907: Envoy cannot be started: {error}"));
+        let cannot =
+            |error: io::Error| Failure::unreachable(format!("CLEW0907: Envoy cannot be started: {error}"));
         let _ = fs::remove_file(state.path(ADMIN_ADDRESS));
         state.save(BOOTSTRAP, bootstrap).map_err(cannot)?;
         let mut arguments: Vec<OsString> = ["-c".into(), state.path(BOOTSTRAP).into_os_string()].into();
-        arguments.extend(["--admin-address-path".into(), state.path(ADMIN_ADDRESS).into_os_string()]);
+        arguments.extend([
+            "--admin-address-path".into(),
+            state.path(ADMIN_ADDRESS).into_os_string(),
+        ]);
         // Two Envoys on one machine would otherwise share memory under one base id.
         arguments.push("--disable-hot-restart".into());
         arguments.extend(["--log-level".into(), "warning".into()]);
         if let Some(concurrency) = concurrency {
             arguments.extend(["--concurrency".into(), concurrency.to_string().into()]);
         }
-        let pid = detach::start(&binary.path, &arguments, log.path()).await.map_err(cannot)?;
-        let record = Record { identity: Identity::of(pid).map_err(cannot)?, version: binary.version.to_string() };
+        let pid = detach::start(&binary.path, &arguments, log.path())
+            .await
+            .map_err(cannot)?;
+        let record = Record {
+            identity: Identity::of(pid).map_err(cannot)?,
+            version: binary.version.to_string(),
+        };
         let process = Process::open(record.identity).map_err(cannot)?;
         state.save(RECORD, &record).map_err(cannot)?;
         let ended = || {
-            Failure::unreachable(format!("CLEW0907: Envoy ended while it started; the last that it said:\n{}", log.tail()))
+            Failure::unreachable(format!(
+                "CLEW0907: Envoy ended while it started; the last that it said:\n{}",
+                log.tail()
+            ))
         };
         tokio::select! {
             () = process.ended() => Err(ended()),
@@ -119,7 +136,10 @@ impl Envoy {
     /// Ends it.
     pub(super) async fn stop(&self, state: &State) {
         self.process.terminate();
-        if tokio::time::timeout(END_PATIENCE, self.process.ended()).await.is_err() {
+        if tokio::time::timeout(END_PATIENCE, self.process.ended())
+            .await
+            .is_err()
+        {
             self.process.kill();
             self.process.ended().await;
         }
@@ -130,7 +150,9 @@ impl Envoy {
 /// Waits for the file in which Envoy says where its admin port is.
 async fn admin_address(state: &State) -> SocketAddr {
     loop {
-        let address = fs::read_to_string(state.path(ADMIN_ADDRESS)).ok().and_then(|text| text.trim().parse().ok());
+        let address = fs::read_to_string(state.path(ADMIN_ADDRESS))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         match address {
             Some(address) => return address,
             None => clock::pause(LOOK_AGAIN).await,

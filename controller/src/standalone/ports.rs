@@ -69,10 +69,16 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_not_free() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
         is_free(taken).unwrap();
         let _held = TcpListener::bind(taken).unwrap();
         assert!(is_free(taken).is_err());
-        assert!(is_free(SocketAddr::from(([192, 0, 2, 1], 1))).is_err(), "an address that is not ours");
+        assert!(
+            is_free(SocketAddr::from(([192, 0, 2, 1], 1))).is_err(),
+            "an address that is not ours"
+        );
     }
 }

@@ -24,8 +24,14 @@ impl Identity {
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, in parentheses, may hold anything: fields are counted from its end (proc_pid_stat(5): 3 and 22).
-        let fields: Vec<_> = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        match (fields.first(), fields.get(19).and_then(|ticks| ticks.parse().ok())) {
+        let fields: Vec<_> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace().collect())
+            .unwrap_or_default();
+        match (
+            fields.first(),
+            fields.get(19).and_then(|ticks| ticks.parse().ok()),
+        ) {
             (Some(&("Z" | "X")), _) | (_, None) => Err(io::ErrorKind::NotFound.into()),
             (_, Some(start_time)) => Ok(Self { pid, start_time }),
         }
@@ -46,7 +52,10 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub(super) fn open(identity: Identity) -> io::Result<Self> {
-        let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = i32::try_from(identity.pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = Arc::new(pidfd_open(pid, PidfdFlags::empty())?);
         // After the pidfd is held the pid cannot pass to another process, so this check holds.
         if Identity::of(identity.pid)? != identity {
@@ -56,13 +65,19 @@ impl Process {
         let waits_for = pidfd.clone();
         // A thread of its own, because only a blocking wait is told at once: a process that is not our child sends us
         // no signal.
-        std::thread::Builder::new().name("pidfd".to_owned()).spawn(move || {
-            while poll(&mut [PollFd::new(&waits_for, PollFlags::IN)], None).is_err() {}
-            // Where we are the reaper of orphans (as pid 1 of a container), the dead is ours to bury.
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            let _ = say.send(true);
-        })?;
-        Ok(Self { pid: identity.pid, pidfd, ended })
+        std::thread::Builder::new()
+            .name("pidfd".to_owned())
+            .spawn(move || {
+                while poll(&mut [PollFd::new(&waits_for, PollFlags::IN)], None).is_err() {}
+                // Where we are the reaper of orphans (as pid 1 of a container), the dead is ours to bury.
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+                let _ = say.send(true);
+            })?;
+        Ok(Self {
+            pid: identity.pid,
+            pidfd,
+            ended,
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -105,6 +120,12 @@ mod tests {
     #[tokio::test]
     async fn a_pid_that_was_used_again_is_another_process() {
         let me = Identity::of(std::process::id()).unwrap();
-        assert!(Process::open(Identity { start_time: me.start_time + 1, ..me }).is_err());
+        assert!(
+            Process::open(Identity {
+                start_time: me.start_time + 1,
+                ..me
+            })
+            .is_err()
+        );
     }
 }

@@ -42,10 +42,15 @@ pub(super) fn union(old: &str, new: &File) -> Option<File> {
 
 /// `new`, but the resources for which `keep` holds as they are in `old`.
 pub(super) fn keeping(old: &str, new: &File, keep: impl Fn(&str) -> bool) -> File {
-    let (Some(old), Some(mut resources)) = (by_name(old), by_name(&new.content)) else { return new.clone() };
+    let (Some(old), Some(mut resources)) = (by_name(old), by_name(&new.content)) else {
+        return new.clone();
+    };
     let mut kept = false;
     for (name, resource) in &mut resources {
-        if let Some(before) = old.get(name).filter(|before| before.get() != resource.get() && keep(name)) {
+        if let Some(before) = old
+            .get(name)
+            .filter(|before| before.get() != resource.get() && keep(name))
+        {
             *resource = before;
             kept = true;
         }
@@ -68,7 +73,10 @@ mod tests {
     use clew_core::render::envoy::File;
 
     fn of(resources: &str) -> File {
-        File { version: "v".into(), content: format!(r#"{{"version_info":"v","resources":[{resources}]}}"#) }
+        File {
+            version: "v".into(),
+            content: format!(r#"{{"version_info":"v","resources":[{resources}]}}"#),
+        }
     }
 
     const A1: &str = r#"{"name":"a","x":1.50}"#;
@@ -78,7 +86,11 @@ mod tests {
     #[test]
     fn what_leaves_stays_beside_what_comes() {
         let union = union(&of(&format!("{A1},{B1}")).content, &of(A2)).unwrap();
-        assert!(union.content.ends_with(&format!(r#""resources":[{A2},{B1}]}}"#)), "{}", union.content);
+        assert!(
+            union.content.ends_with(&format!(r#""resources":[{A2},{B1}]}}"#)),
+            "{}",
+            union.content
+        );
         assert!(union.content.contains(&union.version));
     }
 

@@ -74,14 +74,27 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// When it cannot begin.
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     if !options.admin.ip().is_loopback() {
-        return Err(Failure::usage("--admin must be a loopback address: who reaches it can stop Envoy and read its secrets"));
+        return Err(Failure::usage(
+            "--admin must be a loopback address: who reaches it can stop Envoy and read its secrets",
+        ));
+    }
+    for path in &options.paths {
+        // Later a path that is gone keeps what it last said; at first it is a slip of the pen.
+        std::fs::metadata(path).map_err(|error| {
+            Failure::refused(format!("CLEW0006: {} cannot be read: {error}", path.display()))
+        })?;
     }
     let mut signals = Signals::new()?;
     let (mut standalone, mut orders, api) = begin(&options).await?;
     standalone.manifests.refresh_at(clock::unix_ms());
     standalone.envoy = Envoy::adopt(&standalone.state).await;
     standalone.reconcile().await;
-    let mut life = Life { options: &options, backoff: BACKOFF.0, begun: Instant::now(), start_at: None };
+    let mut life = Life {
+        options: &options,
+        backoff: BACKOFF.0,
+        begun: Instant::now(),
+        start_at: None,
+    };
     if standalone.envoy.is_none() {
         if let Some(failed) = standalone.failure() {
             return Err(Failure::unreachable(failed));
@@ -130,11 +143,17 @@ async fn begin(options: &Options) -> Result<(Standalone, mpsc::Receiver<Order>, 
     let channel = Channel::new(state::random_hex()?, seed);
     let channel_listener = bind("channel", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &mut ports).await?;
     let api_listener = bind("api", options.api, &mut ports).await?;
-    let local = |listener: &TcpListener| listener.local_addr().map_err(|error| Failure::unreachable(error.to_string()));
+    let local = |listener: &TcpListener| {
+        listener
+            .local_addr()
+            .map_err(|error| Failure::unreachable(error.to_string()))
+    };
     let (channel_address, api_address) = (local(&channel_listener)?, local(&api_listener)?);
     let module = format!("filter-{}.wasm", module::sha256());
     let cannot = |error: std::io::Error| {
-        Failure::unreachable(format!("CLEW0903: the state folder cannot be written: {error}; make room, or choose another with --state-dir"))
+        Failure::unreachable(format!(
+            "CLEW0903: the state folder cannot be written: {error}; make room, or choose another with --state-dir"
+        ))
     };
     if !state.path(&module).is_file() {
         state.write(&module, module::BYTES).map_err(cannot)?;
@@ -142,11 +161,16 @@ async fn begin(options: &Options) -> Result<(Standalone, mpsc::Receiver<Order>, 
     if ports != before {
         state.save(PORTS, &ports).map_err(cannot)?;
     }
-    state.write(API_ADDRESS, api_address.to_string().as_bytes()).map_err(cannot)?;
+    state
+        .write(API_ADDRESS, api_address.to_string().as_bytes())
+        .map_err(cannot)?;
     let text = |path: PathBuf| {
-        path.into_os_string()
-            .into_string()
-            .map_err(|path| Failure::usage(format!("--state-dir {} is not UTF-8, and Envoy reads no other path", path.display())))
+        path.into_os_string().into_string().map_err(|path| {
+            Failure::usage(format!(
+                "--state-dir {} is not UTF-8, and Envoy reads no other path",
+                path.display()
+            ))
+        })
     };
     let settings = Settings {
         folder: text(Applier::folder(&state))?,
@@ -159,7 +183,12 @@ async fn begin(options: &Options) -> Result<(Standalone, mpsc::Receiver<Order>, 
     };
     let (metrics, view) = (Arc::new(Metrics::new()), View::new(channel.clone()));
     let (send_order, orders) = mpsc::channel(16);
-    tokio::spawn(api::serve(api_listener, view.clone(), metrics.clone(), send_order));
+    tokio::spawn(api::serve(
+        api_listener,
+        view.clone(),
+        metrics.clone(),
+        send_order,
+    ));
     tokio::spawn({
         let channel = channel.clone();
         async move { server::serve(channel_listener, channel, &token).await }
@@ -286,11 +315,19 @@ impl Standalone {
 
     /// Waits until the filters know what they must, and looks at what is there now.
     async fn settle(&mut self) {
-        let gateways: Vec<_> = self.world.gateways.iter().filter(|gateway| !gateway.listeners.is_empty()).map(|gateway| gateway.name.to_string()).collect();
+        let gateways: Vec<_> = self
+            .world
+            .gateways
+            .iter()
+            .filter(|gateway| !gateway.listeners.is_empty())
+            .map(|gateway| gateway.name.to_string())
+            .collect();
         for gateway in gateways {
             let standing = self.channel.first_acknowledged(&gateway, FIRST_POLL).await;
             if standing.proxies == 0 || standing.behind > 0 {
-                tracing::warn!("CLEW0908: the filter of {gateway} has not acknowledged what it must know within {FIRST_POLL:?}; until it does, its handshakes are answered with 503");
+                tracing::warn!(
+                    "CLEW0908: the filter of {gateway} has not acknowledged what it must know within {FIRST_POLL:?}; until it does, its handshakes are answered with 503"
+                );
             }
         }
         self.look().await;
@@ -335,7 +372,9 @@ impl Standalone {
                 What::Drain(timeout_ms) => self.drains.order(&pods, clock::unix_ms(), timeout_ms),
                 What::Cancel => self.drains.cancel(&pods),
             }
-            pods.iter().map(|(id, address)| format!("{id} {address}")).collect()
+            pods.iter()
+                .map(|(id, address)| format!("{id} {address}"))
+                .collect()
         });
         if answer.is_ok() {
             self.reconcile().await;
@@ -346,9 +385,18 @@ impl Standalone {
 
     /// Lets every session leave by its rule, then ends Envoy.
     async fn drain(&mut self, signals: &mut Signals) -> ExitCode {
-        let longest = self.world.gateways.iter().flat_map(|gateway| gateway.rules()).map(|rule| rule.drain_timeout_ms).max();
+        let longest = self
+            .world
+            .gateways
+            .iter()
+            .flat_map(|gateway| gateway.rules())
+            .map(|rule| rule.drain_timeout_ms)
+            .max();
         let timeout = Duration::from_millis(longest.unwrap_or(0));
-        self.draining = Some(Draining { since_ms: clock::unix_ms(), timeout_ms: longest.unwrap_or(0) });
+        self.draining = Some(Draining {
+            since_ms: clock::unix_ms(),
+            timeout_ms: longest.unwrap_or(0),
+        });
         tracing::info!("draining: every session leaves within {timeout:?}; a second signal ends at once");
         let code = tokio::select! {
             () = async {
@@ -393,7 +441,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        let of = |kind| signal(kind).map_err(|error| Failure::unreachable(format!("signals cannot be received: {error}")));
+        let of = |kind| {
+            signal(kind).map_err(|error| Failure::unreachable(format!("signals cannot be received: {error}")))
+        };
         Ok(Self {
             terminate: of(SignalKind::terminate())?,
             interrupt: of(SignalKind::interrupt())?,

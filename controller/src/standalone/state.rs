@@ -29,7 +29,11 @@ pub(crate) struct State {
 impl State {
     /// Where the state is kept when nothing else is said: `$XDG_STATE_HOME/clew`, else `~/.local/state/clew`.
     pub(crate) fn default_folder() -> Option<PathBuf> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         absolute("XDG_STATE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
             .map(|base| base.join("clew"))
@@ -44,7 +48,11 @@ impl State {
         fs::create_dir_all(folder.join("envoy")).map_err(broken)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(broken)?;
         let folder = fs::canonicalize(folder).map_err(broken)?;
-        let lock = private().create(true).truncate(false).open(folder.join("lock")).map_err(broken)?;
+        let lock = private()
+            .create(true)
+            .truncate(false)
+            .open(folder.join("lock"))
+            .map_err(broken)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { folder, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Failure::unreachable(format!(
@@ -79,7 +87,8 @@ impl State {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret = random_hex()?;
-                self.write(name, secret.as_bytes()).map_err(|error| unwritable(&self.folder, &error))?;
+                self.write(name, secret.as_bytes())
+                    .map_err(|error| unwritable(&self.folder, &error))?;
                 Ok(secret)
             }
             Err(error) => Err(unwritable(&path, &error)),
@@ -90,7 +99,12 @@ impl State {
     pub(crate) fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let bytes = fs::read(self.path(name)).ok()?;
         serde_json::from_slice(&bytes)
-            .inspect_err(|error| tracing::warn!("{} is not understood and counts as empty: {error}", self.path(name).display()))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "{} is not understood and counts as empty: {error}",
+                    self.path(name).display()
+                )
+            })
             .ok()
     }
 
@@ -137,8 +151,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// When the system has none to give.
 pub(crate) fn random_hex() -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::unreachable(format!("CLEW0903: the system gives no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::unreachable(format!("CLEW0903: the system gives no random numbers: {error}"))
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -184,7 +199,12 @@ mod tests {
     fn two_cannot_work_in_one_folder() {
         let folder = tempfile::tempdir().unwrap();
         let first = State::open(folder.path()).unwrap();
-        assert!(State::open(folder.path()).unwrap_err().to_string().contains("CLEW0904"));
+        assert!(
+            State::open(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("CLEW0904")
+        );
         drop(first);
         State::open(folder.path()).unwrap();
     }

@@ -117,7 +117,10 @@ pub(super) struct Drain {
 
 impl View {
     pub(super) fn new(channel: Arc<Channel>) -> Self {
-        Self { last: Arc::default(), channel }
+        Self {
+            last: Arc::default(),
+            channel,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Last> {
@@ -132,9 +135,13 @@ impl View {
     pub(super) fn status(&self) -> Status {
         let mut last = self.lock();
         let last = &mut *last;
-        let standing: BTreeMap<_, _> =
-            last.backends.keys().map(|gateway| (gateway.as_str(), self.channel.standing(gateway))).collect();
-        let progress = |gateway: &ObjectName| match (&last.failed, standing.get(gateway.to_string().as_str())) {
+        let standing: BTreeMap<_, _> = last
+            .backends
+            .keys()
+            .map(|gateway| (gateway.as_str(), self.channel.standing(gateway)))
+            .collect();
+        let progress = |gateway: &ObjectName| match (&last.failed, standing.get(gateway.to_string().as_str()))
+        {
             (Some(what), _) => Progress::Failed(what.clone()),
             (None, None) => Progress::Prepared,
             (None, Some(standing)) => Progress::Applied(Applied {
@@ -142,11 +149,21 @@ impl View {
                 connected: standing.proxies,
             }),
         };
-        let now = Time(i64::try_from(clock::unix_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default());
+        let now = Time(
+            i64::try_from(clock::unix_ms())
+                .ok()
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+                .unwrap_or_default(),
+        );
         last.statuses = last
             .routes
             .iter()
-            .map(|route| (route.name.clone(), status(route, progress, last.statuses.get(&route.name), &now)))
+            .map(|route| {
+                (
+                    route.name.clone(),
+                    status(route, progress, last.statuses.get(&route.name), &now),
+                )
+            })
             .collect();
         let routes = last.routes.iter().filter_map(|route| {
             Some(Route {
@@ -179,21 +196,29 @@ impl View {
         let backends = self.backends();
         let mut rules = BTreeMap::<_, BTreeMap<String, u64>>::new();
         for one in &live {
-            *rules.entry((one.rule.clone(), one.backend.clone())).or_default().entry(one.pod.clone()).or_default() +=
-                one.sessions;
+            *rules
+                .entry((one.rule.clone(), one.backend.clone()))
+                .or_default()
+                .entry(one.pod.clone())
+                .or_default() += one.sessions;
         }
         let rules: Vec<_> = rules
             .into_iter()
             .map(|((rule, backend), sessions)| of_rule(rule, backends.get(&backend), backend, sessions))
             .collect();
-        Sessions { total: live.iter().map(|one| one.sessions).sum(), rules }
+        Sessions {
+            total: live.iter().map(|one| one.sessions).sum(),
+            rules,
+        }
     }
 
     pub(super) fn drains(&self) -> Vec<Drain> {
         let live = self.channel.live();
         let drain = |id: &String, pod: &clew_filter_config::rule::Pod| {
             let draining = pod.draining?;
-            let on_it = live.iter().filter(|one| one.backend == *id && one.pod == pod.name);
+            let on_it = live
+                .iter()
+                .filter(|one| one.backend == *id && one.pod == pod.name);
             Some(Drain {
                 pod: pod.name.clone(),
                 backend: id.clone(),
@@ -210,11 +235,21 @@ impl View {
     }
 
     fn backends(&self) -> BTreeMap<String, Backend> {
-        self.lock().backends.values().flatten().map(|(id, backend)| (id.clone(), backend.clone())).collect()
+        self.lock()
+            .backends
+            .values()
+            .flatten()
+            .map(|(id, backend)| (id.clone(), backend.clone()))
+            .collect()
     }
 }
 
-fn of_rule(rule: String, known: Option<&Backend>, backend: String, mut sessions: BTreeMap<String, u64>) -> Rule {
+fn of_rule(
+    rule: String,
+    known: Option<&Backend>,
+    backend: String,
+    mut sessions: BTreeMap<String, u64>,
+) -> Rule {
     let total: u64 = sessions.values().sum();
     let mut pods: Vec<_> = known
         .into_iter()
@@ -226,12 +261,34 @@ fn of_rule(rule: String, known: Option<&Backend>, backend: String, mut sessions:
             draining: pod.draining,
         })
         .collect();
-    let staying: Vec<_> = pods.iter().filter(|pod| pod.draining.is_none()).map(|pod| pod.sessions).collect();
-    let (sum, most) = (staying.iter().sum::<u64>(), staying.iter().max().copied().unwrap_or(0));
+    let staying: Vec<_> = pods
+        .iter()
+        .filter(|pod| pod.draining.is_none())
+        .map(|pod| pod.sessions)
+        .collect();
+    let (sum, most) = (
+        staying.iter().sum::<u64>(),
+        staying.iter().max().copied().unwrap_or(0),
+    );
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let imbalance = if sum == 0 { 1.0 } else { most as f64 * staying.len() as f64 / sum as f64 };
+    let imbalance = if sum == 0 {
+        1.0
+    } else {
+        most as f64 * staying.len() as f64 / sum as f64
+    };
     // Sessions on pods that are no endpoints any more.
-    let gone = sessions.into_iter().map(|(pod, sessions)| Pod { pod, address: String::new(), sessions, draining: None });
+    let gone = sessions.into_iter().map(|(pod, sessions)| Pod {
+        pod,
+        address: String::new(),
+        sessions,
+        draining: None,
+    });
     pods.extend(gone);
-    Rule { rule, backend, sessions: total, imbalance, pods }
+    Rule {
+        rule,
+        backend,
+        sessions: total,
+        imbalance,
+        pods,
+    }
 }

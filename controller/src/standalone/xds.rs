@@ -44,7 +44,9 @@ impl Xds {
     pub(super) fn open(folder: PathBuf) -> Self {
         let mut versions = BTreeMap::new();
         for path in files_below(&folder) {
-            let version = fs::read_to_string(folder.join(&path)).ok().and_then(|text| version(&text).map(str::to_owned));
+            let version = fs::read_to_string(folder.join(&path))
+                .ok()
+                .and_then(|text| version(&text).map(str::to_owned));
             if let Some(version) = version {
                 versions.insert(path, version);
             }
@@ -120,7 +122,12 @@ impl Xds {
 
     /// Removes the files that are not among these.
     pub(super) fn retain(&mut self, paths: &BTreeSet<&str>) {
-        let gone: Vec<_> = self.versions.keys().filter(|path| !paths.contains(path.as_str())).cloned().collect();
+        let gone: Vec<_> = self
+            .versions
+            .keys()
+            .filter(|path| !paths.contains(path.as_str()))
+            .cloned()
+            .collect();
         for path in gone {
             // A file that stays behind is read by nobody.
             let _ = fs::remove_file(self.folder.join(&path));
@@ -136,7 +143,10 @@ async fn taken(awaited: &BTreeSet<&str>, admin: Admin, log: &Log, from: u64) -> 
     let waiting = async {
         loop {
             let versions = admin.versions().await?;
-            if awaited.iter().all(|version| versions.values().any(|taken| taken == version)) {
+            if awaited
+                .iter()
+                .all(|version| versions.values().any(|taken| taken == version))
+            {
                 return Ok(());
             }
             if let Some(why) = log.rejection(from) {
@@ -145,7 +155,9 @@ async fn taken(awaited: &BTreeSet<&str>, admin: Admin, log: &Log, from: u64) -> 
             clock::pause(LOOK_AGAIN).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or(Err(NotTaken::Silent))
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or(Err(NotTaken::Silent))
 }
 
 /// The version that a file of ours begins with.
@@ -156,7 +168,9 @@ fn version(content: &str) -> Option<&str> {
 /// The paths of the files in a folder and in the folders in it, relative to it.
 fn files_below(folder: &Path) -> Vec<String> {
     let names = |folder: &Path| -> Vec<PathBuf> {
-        fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+        fs::read_dir(folder)
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default()
     };
     names(folder)
         .into_iter()
@@ -172,7 +186,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn file(version: &str) -> File {
-        File { version: version.into(), content: format!(r#"{{"version_info":"{version}","resources":[]}}"#) }
+        File {
+            version: version.into(),
+            content: format!(r#"{{"version_info":"{version}","resources":[]}}"#),
+        }
     }
 
     #[test]
