@@ -6,6 +6,7 @@
 
 pub mod decoder;
 pub mod explain;
+pub mod in_force;
 pub mod model;
 pub mod objects;
 pub mod refusal;

@@ -126,6 +126,7 @@ codes! {
     0122 BackendForeign Unresolved(RefNotPermitted), "A backend in another namespace needs a ReferenceGrant there; its share is answered with 500.";
     0123 BackendUnsupported Unresolved(UnsupportedBackend), "A backend of a kind, or with a protocol, that stand-alone Envoy cannot reach; its share is answered with 500.";
     0124 SecretMissing Unresolved(SecretNotFound), "A Secret that the route refers to does not exist or lacks its entry.";
+    0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
     0201 GatewayAddressInvalid Elsewhere, "An address of a Gateway that cannot be bound.";
     0202 ListenerProtocolUnsupported Elsewhere, "A listener that is neither HTTP nor HTTPS.";
     0203 ListenerConflict Elsewhere, "Another listener has the port, the name or the hostname already.";

@@ -15,6 +15,7 @@ mod routes;
 mod rules;
 mod unsupported;
 
+pub(crate) use age::name_of;
 use clew_crds::websocket_route::ParentReference;
 
 use crate::model::{ObjectName, World};

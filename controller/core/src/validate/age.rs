@@ -36,7 +36,7 @@ impl Aged for Gateway {
 }
 
 /// Namespace and name of an object.
-pub(super) fn name_of(metadata: &ObjectMeta) -> ObjectName {
+pub(crate) fn name_of(metadata: &ObjectMeta) -> ObjectName {
     ObjectName::new(
         metadata
             .namespace

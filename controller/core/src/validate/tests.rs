@@ -399,7 +399,8 @@ fn every_code_has_a_mistake() {
     let tried: BTreeSet<_> = MISTAKES.iter().map(|mistake| mistake.code).collect();
     let never: Vec<_> = Code::ALL
         .iter()
-        .filter(|code| !tried.contains(code))
+        // An edit can be judged only beside what was before it: `in_force`.
+        .filter(|code| **code != Code::KeysWouldMove && !tried.contains(code))
         .map(|code| code.name())
         .collect();
     assert!(never.is_empty(), "{never:?}");
