@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clew_core::model::{Gateway, World};
 use clew_core::render::{envoy, rules};
-use clew_core::validate::{Target, Validated, validate};
+use clew_core::validate::{Target, Validated};
 use clew_filter_config::rule::Draining;
 
 use crate::channel::Snapshot;
@@ -16,9 +16,13 @@ impl Standalone {
     pub(crate) async fn reconcile(&mut self) {
         let began = clock::now();
         let objects = self.resolve(); // files
-        let validated = validate(&objects, Target::Standalone); // pure
+        let mut in_force = self.in_force().clone();
+        let validated = in_force.validate(&objects, Target::Standalone); // pure
         let plan = self.plan(&validated); // pure, but for the moment at which a drain begins
         let applied = self.apply(&plan).await; // channel, Envoy's files
+        if applied.is_ok() {
+            self.keep_in_force(in_force);
+        }
         self.report(Outcome {
             validated,
             plan,

@@ -3,16 +3,19 @@
 mod admin;
 mod api;
 mod apply;
+mod begin;
 mod binary;
 mod detach;
 mod drains;
 mod envoy;
 mod inotify;
+mod life;
 mod log;
 mod ports;
 mod process;
 mod resources;
 mod run;
+mod signals;
 pub(crate) mod state;
 mod view;
 mod xds;
@@ -22,6 +25,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clew_core::in_force::InForce;
 use clew_core::model::{ObjectName, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
@@ -48,6 +52,7 @@ const PORTS: &str = "ports.json";
 /// Where in the state folder it says where the API is.
 pub(crate) const API_ADDRESS: &str = "api-address";
 const DRAINS: &str = "drains.json";
+const ROUTES: &str = "routes.json";
 
 /// Everything that a turn works on.
 pub(crate) struct Standalone {
@@ -59,6 +64,10 @@ pub(crate) struct Standalone {
     draining: Option<Draining>,
     applier: Applier,
     envoy: Option<Envoy>,
+    /// Whether that Envoy was there before us.
+    adopted: bool,
+    /// The routes as they last were good.
+    in_force: InForce,
     /// What is in force, as far as files say: for those who name a pod.
     world: World,
     said: BTreeSet<Finding>,
@@ -126,6 +135,19 @@ impl Standalone {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The routes as they last were good.
+    pub(crate) fn in_force(&self) -> &InForce {
+        &self.in_force
+    }
+
+    /// They are in force now, for this `clew run` and the next one.
+    pub(crate) fn keep_in_force(&mut self, in_force: InForce) {
+        if in_force != self.in_force {
+            self.keep(ROUTES, &in_force.routes().collect::<Vec<_>>());
+        }
+        self.in_force = in_force;
     }
 
     /// Set while everything drains.

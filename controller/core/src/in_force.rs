@@ -14,10 +14,17 @@ use crate::objects::{Objects, Sourced};
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
 use crate::validate::{RouteReport, Target, Validated, name_of, validate};
 
-/// The routes as they last were good.
+/// The routes as they last were good. Equal ones share every route, not only its text.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
     routes: BTreeMap<ObjectName, Arc<WebSocketRoute>>,
+}
+
+impl PartialEq for InForce {
+    fn eq(&self, other: &Self) -> bool {
+        self.routes.len() == other.routes.len()
+            && self.routes.iter().zip(&other.routes).all(|((_, one), (_, other))| Arc::ptr_eq(one, other))
+    }
 }
 
 /// Routes that were good before, such as those that an earlier process kept.

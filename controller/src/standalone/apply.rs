@@ -103,14 +103,55 @@ impl Applier {
         admin: Admin,
         state: &State,
     ) -> Result<(), Box<Finding>> {
+        let rendered = &plan.rendered;
+        if self.publish(plan, order::departures) {
+            self.acknowledged(plan).await;
+        }
+        // Asked before the files are there that new listeners would watch.
         let listeners = self.listeners(plan);
-        if self.xds.differs(LISTENERS, &listeners) {
-            let held = admin.listeners().await.unwrap_or_default();
-            let new = plan
-                .shapes
-                .keys()
-                .filter(|name| !held.iter().any(|held| held.to_string() == **name));
-            new.into_iter().try_for_each(|address| check_free(address))?;
+        let may_listen = self.may_listen(plan, &listeners, admin).await;
+        for (path, file) in rendered.secrets.iter().chain(&rendered.extensions) {
+            self.xds.write(path, file).map_err(unwritable)?;
+        }
+        let old = self.old(CLUSTERS, &rendered.clusters);
+        let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
+        let clusters = union.as_ref().unwrap_or(&rendered.clusters);
+        self.take([(CLUSTERS, clusters)], admin).await?;
+        if self.publish(plan, order::arrivals) {
+            self.acknowledged(plan).await;
+        }
+        let routes = || rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
+        let known: Vec<_> = routes().filter(|(path, _)| self.xds.has(path)).collect();
+        self.take(known, admin).await?;
+        // Nothing but a listener may be held back by what is wrong with a listener.
+        may_listen?;
+        for (path, file) in routes() {
+            self.xds.write(path, file).map_err(unwritable)?;
+        }
+        self.take([(LISTENERS, &listeners)], admin).await?;
+        self.take([(CLUSTERS, &rendered.clusters)], admin).await?;
+        self.publish(plan, |_, new| new.clone());
+        self.finish(plan, state)
+    }
+
+    /// Writes files, and waits until Envoy has taken those that differed.
+    async fn take(
+        &mut self,
+        files: impl IntoIterator<Item = (&str, &File)>,
+        admin: Admin,
+    ) -> Result<(), Box<Finding>> {
+        self.xds.apply(files, admin, &self.log).await.map_err(not_taken)
+    }
+
+    /// What a file that will change says now.
+    fn old(&self, path: &str, new: &File) -> Option<String> {
+        self.xds.differs(path, new).then(|| self.xds.read(path)).flatten()
+    }
+
+    /// Whether Envoy can have the listeners, where they changed: the addresses are free, and there is room to watch.
+    async fn may_listen(&self, plan: &Plan, listeners: &File, admin: Admin) -> Result<(), Box<Finding>> {
+        if !self.xds.differs(LISTENERS, listeners) {
+            return Ok(());
         }
         check_room(
             plan.rendered
@@ -118,54 +159,17 @@ impl Applier {
                 .filter(|(path, _)| !self.xds.has(path))
                 .count(),
         )?;
-        if self.publish(plan, order::departures) {
-            self.acknowledged(plan).await;
-        }
-        let rendered = &plan.rendered;
-        let before_clusters = || {
-            rendered.files().filter(|(path, _)| {
-                *path != CLUSTERS && *path != LISTENERS && !rendered.routes.contains_key(*path)
-            })
-        };
-        for (path, file) in before_clusters() {
-            self.xds.write(path, file).map_err(unwritable)?;
-        }
-        let old = self
-            .xds
-            .differs(CLUSTERS, &rendered.clusters)
-            .then(|| self.xds.read(CLUSTERS))
-            .flatten();
-        let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
-        let clusters = union.as_ref().unwrap_or(&rendered.clusters);
-        self.xds
-            .apply([(CLUSTERS, clusters)], admin, &self.log)
+        let held: Vec<_> = admin
+            .listeners()
             .await
-            .map_err(not_taken)?;
-        if self.publish(plan, order::arrivals) {
-            self.acknowledged(plan).await;
-        }
-        let routes = rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
-        let known = routes
-            .clone()
-            .filter(|(path, _)| self.xds.has(path))
-            .collect::<Vec<_>>();
-        // Routes of a listener that is not there yet are taken with it.
-        for (path, file) in routes {
-            if !self.xds.has(path) {
-                self.xds.write(path, file).map_err(unwritable)?;
-            }
-        }
-        self.xds.apply(known, admin, &self.log).await.map_err(not_taken)?;
-        self.xds
-            .apply([(LISTENERS, &listeners)], admin, &self.log)
-            .await
-            .map_err(not_taken)?;
-        self.xds
-            .apply([(CLUSTERS, &rendered.clusters)], admin, &self.log)
-            .await
-            .map_err(not_taken)?;
-        self.publish(plan, |_, new| new.clone());
-        self.finish(plan, state)
+            .unwrap_or_default()
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect();
+        plan.shapes
+            .keys()
+            .filter(|name| !held.contains(name))
+            .try_for_each(|address| check_free(address))
     }
 
     fn finish(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
@@ -182,12 +186,7 @@ impl Applier {
     /// otherwise, and one changed byte cuts every session.
     fn listeners(&self, plan: &Plan) -> File {
         let new = &plan.rendered.listeners;
-        let Some(old) = self
-            .xds
-            .differs(LISTENERS, new)
-            .then(|| self.xds.read(LISTENERS))
-            .flatten()
-        else {
+        let Some(old) = self.old(LISTENERS, new) else {
             return new.clone();
         };
         resources::keeping(&old, new, |name| {

@@ -124,6 +124,16 @@ impl Envoy {
         }
     }
 
+    /// Ends the Envoy whose start was noted and not waited for.
+    pub(super) async fn stop_recorded(state: &State) {
+        let record: Option<Record> = state.load(RECORD);
+        if let Some(process) = record.and_then(|record| Process::open(record.identity).ok()) {
+            process.kill();
+            process.ended().await;
+        }
+        let _ = fs::remove_file(state.path(RECORD));
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | held while a `clew run` works here |
 //! | `seed`, `token` | secrets, made once |
+//! | `routes.json` | the routes as they last were good |
 //! | `births.json`, `ports.json`, `drains.json`, `envoy.json` | what was seen first, bound, ordered and started |
 //! | `filter-<sha256>.wasm` | the filter's module, as Envoy loads it |
 //! | `envoy/` | the bootstrap, the xDS files and the log of Envoy |
