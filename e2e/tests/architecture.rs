@@ -80,7 +80,10 @@ fn strays(word: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn only_the_filters_outer_crate_calls_envoy() {
-    assert_eq!(strays("wasm_import_module", &["wasm-filter/src"]), Vec::<String>::new());
+    assert_eq!(
+        strays("wasm_import_module", &["wasm-filter/src"]),
+        Vec::<String>::new()
+    );
     assert_eq!(strays("proxy_wasm", &[]), Vec::<String>::new());
 }
 

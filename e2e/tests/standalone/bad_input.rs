@@ -143,7 +143,15 @@ async fn of_two_routes_for_the_same_match_the_older_wins_and_the_loser_says_so()
         homes.iter().all(|home| home == "other-0").then_some(())
     })
     .await?;
-    let status = scene.command("render", &["--to", "envoy"]).await?.text();
+    let folder = scene.folder.path().as_os_str();
+    let render = [
+        "render".as_ref(),
+        "--to".as_ref(),
+        "envoy".as_ref(),
+        "-f".as_ref(),
+        folder,
+    ];
+    let status = clew(render).await?.text();
     assert!(
         status.contains("Conflicted") && status.contains("shop/rival"),
         "{status}"
@@ -227,13 +235,13 @@ async fn no_permission() -> Result<()> {
         "{answer:?}"
     );
     assert!(code(&answer.stderr).is_some(), "{answer:?}");
+    // A folder that is not there yet is an error that is said, and no reason to end.
     let state = State::new()?;
     let nowhere = folder.path().join("not-there");
-    let answer = Clew::refused(&Options::new(&nowhere, state.path())).await?;
-    assert!(
-        answer.code > 0 && answer.stderr.contains("not-there"),
-        "{answer:?}"
-    );
+    let running = Clew::start(&Options::new(&nowhere, state.path())).await?;
+    state.owns(running.ready.pid);
+    running.says(0, "not-there").await?;
+    assert!(code(&running.stderr()).is_some(), "{}", running.stderr());
     Ok(())
 }
 

@@ -205,7 +205,7 @@ async fn placement(figures: &mut Figures) -> Result<()> {
     let pid = scene.clew.ready.pid;
     let nanos = alternate(&sizes, 2 * ROUNDS, async |(name, _): &(&str, usize)| {
         let request = get(
-            &format!("/{name}?status=204"),
+            &format!("/{name}?status=403"),
             true,
             Some(("x-room", "the-one-key")),
         );

@@ -41,14 +41,21 @@ pub(crate) async fn send(
 }
 
 async fn over_one(gateway: SocketAddr, requests: &[Vec<u8>]) -> Result<Vec<String>> {
-    let mut io = TcpStream::connect(gateway).await?;
-    io.set_nodelay(true)?;
-    let (mut buffer, mut answers) = (BytesMut::new(), Vec::with_capacity(requests.len()));
+    let mut connection = None;
+    let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
+        let (mut io, mut buffer) = match connection.take() {
+            Some(connection) => connection,
+            None => {
+                let io = TcpStream::connect(gateway).await?;
+                io.set_nodelay(true)?;
+                (io, BytesMut::new())
+            }
+        };
         io.write_all(request).await?;
         let head = read_head(&mut io, &mut buffer, Kind::Response)
             .await?
-            .context("closed between two requests")?;
+            .context("closed without an answer")?;
         if head.status >= 500 || head.status == 101 {
             bail!("{} instead of a plain answer: {head:?}", head.status);
         }
@@ -62,6 +69,10 @@ async fn over_one(gateway: SocketAddr, requests: &[Vec<u8>]) -> Result<Vec<Strin
             }
         }
         let _ = buffer.split_to(length);
+        // Envoy closes after an upgrade that was declined.
+        if head.header("connection").as_deref() != Some("close") {
+            connection = Some((io, buffer));
+        }
         answers.push(head.header(SERVED_BY).unwrap_or_default());
     }
     Ok(answers)
