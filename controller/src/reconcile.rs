@@ -19,15 +19,18 @@ impl Standalone {
         let mut in_force = self.in_force().clone();
         let validated = in_force.validate(&objects, Target::Standalone); // pure
         let plan = self.plan(&validated); // pure, but for the moment at which a drain begins
+        let planned = began.elapsed();
         let applied = self.apply(&plan).await; // channel, Envoy's files
         if applied.is_ok() {
             self.keep_in_force(in_force);
         }
+        let took = began.elapsed();
+        tracing::debug!("a turn of {took:?}, of which {planned:?} to know what is wanted");
         self.report(Outcome {
             validated,
             plan,
             applied,
-            took: began.elapsed(),
+            took,
         }); // status, standard error
     }
 

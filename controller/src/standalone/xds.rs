@@ -107,7 +107,11 @@ impl Xds {
                 before.push((path.to_owned(), old));
             }
         }
+        let began = clock::now();
         let taken = taken(&awaited, admin, log, from).await;
+        if let Some((path, _)) = before.first() {
+            tracing::debug!("{path} taken after {:?}", began.elapsed());
+        }
         if matches!(taken, Err(NotTaken::Rejected(_))) {
             for (path, old) in before {
                 if let Some(content) = old
