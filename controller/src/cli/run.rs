@@ -13,7 +13,7 @@ pub(crate) struct Args {
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     filename: Vec<PathBuf>,
     /// The Envoy to drive [default: the first on PATH, else the one that `make demo` installed]
-    #[arg(long, value_name = "PATH", env = "CLEW_ENVOY")]
+    #[arg(long, value_name = "PATH", env = "CLEW_ENVOY", hide_env_values = true)]
     envoy: Option<PathBuf>,
     /// Where Envoy's admin port is, on loopback; port 0: any
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
@@ -35,7 +35,8 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
     })?;
     let options = Options {
         paths: args.filename,
-        envoy: args.envoy,
+        // An empty variable is no path.
+        envoy: args.envoy.filter(|path| !path.as_os_str().is_empty()),
         admin: args.admin,
         api: args.api,
         state,

@@ -169,3 +169,29 @@ fn refusal(peer: SocketAddr, headers: &HeaderMap) -> Option<Response> {
 fn problem(status: StatusCode, message: String) -> Response {
     (status, Json(json!({"error": message}))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::refusal;
+    use crate::http::CHANGES;
+    use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+
+    fn is_refused(peer: &str, headers: &[HeaderName]) -> bool {
+        let value = |name: &HeaderName| (name.clone(), HeaderValue::from_static("1"));
+        let headers: HeaderMap = headers.iter().map(value).collect();
+        refusal(peer.parse().unwrap(), &headers).is_some()
+    }
+
+    #[test]
+    fn changes_are_taken_from_programs_of_this_machine_only() {
+        let ours = HeaderName::from_static(CHANGES);
+        assert!(!is_refused("127.0.0.1:1", std::slice::from_ref(&ours)));
+        assert!(!is_refused("[::1]:1", std::slice::from_ref(&ours)));
+        assert!(is_refused("127.0.0.1:1", &[]), "a form in a browser");
+        assert!(
+            is_refused("127.0.0.1:1", &[ours.clone(), header::ORIGIN]),
+            "a script in a browser"
+        );
+        assert!(is_refused("192.0.2.1:1", &[ours]), "another machine");
+    }
+}

@@ -124,6 +124,7 @@ impl Standalone {
             if let Some(failed) = self.failure() {
                 return Err(Failure::unreachable(failed));
             }
+            self.state.sweep("filter-", self.settings.module.as_ref());
             self.envoy = Some(life.start(self).await?);
         }
         self.settle().await;

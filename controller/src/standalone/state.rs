@@ -117,6 +117,23 @@ impl State {
         self.write(name, &serde_json::to_vec(value)?)
     }
 
+    /// Removes the files whose names begin so, but for this one.
+    pub(crate) fn sweep(&self, prefix: &str, but: &Path) {
+        let files = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        let begins = |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        };
+        for path in files.filter(|path| path != but && begins(path)) {
+            // What stays behind takes room and does no harm.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Writes a file whole or not at all.
     ///
     /// # Errors
@@ -194,6 +211,18 @@ mod tests {
         let state = State::open(folder.path()).unwrap();
         fs::write(state.path("seed"), "x").unwrap();
         assert!(state.secret("seed").unwrap_err().to_string().contains("CLEW0903"));
+    }
+
+    #[test]
+    fn what_an_older_clew_left_is_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        for name in ["filter-a", "filter-b", "other"] {
+            state.write(name, b"").unwrap();
+        }
+        state.sweep("filter-", &state.path("filter-b"));
+        let left = ["filter-a", "filter-b", "other"].map(|name| state.path(name).exists());
+        assert_eq!(left, [false, true, true]);
     }
 
     #[test]

@@ -292,3 +292,45 @@ fn of_rule(
         pods,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::of_rule;
+    use clew_filter_config::rule::{Backend, Draining, Pod};
+    use std::collections::BTreeMap;
+
+    fn pod(name: &str, draining: bool) -> Pod {
+        Pod {
+            name: name.into(),
+            uid: String::new(),
+            address: format!("{name}:1"),
+            steer: None,
+            draining: draining.then_some(Draining {
+                since_ms: 1,
+                timeout_ms: 2,
+            }),
+        }
+    }
+
+    #[test]
+    fn imbalance_is_of_the_pods_that_stay_empty_ones_included() {
+        let backend = Backend {
+            pods: vec![pod("a", false), pod("b", false), pod("c", true)],
+        };
+        let live = BTreeMap::from([("a".into(), 6), ("c".into(), 9), ("gone".into(), 1)]);
+        let rule = of_rule("r".into(), Some(&backend), "s".into(), live);
+        assert_eq!((rule.sessions, rule.imbalance), (16, 2.0));
+        let pods: Vec<_> = rule
+            .pods
+            .iter()
+            .map(|pod| (pod.pod.as_str(), pod.sessions))
+            .collect();
+        assert_eq!(pods, [("a", 6), ("b", 0), ("c", 9), ("gone", 1)]);
+    }
+
+    #[test]
+    fn nobody_connected_is_even() {
+        let rule = of_rule("r".into(), None, "s".into(), BTreeMap::new());
+        assert_eq!((rule.sessions, rule.imbalance), (0, 1.0));
+    }
+}
