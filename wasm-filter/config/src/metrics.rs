@@ -12,11 +12,14 @@ pub const LABEL_ROUTE: &str = "clew_route";
 pub const SESSIONS_ACTIVE: &str = "clew_sessions_active";
 /// Counter: sessions that got their 101.
 pub const SESSIONS_OPENED: &str = "clew_sessions_opened_total";
-/// Counter, label `reason`: sessions that ended.
+/// Counter, label `reason` = client | server (whose Close came first) | drain (by our Close) | reset (at a drain's
+/// deadline) | aborted (without any Close): sessions that ended.
 pub const SESSIONS_CLOSED: &str = "clew_sessions_closed_total";
-/// Counter, label `result`: upgrade requests by outcome.
+/// Counter, label `result` = accepted (101) | failed (any other answer) | `refused_` and the reason of the refusal:
+/// upgrade requests by outcome.
 pub const HANDSHAKES: &str = "clew_handshakes_total";
-/// Counter, label `result` = hit | new | missed | moved | invalid: where sessions landed.
+/// Counter, label `result` = hit (the key's pod) | new (no key decided) | missed (Envoy went elsewhere than the filter
+/// wanted) | moved | invalid: where sessions landed.
 pub const AFFINITY: &str = "clew_affinity_total";
 /// Counter, label `how` = close_frame | reset: sessions that a drain ended.
 pub const DRAIN_CLOSES: &str = "clew_drain_closes_total";
@@ -27,7 +30,7 @@ pub const BYTES: &str = "clew_bytes_total";
 /// Counter: bytes from the server that came after a drain's Close to the client and could not be delivered
 /// (RFC 6455, 5.5.1).
 pub const DRAIN_DROPPED_BYTES: &str = "clew_drain_dropped_bytes_total";
-/// Histogram, milliseconds: how long sessions lived.
+/// Histogram, milliseconds, to a quarter of a second: how long sessions lived.
 pub const SESSION_DURATION: &str = "clew_session_duration_ms";
 
 /// Every label that a stat name can carry, for the bootstrap's tag extraction.
