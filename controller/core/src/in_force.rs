@@ -23,7 +23,11 @@ pub struct InForce {
 impl PartialEq for InForce {
     fn eq(&self, other: &Self) -> bool {
         self.routes.len() == other.routes.len()
-            && self.routes.iter().zip(&other.routes).all(|((_, one), (_, other))| Arc::ptr_eq(one, other))
+            && self
+                .routes
+                .iter()
+                .zip(&other.routes)
+                .all(|((_, one), (_, other))| Arc::ptr_eq(one, other))
     }
 }
 
