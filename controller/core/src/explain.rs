@@ -5,6 +5,7 @@ mod routing;
 
 use clew_filter_config::headers;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
+use clew_filter_core::handshake;
 use clew_filter_core::placement::{Choice, Draw, KeyHash, Pods, Policy, Seed, Shares, place};
 use clew_filter_core::session_key::{self, Found};
 use serde::Serialize;
@@ -93,7 +94,7 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
         headers: &borrowed,
         peer: peer.as_bytes(),
     };
-    let found = session_key::find(&rule.session_key, &seen);
+    let found = handshake::key(&rule.session_key, &rule.on_missing, &seen);
     let hash = found.as_ref().map(|found| seed.key(&found.value));
     let mut answer = Explanation {
         rule: Some(rule.name.to_string()),
@@ -175,14 +176,16 @@ fn id(rule: &Rule, backend: usize) -> String {
 }
 
 fn key(rule: &Rule, found: &Found<'_>, hash: KeyHash) -> Option<Key> {
-    let source = match rule.session_key.get(found.source)? {
-        KeySource::Cookie { name } => format!("Cookie {name}"),
-        KeySource::Header { name } => format!("Header {name}"),
-        KeySource::QueryParam { name } => format!("QueryParam {name}"),
-        KeySource::PathSegment { index } => format!("PathSegment {index}"),
-        KeySource::JwtClaim { path, .. } => format!("JWTClaim {}", path.join(".")),
-        KeySource::Subprotocol { prefix } => format!("Subprotocol {prefix}"),
-        KeySource::SourceIp { .. } => "SourceIP".to_owned(),
+    let source = match (rule.session_key.get(found.source), &rule.on_missing) {
+        (Some(KeySource::Cookie { name }), _) => format!("Cookie {name}"),
+        (Some(KeySource::Header { name }), _) => format!("Header {name}"),
+        (Some(KeySource::QueryParam { name }), _) => format!("QueryParam {name}"),
+        (Some(KeySource::PathSegment { index }), _) => format!("PathSegment {index}"),
+        (Some(KeySource::JwtClaim { path, .. }), _) => format!("JWTClaim {}", path.join(".")),
+        (Some(KeySource::Subprotocol { prefix }), _) => format!("Subprotocol {prefix}"),
+        (Some(KeySource::SourceIp { .. }), _) => "SourceIP".to_owned(),
+        (None, OnMissing::Generate { cookie, .. }) => format!("Cookie {cookie}, which was generated"),
+        (None, _) => return None,
     };
     Some(Key {
         source,

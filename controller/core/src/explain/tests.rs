@@ -153,3 +153,29 @@ fn a_backend_that_does_not_exist_has_its_share() {
             .all(|answer| answer.backend.is_none() == answer.why.contains("500"))
     );
 }
+
+/// A client that was given a key comes back with it.
+#[test]
+fn a_generated_key_is_a_key() {
+    let mut manifests = good();
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/sessionKey",
+        json!({
+            "sources": [{"type": "QueryParam", "queryParam": {"name": "room"}}],
+            "onMissing": "Generate",
+            "generate": {"cookieName": "k"},
+        }),
+    );
+    let asked = |value: &str| {
+        ask(
+            &manifests,
+            "/ws",
+            &[("host", "chat.example.com"), ("cookie", value)],
+        )
+    };
+    let answer = asked("k=abc");
+    assert_eq!(answer.key.unwrap().source, "Cookie k, which was generated");
+    let same = ask(&good(), "/ws?room=abc", &[("host", "chat.example.com")]);
+    assert_eq!(answer.backend, same.backend, "only the value counts");
+}
