@@ -110,9 +110,13 @@ impl Applier {
         // Asked before the files are there that new listeners would watch.
         let listeners = self.listeners(plan);
         let may_listen = self.may_listen(plan, &listeners, admin).await;
-        for (path, file) in rendered.secrets.iter().chain(&rendered.extensions) {
-            self.xds.write(path, file).map_err(unwritable)?;
-        }
+        // A certificate that Envoy refuses holds nothing else back.
+        let side = || {
+            let files = rendered.secrets.iter().chain(&rendered.extensions);
+            files.map(|(path, file)| (path.as_str(), file))
+        };
+        let known: Vec<_> = side().filter(|(path, _)| self.xds.has(path)).collect();
+        let side_taken = self.take(known, admin).await;
         let old = self.old(CLUSTERS, &rendered.clusters);
         let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
         let clusters = union.as_ref().unwrap_or(&rendered.clusters);
@@ -125,13 +129,16 @@ impl Applier {
         self.take(known, admin).await?;
         // Nothing but a listener may be held back by what is wrong with a listener.
         may_listen?;
-        for (path, file) in routes() {
-            self.xds.write(path, file).map_err(unwritable)?;
+        for (path, file) in side().chain(routes()) {
+            if !self.xds.has(path) {
+                self.xds.write(path, file).map_err(unwritable)?;
+            }
         }
         self.take([(LISTENERS, &listeners)], admin).await?;
         self.take([(CLUSTERS, &rendered.clusters)], admin).await?;
         self.publish(plan, |_, new| new.clone());
-        self.finish(plan, state)
+        self.finish(plan, state)?;
+        side_taken
     }
 
     /// Writes files, and waits until Envoy has taken those that differed.

@@ -44,14 +44,20 @@ impl<'a> Life<'a> {
         let binary = Binary::find(self.options.envoy.as_deref())?;
         self.begun = Instant::now();
         let settings = standalone.settings();
-        Envoy::start(
+        let log = standalone.applier.log();
+        let from = log.end();
+        let envoy = Envoy::start(
             &standalone.state,
             &binary,
             &bootstrap(settings),
             self.options.concurrency,
-            standalone.applier.log(),
+            log,
         )
-        .await
+        .await?;
+        if let Some(why) = log.rejection(from) {
+            tracing::error!("CLEW0902: Envoy refused a part of what it started with: {why}");
+        }
+        Ok(envoy)
     }
 
     /// Envoy has ended.

@@ -29,8 +29,13 @@ pub(super) struct Xds {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotTaken {
     /// It said no. What it had before stays in force.
-    #[error("Envoy refused it: {0}")]
-    Rejected(String),
+    #[error("Envoy refused {path}: {why}")]
+    Rejected {
+        /// Below the folder.
+        path: String,
+        /// In Envoy's words.
+        why: String,
+    },
     /// It said nothing.
     #[error("Envoy has not taken it within {PATIENCE:?}")]
     Silent,
@@ -99,11 +104,11 @@ impl Xds {
     ) -> Result<(), NotTaken> {
         let from = log.end();
         let mut before = Vec::new();
-        let mut awaited = BTreeSet::new();
+        let mut awaited = BTreeMap::new();
         for (path, file) in files {
             let old = self.differs(path, file).then(|| self.read(path)).flatten();
             if self.write(path, file)? {
-                awaited.insert(file.version.as_str());
+                awaited.insert(file.version.as_str(), path);
                 before.push((path.to_owned(), old));
             }
         }
@@ -112,7 +117,7 @@ impl Xds {
         if let Some((path, _)) = before.first() {
             tracing::debug!("{path} taken after {:?}", began.elapsed());
         }
-        if matches!(taken, Err(NotTaken::Rejected(_))) {
+        if matches!(taken, Err(NotTaken::Rejected { .. })) {
             for (path, old) in before {
                 if let Some(content) = old
                     && let Some(version) = version(&content).map(str::to_owned)
@@ -140,21 +145,22 @@ impl Xds {
     }
 }
 
-async fn taken(awaited: &BTreeSet<&str>, admin: Admin, log: &Log, from: u64) -> Result<(), NotTaken> {
+async fn taken(awaited: &BTreeMap<&str, &str>, admin: Admin, log: &Log, from: u64) -> Result<(), NotTaken> {
     if awaited.is_empty() {
         return Ok(());
     }
     let waiting = async {
         loop {
             let versions = admin.versions().await?;
-            if awaited
+            let missing = awaited
                 .iter()
-                .all(|version| versions.values().any(|taken| taken == version))
-            {
+                .find(|(version, _)| !versions.values().any(|taken| taken == *version));
+            let Some((_, path)) = missing else {
                 return Ok(());
-            }
+            };
             if let Some(why) = log.rejection(from) {
-                return Err(NotTaken::Rejected(why));
+                let path = (*path).to_owned();
+                return Err(NotTaken::Rejected { path, why });
             }
             clock::pause(LOOK_AGAIN).await;
         }
