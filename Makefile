@@ -33,10 +33,10 @@ lint:
 	$(CARGO) clippy --locked -p clew-filter --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
-unit:
+unit: build
 	@echo "== unit, golden and property tests"
 	$(CARGO) test --locked --workspace --exclude clew-filter --exclude clew-e2e
-	$(CARGO) test --locked -p clew-e2e --lib --test architecture
+	$(CARGO) test --locked -p clew-e2e --lib --bins --test architecture
 
 .PHONY: e2e-standalone
 e2e-standalone: envoy build

@@ -89,15 +89,19 @@ fn only_the_filters_outer_crate_calls_envoy() {
 
 #[test]
 fn names_of_headers_and_metrics_exist_once() {
-    assert_eq!(strays("\"x-clew-", &["wasm-filter/config"]), Vec::<String>::new());
-    assert_eq!(
-        strays("\"clew_sessions", &["wasm-filter/config"]),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        strays("\"clew_affinity", &["wasm-filter/config"]),
-        Vec::<String>::new()
-    );
+    for name in [
+        "x-clew-host",
+        "x-clew-backend",
+        "x-clew-reason",
+        "clew_sessions_",
+        "clew_affinity_",
+        "clew_messages_",
+    ] {
+        assert_eq!(
+            strays(&format!("\"{name}"), &["wasm-filter/config"]),
+            Vec::<String>::new()
+        );
+    }
 }
 
 #[test]
@@ -225,11 +229,12 @@ fn documents_name_only_what_exists() {
         let absent: Vec<_> = paths_named_in(&text)
             .into_iter()
             .filter(|path| !root().join(path).exists() && !beside.join(path).exists())
-            // A name like `session_key.rs` stands for the one file of that name.
-            .filter(|path| path.contains('/') || !files.iter().any(|file| file.ends_with(path)))
+            // A name like `session_key.rs` or `render/rules.rs` stands for the file whose path ends so.
+            .filter(|path| !files.iter().any(|file| file.ends_with(path)))
             // The text names kinds of things by such words, too: `namespace/name`, `text/html`, `target/release/clew`.
             .filter(|path| {
                 ![
+                    "manifests",
                     "namespace/",
                     "target/",
                     "text/",
@@ -266,4 +271,61 @@ fn every_crate_takes_the_workspace_lints() {
             manifest.display()
         );
     }
+}
+
+#[test]
+fn every_code_is_in_the_reference() {
+    let codes_in = |text: &str| -> BTreeSet<String> {
+        let after = text.split("CLEW").skip(1).filter_map(|rest| rest.get(..4));
+        after
+            .filter(|code| code.bytes().all(|b| b.is_ascii_digit()))
+            .map(|code| format!("CLEW{code}"))
+            .collect()
+    };
+    let mut documented = BTreeSet::new();
+    for page in ["docs/reference/findings.md", "docs/reference/refusals.md"] {
+        documented.extend(codes_in(
+            &fs::read_to_string(root().join(page)).expect("the reference is there"),
+        ));
+    }
+    let used: BTreeSet<_> = sources()
+        .filter(|(file, _)| file.starts_with("controller/src") && !is_test(file))
+        .flat_map(|(_, text)| codes_in(&text))
+        .collect();
+    assert!(used.len() > 15, "the codes were read: {used:?}");
+    let missing: Vec<_> = used.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/reference: {missing:?}");
+}
+
+/// What the guide shows must be right: every block of YAML in it is validated as a folder of its own.
+#[test]
+fn every_manifest_in_the_guide_is_valid() {
+    let mut blocks = 0;
+    for guide in files().into_iter().filter(|file| file.starts_with("docs/guide")) {
+        let text = fs::read_to_string(root().join(&guide)).expect("documents are UTF-8");
+        for block in text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+        {
+            blocks += 1;
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::write(folder.path().join("guide.yaml"), block).expect("it can be written");
+            let clew = std::env::var_os("CLEW_BIN").expect("CLEW_BIN says which clew");
+            let output = Command::new(clew)
+                .arg("validate")
+                .arg("-f")
+                .arg(folder.path())
+                .output()
+                .expect("clew runs");
+            assert!(
+                output.status.success() && output.stdout.is_empty(),
+                "{}: {}{}",
+                guide.display(),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    assert!(blocks > 0, "the guide shows a manifest");
 }
