@@ -215,6 +215,10 @@ fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_po
     let socket =
         |a: SocketAddr| json!({"socket_address": {"address": a.ip().to_string(), "port_value": a.port()}});
     cluster["name"] = json!("backends");
+    // Envoy's own limit is 1,024 of each.
+    let most = 1_000_000;
+    let limits = json!({"max_connections": most, "max_requests": most, "max_pending_requests": most});
+    cluster["circuit_breakers"] = json!({"thresholds": [limits]});
     let route = json!({
         "match": {"prefix": "/"},
         "route": {"cluster": "backends", "timeout": "10s", "idle_timeout": "0s", "hash_policy": hash_policy},

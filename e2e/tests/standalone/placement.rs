@@ -84,34 +84,6 @@ async fn a_pod_that_joins_or_leaves_moves_the_minimum_and_no_innocent_key() -> R
         "left: {} moved, {orphans} the minimum, {innocent} innocent",
         moved.len()
     );
-    if innocent > 0 {
-        println!(
-            "DEBUG missed {} {:?}",
-            scene
-                .clew
-                .ready
-                .admin
-                .metric("clew_affinity_total", &[("result", "missed")])
-                .await?,
-            scene
-                .clew
-                .ready
-                .admin
-                .stats("cluster.*(retry|connect_fail|connect_timeout|pending_overflow|outlier)")
-                .await?
-                .into_iter()
-                .filter(|(_, v)| *v > 0)
-                .collect::<Vec<_>>()
-        );
-        for key in moved.iter().filter(|key| with_sixth[**key] != leaver) {
-            println!(
-                "DEBUG {key}: {} -> {} again {}",
-                with_sixth[*key],
-                without[*key],
-                requests[*key].place(scene.gateway()).await?
-            );
-        }
-    }
     assert_eq!((moved.len(), innocent), (orphans, 0));
     let simulated_moves = count(&simulated["moved"]["keys"])?;
     assert!(

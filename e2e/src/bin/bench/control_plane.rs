@@ -13,6 +13,8 @@ use clew_e2e::{process, wait};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::arms::standard_error;
+
 const ROUTES: usize = 1000;
 const SAVES: usize = 25;
 
@@ -64,15 +66,13 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         }
     }
     let most = took.iter().copied().fold(0.0, f64::max);
-    let mut middle: Vec<f64> = took.iter().map(|ms| (ms - median(&took)).abs()).collect();
-    middle.sort_by(f64::total_cmp);
     figures.add(Figure {
         id: "P9".to_owned(),
         what: format!("save → first correct 101, {ROUTES} routes, median"),
         value: median(&took),
         unit: "ms",
         bound: Bound::AtMost(250.0),
-        noise: median(&middle),
+        noise: 2.0 * standard_error(&took),
         n: SAVES as u64,
         control: json!({"slowest_ms": most}),
     });

@@ -15,16 +15,17 @@ use clew_e2e::{process, wait};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use crate::arms::{alternate, cpu_each};
+use crate::arms::{Rounds, alternate, cpu_each};
 use crate::requests::{get, send};
 
-const ROUNDS: usize = 11;
-const UPGRADES: usize = 1500;
+const ROUNDS: usize = 9;
+const UPGRADES: usize = 500;
 const TALKERS: usize = 32;
-const MESSAGES: u64 = 500;
+const MESSAGES: u64 = 250;
 const MESSAGE: usize = 128;
-const IDLE: usize = 3000;
-const PLACEMENTS: usize = 4000;
+const IDLE: usize = 2000;
+const PLACEMENTS: usize = 2000;
+const PLACING_ROUNDS: usize = 25;
 
 /// One Envoy: without the filter (twice: their difference is the noise), and with it.
 struct Arm {
@@ -122,18 +123,19 @@ async fn plain(hosts: &[SocketAddr]) -> Result<PlainEnvoy> {
     PlainEnvoy::start(cluster, hash_policy, 2).await
 }
 
-/// `[control, control again, with the filter]`
-fn ratio(id: &str, what: &str, nanos: &[f64], bound: f64, n: usize) -> Figure {
-    let control = f64::midpoint(nanos[0], nanos[1]);
+/// `[without, without again, with]`
+fn ratio(id: &str, what: &str, rounds: &Rounds, bound: f64, n: usize) -> Figure {
+    let compared = rounds.ratio(2);
+    let nanos = |arm| rounds.median(arm);
     Figure {
         id: id.to_owned(),
         what: what.to_owned(),
-        value: nanos[2] / control,
+        value: compared.value,
         unit: "1",
         bound: Bound::AtMost(bound),
-        noise: (nanos[0] / nanos[1] - 1.0).abs(),
+        noise: compared.noise,
         n: n as u64,
-        control: json!({"without_ns": nanos[0], "without_again_ns": nanos[1], "with_ns": nanos[2]}),
+        control: json!({"without_ns": nanos(0), "without_again_ns": nanos(1), "with_ns": nanos(2)}),
     }
 }
 
@@ -176,8 +178,7 @@ async fn idle_memory(figures: &mut Figures, arms: &[Arm]) -> Result<()> {
 }
 
 /// The difference between placing among many pods and among one, everything else equal: the same Envoy, the same
-/// server, an upgrade that the server declines (so that nothing but the handshake is measured), one key that lives
-/// on a pod whose connections are warm.
+/// server, plain requests (which are placed as upgrades are) over warm connections, one key that lives on one pod.
 async fn placement(figures: &mut Figures) -> Result<()> {
     let mut servers = Vec::new();
     for number in 0..1000 {
@@ -203,7 +204,7 @@ async fn placement(figures: &mut Figures) -> Result<()> {
         wait::until("the backends of all sizes", Duration::from_secs(30), placed).await?;
     }
     let pid = scene.clew.ready.pid;
-    let nanos = alternate(&sizes, 2 * ROUNDS, async |(name, _): &(&str, usize)| {
+    let rounds = alternate(&sizes, PLACING_ROUNDS, async |(name, _): &(&str, usize)| {
         let request = get(
             &format!("/{name}?status=403"),
             true,
@@ -216,18 +217,19 @@ async fn placement(figures: &mut Figures) -> Result<()> {
         .await
     })
     .await?;
-    let one = f64::midpoint(nanos[0], nanos[1]);
-    for (index, bound) in [(2, 1.0), (3, 10.0)] {
-        let size = sizes[index].1;
+    for (arm, bound) in [(2, 1.0), (3, 10.0)] {
+        let size = sizes[arm].1;
+        let compared = rounds.difference(arm);
+        let nanos = |arm| rounds.median(arm);
         figures.add(Figure {
             id: format!("placement.{size}"),
             what: format!("CPU of placing among {size} pods, more than among 1"),
-            value: (nanos[index] - one) / 1000.0,
+            value: compared.value / 1000.0,
             unit: "µs",
             bound: Bound::AtMost(bound),
-            noise: (nanos[0] - nanos[1]).abs() / 1000.0,
-            n: (2 * ROUNDS * PLACEMENTS) as u64,
-            control: json!({"one_ns": nanos[0], "one_again_ns": nanos[1], "many_ns": nanos[index]}),
+            noise: compared.noise / 1000.0,
+            n: (PLACING_ROUNDS * PLACEMENTS) as u64,
+            control: json!({"one_ns": nanos(0), "one_again_ns": nanos(1), "many_ns": nanos(arm)}),
         });
     }
     Ok(())

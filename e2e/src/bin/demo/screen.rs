@@ -48,17 +48,17 @@ impl Progress {
     /// `done` of `all`, and what else there is to say.
     pub(crate) fn show(&mut self, done: usize, all: usize, rest: &str) {
         let pause = Duration::from_secs(if self.terminal { 0 } else { 4 });
-        if self.written.is_some_and(|at| at.elapsed() < pause) {
+        if done < all && self.written.is_some_and(|at| at.elapsed() < pause) {
             return;
         }
         self.written = Some(Instant::now());
         let filled = (done * BAR).checked_div(all).unwrap_or(BAR);
         let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
         if self.terminal {
-            print!("\r\x1b[2K  {bar}  {done:>3} of {all} left  {rest}");
+            print!("\r\x1b[2K  {bar}  {done:>3} of {all} gone  {rest}");
             std::io::stdout().flush().ok();
         } else {
-            say(&format!("{bar}  {done:>3} of {all} left  {rest}"));
+            say(&format!("{bar}  {done:>3} of {all} gone  {rest}"));
         }
     }
 
