@@ -100,8 +100,8 @@ extern "C" fn proxy_on_request_headers(stream: u32, _: u32, _: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_body(stream: u32, size: usize, _: u32) -> u32 {
-    vm(|vm| vm.request_data(stream, size)).into()
+extern "C" fn proxy_on_request_body(stream: u32, size: usize, last: u32) -> u32 {
+    vm(|vm| vm.request_data(stream, (size, last != 0))).into()
 }
 
 #[unsafe(no_mangle)]
@@ -110,8 +110,8 @@ extern "C" fn proxy_on_response_headers(stream: u32, _: u32, _: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_body(stream: u32, size: usize, _: u32) -> u32 {
-    vm(|vm| vm.response_data(stream, size)).into()
+extern "C" fn proxy_on_response_body(stream: u32, size: usize, last: u32) -> u32 {
+    vm(|vm| vm.response_data(stream, (size, last != 0))).into()
 }
 
 #[unsafe(no_mangle)]

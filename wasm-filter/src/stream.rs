@@ -105,11 +105,12 @@ impl Stream {
             }
             return Flow::Continue;
         };
-        let peer = host::property(b"source\0address")
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        request.peer = &peer;
+        let peer = if rule.asks_peer {
+            host::property(b"source\0address").ok().flatten()
+        } else {
+            None
+        };
+        request.peer = peer.as_deref().unwrap_or_default();
         let backends = backends(gateway, &rule);
         let Some(seed) = gateway.world.seed() else {
             return Flow::Continue;
@@ -189,9 +190,11 @@ impl Stream {
         } else {
             shared.metrics.add(upgrade.metrics, Series::Failed, 1);
         }
-        // The request's bytes waited for this.
-        let _ = host::continue_stream(host::Direction::Request);
-        upgrade.resumed(Direction::Request, shared);
+        // Bytes of the request waited for this.
+        if upgrade.session.paused(Direction::Request) {
+            let _ = host::continue_stream(host::Direction::Request);
+            upgrade.resumed(Direction::Request, shared);
+        }
         if upgrade.opened.is_none() {
             self.ended(gateway, shared);
             self.state = State::Plain;
@@ -199,11 +202,11 @@ impl Stream {
         Flow::Continue
     }
 
-    /// Bytes pass.
+    /// Bytes pass: all that the direction's buffer holds. `last`: none will follow.
     pub(crate) fn data(
         &mut self,
         direction: Direction,
-        len: usize,
+        (len, last): (usize, bool),
         id: u32,
         gateway: &mut Gateway,
         shared: &mut Shared,
@@ -212,7 +215,8 @@ impl Stream {
             return Flow::Continue;
         };
         let buffer = Buffer::from(direction);
-        let mut read = |at: usize, out: &mut [u8]| host::peek(buffer, at, out);
+        let mut window = Window::new(buffer);
+        let mut read = |at: usize, out: &mut [u8]| window.read(at, out);
         let event = Event::Data {
             direction,
             len,
@@ -223,6 +227,11 @@ impl Stream {
             Action::Pass | Action::Write(_) | Action::Ping | Action::Reset => Ok(Flow::Continue),
             // What waits for the 101 goes on with it.
             Action::Arm if upgrade.opened.is_none() => Ok(Flow::Pause),
+            // Nothing waits, so nobody need be woken: such is the event right after the 101.
+            Action::Arm if len == 0 && !last => {
+                upgrade.resumed(direction, shared);
+                Ok(Flow::Pause)
+            }
             Action::Arm => gateway.wake_soon(id, direction).map(|()| Flow::Pause),
             Action::Drop => host::set_buffer(buffer, 0, len, b"").map(|()| Flow::Continue),
             Action::Close { keep } => {
@@ -348,6 +357,47 @@ impl Upgrade {
         if let Some(place) = &self.place {
             gateway.enter(place, placed.counted, shared);
         }
+    }
+}
+
+/// A look into a buffer: one call of the host reads all of a short frame that is wanted piece by piece.
+struct Window {
+    buffer: Buffer,
+    bytes: [u8; Window::SIZE],
+    start: usize,
+    len: usize,
+}
+
+impl Window {
+    const SIZE: usize = 32;
+
+    const fn new(buffer: Buffer) -> Self {
+        Self {
+            buffer,
+            bytes: [0; Self::SIZE],
+            start: 0,
+            len: 0,
+        }
+    }
+
+    /// Copies the buffer's bytes from `at` on into `out`, and says how many.
+    fn read(&mut self, at: usize, out: &mut [u8]) -> usize {
+        if self.copy(at, out).is_none() {
+            self.len = host::peek(self.buffer, at, &mut self.bytes);
+            self.start = at;
+            if self.copy(at, out).is_none() {
+                return host::peek(self.buffer, at, out);
+            }
+        }
+        out.len()
+    }
+
+    /// All of `out`, or nothing.
+    fn copy(&self, at: usize, out: &mut [u8]) -> Option<()> {
+        let known = self.bytes.get(..self.len)?;
+        let wanted = known.get(at.checked_sub(self.start)?..)?.get(..out.len())?;
+        out.copy_from_slice(wanted);
+        Some(())
     }
 }
 

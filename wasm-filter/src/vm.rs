@@ -150,16 +150,16 @@ impl Vm {
         }
     }
 
-    pub(crate) fn request_data(&mut self, id: u32, size: usize) -> Flow {
+    pub(crate) fn request_data(&mut self, id: u32, data: (usize, bool)) -> Flow {
         match stream_and_gateway(&mut self.streams, &mut self.gateways, id) {
-            Some((stream, gateway)) => stream.data(Direction::Request, size, id, gateway, &mut self.shared),
+            Some((stream, gateway)) => stream.data(Direction::Request, data, id, gateway, &mut self.shared),
             None => Flow::Continue,
         }
     }
 
-    pub(crate) fn response_data(&mut self, id: u32, size: usize) -> Flow {
+    pub(crate) fn response_data(&mut self, id: u32, data: (usize, bool)) -> Flow {
         match stream_and_gateway(&mut self.streams, &mut self.gateways, id) {
-            Some((stream, gateway)) => stream.data(Direction::Response, size, id, gateway, &mut self.shared),
+            Some((stream, gateway)) => stream.data(Direction::Response, data, id, gateway, &mut self.shared),
             None => Flow::Continue,
         }
     }

@@ -212,6 +212,15 @@ impl Session {
         }
     }
 
+    /// Whether a direction was paused and does not go on yet.
+    #[must_use]
+    pub const fn paused(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Request => self.request.arming.paused(),
+            Direction::Response => self.response.arming.paused(),
+        }
+    }
+
     /// Whether ticks matter to it although its pod does not drain.
     #[must_use]
     pub const fn is_leaving(&self) -> bool {

@@ -73,6 +73,10 @@ impl Arming {
         }
     }
 
+    pub(super) const fn paused(&self) -> bool {
+        matches!(self.state, State::Paused { .. })
+    }
+
     pub(super) const fn armed(&self) -> bool {
         matches!(self.state, State::Armed)
     }
