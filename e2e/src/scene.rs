@@ -1,5 +1,6 @@
 //! Pods, manifests and a running `clew`, set up as a test's first line.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Scene {
     pub folder: Folder,
     /// The state folder.
     pub state: State,
+    /// Whether load decides beside the key.
+    bounded: bool,
 }
 
 impl Scene {
@@ -70,7 +73,9 @@ impl Scene {
         folder.put("route", &route)?;
         let clew = Clew::start(&Options::new(folder.path(), state.path())).await?;
         state.owns(clew.ready.pid);
+        let bounded = route.to_string().contains("boundedLoad");
         let scene = Self {
+            bounded,
             clew,
             servers,
             pods,
@@ -141,44 +146,48 @@ impl Scene {
         self.save_pods()
     }
 
-    /// Waits until Envoy and the filter agree on the pods: each of `/ws`'s pods that may take sessions is a host, 64
-    /// sessions without a failure land where the filter wanted, and none lands elsewhere.
+    /// Waits until Envoy and the filter agree on the pods, on all workers (which learn of a change within one tick, but
+    /// not at the same moment): sessions of many keys, four each, land where the filter wanted, those of one key on
+    /// one pod, and together on every pod that may take sessions and on no other.
     ///
     /// # Errors
-    /// When that does not happen within 20 s.
+    /// When that does not happen within 30 s.
     pub async fn settled(&self) -> Result<()> {
-        let wanted: Vec<String> = self
+        let takes_sessions = |pod: &&Pod| pod.ready && !pod.terminating;
+        let wanted: BTreeSet<String> = self
             .pods
             .iter()
-            .filter(|p| p.ready && !p.terminating)
-            .map(|p| p.address.to_string())
+            .filter(takes_sessions)
+            .map(|pod| pod.address.to_string())
             .collect();
+        let keys = 64.max(16 * wanted.len());
         wait::until(
             "Envoy and the filter agree on the pods",
-            Duration::from_secs(20),
+            Duration::from_secs(30),
             async || {
-                let hosts = self.clew.ready.admin.hosts().await.ok()?;
-                if !wanted.iter().all(|address| hosts.contains(address)) {
-                    return None;
-                }
-                let probes = stream::iter(0..64).map(|i| self.probe(i)).buffer_unordered(16);
-                let landed: Vec<(String, String)> = probes.try_collect().await.ok()?;
-                let right = landed
-                    .iter()
-                    .all(|(wish, pod)| wish == pod && wanted.contains(pod));
-                let all = wanted.len() > 8 || wanted.iter().all(|w| landed.iter().any(|(_, pod)| pod == w));
-                (right && all).then_some(())
+                let round = next_mark();
+                let probes = (0..4 * keys).map(|probe| self.probe(format!("probe-{round}-{}", probe % keys)));
+                let landed: Vec<(String, String)> =
+                    stream::iter(probes).buffered(16).try_collect().await.ok()?;
+                let pods: BTreeSet<String> = landed.iter().map(|(_, pod)| pod.clone()).collect();
+                let as_wished = landed.iter().all(|(wish, pod)| wish == pod);
+                let agreed = self.bounded
+                    || landed
+                        .iter()
+                        .zip(landed.iter().skip(keys))
+                        .all(|(one, two)| one == two);
+                (as_wished && agreed && pods == wanted).then_some(())
             },
         )
         .await
     }
 
-    /// Where the filter wanted a probe, and where it was.
-    async fn probe(&self, number: usize) -> Result<(String, String)> {
-        let mark = format!("probe-{number}-{}", next_mark());
-        let request = Request::new(format!("/ws/{mark}?room={mark}"))
-            .header("x-room", mark.as_str())
-            .header("cookie", format!("sid={mark}"))
+    /// Where the filter wanted a session of this key, and where it was.
+    async fn probe(&self, key: String) -> Result<(String, String)> {
+        let mark = next_mark().to_string();
+        let request = Request::new(format!("/ws/{key}?room={key}"))
+            .header("x-room", key.as_str())
+            .header("cookie", format!("sid={key}"))
             .header("x-probe", mark.as_str());
         let socket = request.open(self.gateway()).await?;
         let server = self.server(&socket.served_by())?;
@@ -189,10 +198,8 @@ impl Scene {
             .rev()
             .find(|c| c.head.header("x-probe").as_deref() == Some(&mark));
         let seen = seen.context("the server does not know the probe")?;
-        Ok((
-            seen.head.header("x-clew-host").unwrap_or_default(),
-            server.address().to_string(),
-        ))
+        let wish = seen.head.header("x-clew-host").unwrap_or_default();
+        Ok((wish, server.address().to_string()))
     }
 
     /// Opens sessions, at most 32 handshakes at once, in the order of the requests.

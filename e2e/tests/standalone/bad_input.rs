@@ -235,13 +235,13 @@ async fn no_permission() -> Result<()> {
         "{answer:?}"
     );
     assert!(code(&answer.stderr).is_some(), "{answer:?}");
-    // A folder that is not there yet is an error that is said, and no reason to end.
-    let state = State::new()?;
-    let nowhere = folder.path().join("not-there");
-    let running = Clew::start(&Options::new(&nowhere, state.path())).await?;
-    state.owns(running.ready.pid);
-    running.says(0, "not-there").await?;
-    assert!(code(&running.stderr()).is_some(), "{}", running.stderr());
+    let (state, nowhere) = (State::new()?, folder.path().join("not-there"));
+    let answer = Clew::refused(&Options::new(&nowhere, state.path())).await?;
+    assert!(
+        answer.code > 0 && answer.stderr.contains("not-there"),
+        "{answer:?}"
+    );
+    assert!(code(&answer.stderr).is_some(), "{answer:?}");
     Ok(())
 }
 
