@@ -97,6 +97,8 @@ impl Stream {
             peer: &[],
         };
         let upgrade = handshake::is_upgrade(&request);
+        // Not at the next tick: what is acknowledged is what every worker places by.
+        gateway.world.refresh(read);
         let Some(rule) = gateway.world.rule(name, read) else {
             let never_had_any = gateway.world.version().is_none();
             if upgrade && !(never_had_any && gateway.failure_mode() == FailureMode::Open) {
