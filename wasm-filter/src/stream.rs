@@ -1,27 +1,30 @@
 //! One HTTP stream on a route of ours: Envoy's callbacks, and what the core answers.
 
+mod act;
+mod upgrade;
+mod window;
+
 use std::rc::Rc;
 
 use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
-use clew_filter_config::rule::{DrainPolicy, Draining, Reason};
-use clew_filter_core::drain::Turns;
-use clew_filter_core::frame::{CloseFrame, encode_close};
-use clew_filter_core::handshake::{self, Affinity, Known, Placed, Random};
-use clew_filter_core::live::Place;
-use clew_filter_core::session::{Action, Direction, Ended, Event, Now, Session, Traffic};
+use clew_filter_config::rule::Reason;
+use clew_filter_core::handshake::{self, Known, Placed};
+use clew_filter_core::session::{Action, Direction, Ended, Event, Session};
 use clew_filter_core::session_key::Request;
-use clew_filter_core::world::{LaidBackend, LaidRule, World};
+use clew_filter_core::world::{LaidBackend, LaidRule};
 
 use crate::abi::Flow;
 use crate::gateway::{Gateway, read};
 use crate::host::{self, Buffer, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series, UNKNOWN};
-use crate::vm::{Dice, Shared};
+use crate::vm::Shared;
 
-/// What access logs show of a stream that a drain's deadline reset.
-const RESET_DETAILS: &str = "clew_drain_deadline";
+pub(crate) use self::act::act;
+use self::act::cut;
+use self::upgrade::Upgrade;
+use self::window::Window;
 
 /// One stream.
 pub(crate) struct Stream {
@@ -38,20 +41,6 @@ enum State {
     Refused,
     /// An upgrade, before and after its 101.
     Upgrade(Box<Upgrade>),
-}
-
-/// An upgrade, and the session that it becomes.
-pub(crate) struct Upgrade {
-    session: Session,
-    rule_id: Box<str>,
-    rule: Rc<LaidRule>,
-    metrics: RuleMetrics,
-    place: Option<Place>,
-    /// Until the 101.
-    placed: Option<Placed>,
-    /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near
-    /// enough for what lasts minutes.
-    opened: Option<u64>,
 }
 
 impl Stream {
@@ -280,180 +269,6 @@ impl Stream {
             shared.now.ms.saturating_sub(opened),
         );
     }
-}
-
-impl Upgrade {
-    pub(crate) const fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
-    }
-
-    pub(crate) fn drain_timeout_ms(&self) -> u64 {
-        self.rule.rule.drain.timeout_ms
-    }
-
-    /// How its rule closes sessions: as it is now, or was last.
-    pub(crate) fn drain_policy(&self, world: &World) -> DrainPolicy {
-        world
-            .current(&self.rule_id)
-            .unwrap_or(&self.rule)
-            .rule
-            .drain
-            .clone()
-    }
-
-    pub(crate) const fn is_leaving(&self) -> bool {
-        self.session.is_leaving()
-    }
-
-    pub(crate) fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, shared: &mut Shared) -> Action {
-        self.on(Event::Tick { leave }, shared)
-    }
-
-    pub(crate) fn failed(&mut self, action: Action, now: Now) {
-        self.session.failed(action, now);
-    }
-
-    fn resumed(&mut self, direction: Direction, shared: &mut Shared) {
-        self.on(Event::Resumed(direction), shared);
-    }
-
-    fn on(&mut self, event: Event<'_>, shared: &mut Shared) -> Action {
-        let mut nowhere = Traffic::default();
-        let traffic = shared.metrics.traffic(self.metrics).unwrap_or(&mut nowhere);
-        self.session.on(event, shared.now, traffic)
-    }
-
-    fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {
-        self.opened = Some(shared.now.ms);
-        if let Some(placed) = self.placed.take() {
-            let address = host::property(b"upstream\0address")
-                .ok()
-                .flatten()
-                .unwrap_or_default();
-            let affinity = handshake::landed(&placed, &address);
-            if affinity == Affinity::Missed || placed.pod.is_none() {
-                self.move_to(&placed, &address, gateway, shared);
-            }
-            shared.metrics.add(self.metrics, affinity, 1);
-            if let Some(cookie) = &placed.cookie {
-                // Without it the client has no key the next time, and gets another.
-                let _ = host::add_header(Map::Response, "set-cookie", cookie.as_bytes());
-            }
-        }
-        shared.metrics.add(self.metrics, Series::Accepted, 1);
-        shared.metrics.add(self.metrics, Series::Opened, 1);
-        shared.metrics.add(self.metrics, Series::Active, 1);
-        self.on(Event::Opened, shared);
-    }
-
-    /// It counts, and drains, where it is.
-    fn move_to(&mut self, placed: &Placed, address: &[u8], gateway: &mut Gateway, shared: &mut Shared) {
-        let backend = gateway.world.backend(&placed.backend_id, read);
-        let place = handshake::seat(&self.rule, placed, backend.as_deref(), Some(address));
-        if place == self.place {
-            return;
-        }
-        if let Some(place) = core::mem::replace(&mut self.place, place) {
-            gateway.leave(&place);
-        }
-        if let Some(place) = &self.place {
-            gateway.enter(place, placed.counted, shared);
-        }
-    }
-}
-
-/// A look into a buffer: one call of the host reads all of a short frame that is wanted piece by piece.
-struct Window {
-    buffer: Buffer,
-    bytes: [u8; Window::SIZE],
-    start: usize,
-    len: usize,
-}
-
-impl Window {
-    const SIZE: usize = 32;
-
-    const fn new(buffer: Buffer) -> Self {
-        Self {
-            buffer,
-            bytes: [0; Self::SIZE],
-            start: 0,
-            len: 0,
-        }
-    }
-
-    /// Copies the buffer's bytes from `at` on into `out`, and says how many.
-    fn read(&mut self, at: usize, out: &mut [u8]) -> usize {
-        if self.copy(at, out).is_none() {
-            self.len = host::peek(self.buffer, at, &mut self.bytes);
-            self.start = at;
-            if self.copy(at, out).is_none() {
-                return host::peek(self.buffer, at, out);
-            }
-        }
-        out.len()
-    }
-
-    /// All of `out`, or nothing.
-    fn copy(&self, at: usize, out: &mut [u8]) -> Option<()> {
-        let known = self.bytes.get(..self.len)?;
-        let wanted = known.get(at.checked_sub(self.start)?..)?.get(..out.len())?;
-        out.copy_from_slice(wanted);
-        Some(())
-    }
-}
-
-/// Carries out what a tick asks for, on the effective context.
-pub(crate) fn act(action: Action, policy: &DrainPolicy, dice: &mut Dice) -> host::Result<()> {
-    match action {
-        Action::Write(direction) => {
-            host::set_buffer(direction.into(), 0, 0, close(direction, policy, dice).as_ref())?;
-            host::continue_stream(direction.into())
-        }
-        Action::Ping => {
-            let [a, b, c, d] = mask(dice);
-            host::set_buffer(Buffer::Request, 0, 0, &[0x89, 0x80, a, b, c, d])?;
-            host::continue_stream(host::Direction::Request)
-        }
-        Action::Reset => host::send_local_response(503, RESET_DETAILS, &[], b""),
-        Action::Pass | Action::Arm | Action::Close { .. } | Action::Drop => Ok(()),
-    }
-}
-
-/// The first `keep` bytes of a buffer and our Close, and nothing else.
-fn cut(
-    direction: Direction,
-    len: usize,
-    keep: usize,
-    policy: &DrainPolicy,
-    dice: &mut Dice,
-) -> host::Result<()> {
-    let close = close(direction, policy, dice);
-    let buffer = Buffer::from(direction);
-    if keep == len {
-        return host::set_buffer(buffer, len, 0, close.as_ref());
-    }
-    let mut bytes = if keep == 0 {
-        Vec::new()
-    } else {
-        host::buffer(buffer, 0, keep)?
-    };
-    bytes.extend_from_slice(close.as_ref());
-    host::set_buffer(buffer, 0, len, &bytes)
-}
-
-/// Our Close, as the receiver of a direction takes it.
-fn close(direction: Direction, policy: &DrainPolicy, dice: &mut Dice) -> CloseFrame {
-    let mask = match direction {
-        Direction::Request => Some(mask(dice)),
-        Direction::Response => None,
-    };
-    encode_close(policy.close_code, &policy.close_reason, mask)
-}
-
-fn mask(dice: &mut Dice) -> [u8; 4] {
-    let [a, b, c, d, ..] = dice.draw().to_le_bytes();
-    [a, b, c, d]
 }
 
 fn strip(map: Map, headers: &Pairs, names: &[&str]) {

@@ -1,0 +1,109 @@
+//! An upgrade, and the session that it becomes.
+
+use std::rc::Rc;
+
+use clew_filter_config::rule::{DrainPolicy, Draining};
+use clew_filter_core::drain::Turns;
+use clew_filter_core::handshake::{self, Affinity, Placed};
+use clew_filter_core::live::Place;
+use clew_filter_core::session::{Action, Direction, Event, Now, Session, Traffic};
+use clew_filter_core::world::{LaidRule, World};
+
+use crate::gateway::{Gateway, read};
+use crate::host::{self, Map};
+use crate::metrics::{RuleMetrics, Series};
+use crate::vm::Shared;
+
+/// From its placement to its end.
+pub(crate) struct Upgrade {
+    pub(super) session: Session,
+    pub(super) rule_id: Box<str>,
+    pub(super) rule: Rc<LaidRule>,
+    pub(super) metrics: RuleMetrics,
+    pub(super) place: Option<Place>,
+    /// Until the 101.
+    pub(super) placed: Option<Placed>,
+    /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near
+    /// enough for what lasts minutes.
+    pub(super) opened: Option<u64>,
+}
+
+impl Upgrade {
+    pub(crate) const fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    pub(crate) fn drain_timeout_ms(&self) -> u64 {
+        self.rule.rule.drain.timeout_ms
+    }
+
+    /// How its rule closes sessions: as it is now, or was last.
+    pub(crate) fn drain_policy(&self, world: &World) -> DrainPolicy {
+        world
+            .current(&self.rule_id)
+            .unwrap_or(&self.rule)
+            .rule
+            .drain
+            .clone()
+    }
+
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.session.is_leaving()
+    }
+
+    pub(crate) fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, shared: &mut Shared) -> Action {
+        self.on(Event::Tick { leave }, shared)
+    }
+
+    pub(crate) fn failed(&mut self, action: Action, now: Now) {
+        self.session.failed(action, now);
+    }
+
+    pub(super) fn resumed(&mut self, direction: Direction, shared: &mut Shared) {
+        self.on(Event::Resumed(direction), shared);
+    }
+
+    pub(super) fn on(&mut self, event: Event<'_>, shared: &mut Shared) -> Action {
+        let mut nowhere = Traffic::default();
+        let traffic = shared.metrics.traffic(self.metrics).unwrap_or(&mut nowhere);
+        self.session.on(event, shared.now, traffic)
+    }
+
+    pub(super) fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {
+        self.opened = Some(shared.now.ms);
+        if let Some(placed) = self.placed.take() {
+            let address = host::property(b"upstream\0address")
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            let affinity = handshake::landed(&placed, &address);
+            if affinity == Affinity::Missed || placed.pod.is_none() {
+                self.move_to(&placed, &address, gateway, shared);
+            }
+            shared.metrics.add(self.metrics, affinity, 1);
+            if let Some(cookie) = &placed.cookie {
+                // Without it the client has no key the next time, and gets another.
+                let _ = host::add_header(Map::Response, "set-cookie", cookie.as_bytes());
+            }
+        }
+        shared.metrics.add(self.metrics, Series::Accepted, 1);
+        shared.metrics.add(self.metrics, Series::Opened, 1);
+        shared.metrics.add(self.metrics, Series::Active, 1);
+        self.on(Event::Opened, shared);
+    }
+
+    /// It counts, and drains, where it is.
+    fn move_to(&mut self, placed: &Placed, address: &[u8], gateway: &mut Gateway, shared: &mut Shared) {
+        let backend = gateway.world.backend(&placed.backend_id, read);
+        let place = handshake::seat(&self.rule, placed, backend.as_deref(), Some(address));
+        if place == self.place {
+            return;
+        }
+        if let Some(place) = core::mem::replace(&mut self.place, place) {
+            gateway.leave(&place);
+        }
+        if let Some(place) = &self.place {
+            gateway.enter(place, placed.counted, shared);
+        }
+    }
+}
