@@ -92,11 +92,13 @@ impl Request {
         &self.target
     }
 
-    /// The headers beyond Host and the upgrade's own, as `clew explain -H` takes them.
+    /// The headers beyond the upgrade's own, as `clew explain -H` takes them.
     pub fn headers(&self) -> impl Iterator<Item = String> + '_ {
-        self.headers
+        let headers = self
+            .headers
             .iter()
-            .map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(v)))
+            .map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(v)));
+        std::iter::once(format!("Host: {}", self.host)).chain(headers)
     }
 
     fn bytes(&self) -> Vec<u8> {

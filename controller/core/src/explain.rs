@@ -86,7 +86,10 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
     let borrowed: Vec<_> = request
         .headers
         .iter()
-        .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+        .map(|(name, value)| match name.as_str() {
+            "host" => (headers::AUTHORITY.as_bytes(), value.as_slice()),
+            name => (name.as_bytes(), value.as_slice()),
+        })
         .collect();
     let peer = request.peer.to_string();
     let seen = session_key::Request {

@@ -1,6 +1,6 @@
 //! Membership moves the least that it can, and what `clew` says offline is what the real Envoy does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use clew_e2e::scene::Scene;
@@ -9,6 +9,7 @@ use clew_e2e::ws_client::Request;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use crate::session_keys::token;
 use crate::{by_room, rooms};
 
 const KEYS: usize = 20_000;
@@ -143,14 +144,21 @@ async fn explain_names_the_pod_that_envoy_chose() -> Result<()> {
         {"type": "Header", "header": {"name": "x-room"}},
         {"type": "QueryParam", "queryParam": {"name": "room"}},
         {"type": "PathSegment", "pathSegment": {"index": 1}},
+        {"type": "JWTClaim", "jwtClaim": {"name": "user.id", "verification": "None"}},
+        {"type": "Subprotocol", "subprotocol": {"prefix": "room."}},
+        {"type": "Header", "header": {"name": "Host"}},
     ]);
+    let kinds = sources.as_array().map_or(0, Vec::len);
     let scene = Scene::new(7, json!({"sessionKey": {"sources": sources}})).await?;
     let requests: Vec<Request> = (0..1000)
-        .map(|key| match key % 4 {
+        .map(|key| match key % kinds {
             0 => Request::new("/ws").header("Cookie", format!("a=1; sid=\"key-{key}\"")),
             1 => Request::new("/ws?x=%20").header("X-Room", format!("key-{key}")),
             2 => Request::new(format!("/ws?room=key%2D{key}")),
-            _ => Request::new(format!("/ws/key-{key}/x")),
+            3 => Request::new(format!("/ws/key-{key}/x")),
+            4 => Request::new("/ws").header("Authorization", format!("Bearer {}", token(key, 0))),
+            5 => Request::new("/ws").header("Sec-WebSocket-Protocol", format!("chat, room.key-{key}")),
+            _ => Request::new("/ws").host(&format!("key-{key}.example.com")),
         })
         .collect();
     let chosen = scene.place(&requests).await?;
@@ -184,11 +192,11 @@ async fn explain_names_the_pod_that_envoy_chose() -> Result<()> {
         explained[0]
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let sources: Vec<&Value> = explained[..4]
+    let sources: BTreeSet<&str> = explained
         .iter()
-        .map(|answer| &answer["key"]["source"])
+        .filter_map(|answer| answer["key"]["source"].as_str())
         .collect();
-    assert!(sources.iter().all(|source| source.is_string()), "{sources:?}");
+    assert_eq!(sources.len(), kinds, "{sources:?}");
     assert!(
         explained[0]["why"].is_string() && explained[0]["rule"].is_string(),
         "{}",

@@ -112,7 +112,7 @@ fn peer(key: usize) -> Ipv4Addr {
 }
 
 /// Unsigned, with claims that differ each time but for the one that matters; every other key is a number.
-fn token(key: usize, time: usize) -> String {
+pub(crate) fn token(key: usize, time: usize) -> String {
     let id = if key.is_multiple_of(2) {
         json!(key)
     } else {

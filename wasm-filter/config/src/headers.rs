@@ -8,3 +8,5 @@ pub const BACKEND: &str = "x-clew-backend";
 pub const REASON: &str = "x-clew-reason";
 /// All headers that are removed from a request before anything looks at it.
 pub const REMOVED_FROM_REQUESTS: [&str; 3] = [HOST, BACKEND, REASON];
+/// What HTTP/1 calls `Host`, as Envoy and its filters name it whatever the protocol (RFC 9113, 8.3.1).
+pub const AUTHORITY: &str = ":authority";

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{Explanation, Request, explain};
 use crate::fixture::{Manifests, good, route};
-use crate::render::rules::Drains;
+use crate::render::rules::{Drains, render};
 use crate::validate::{Target, validate};
 
 fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explanation {
@@ -20,6 +20,13 @@ fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explana
         listener: None,
     };
     explain(&world, &drains, &request, &Seed::new([7; 16]))
+}
+
+/// What the filters are told.
+fn render_rules(manifests: &Manifests) -> String {
+    let world = validate(&manifests.objects(), Target::Standalone).world;
+    let gateway = &world.gateways[0];
+    serde_json::to_string(&render(&world, gateway, &Drains::default()).rules).unwrap()
 }
 
 /// The good fixture with this for its one match, before a route that takes everything.
@@ -44,6 +51,22 @@ fn names_the_rule_the_key_and_the_pod() {
         ask(&good(), "/ws/a?room=7", &[]).backend.unwrap().name,
         backend.name
     );
+}
+
+/// HTTP/2 has no Host, and Envoy none for any request: the filter sees `:authority`.
+#[test]
+fn the_host_can_be_a_key() {
+    let mut manifests = good();
+    let sources = json!([{"type": "Header", "header": {"name": "Host"}}]);
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/sessionKey",
+        json!({"sources": sources}),
+    );
+    let answer = ask(&manifests, "/ws", &[("host", "chat.example.com")]);
+    assert_eq!(answer.key.unwrap().source, "Header :authority");
+    let rules = render_rules(&manifests);
+    assert!(rules.contains("\"name\":\":authority\""), "{rules}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use clew_crds::websocket_route::{
     KeySource as Written, KeySourceType, LoadBalancerType, OnMissing as WrittenOnMissing,
     Resilience as WrittenResilience, RouteRule, SessionKey, SessionPolicy, Verification,
 };
+use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 
 use crate::model::{
@@ -80,12 +81,7 @@ fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> 
             name: written.cookie.clone().ok_or_else(|| incomplete("cookie"))?.name,
         },
         KeySourceType::Header => KeySource::Header {
-            name: written
-                .header
-                .as_ref()
-                .ok_or_else(|| incomplete("header"))?
-                .name
-                .to_ascii_lowercase(),
+            name: header_name(&written.header.as_ref().ok_or_else(|| incomplete("header"))?.name),
         },
         KeySourceType::QueryParam => KeySource::QueryParam {
             name: written
@@ -114,7 +110,7 @@ fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> 
             }
             KeySource::JwtClaim {
                 path: claim.name.split('.').map(str::to_owned).collect(),
-                header: claim.header.to_ascii_lowercase(),
+                header: header_name(&claim.header),
             }
         }
         KeySourceType::Subprotocol => KeySource::Subprotocol {
@@ -133,6 +129,14 @@ fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> 
                 .into(),
         },
     })
+}
+
+/// As Envoy and its filters know it: what HTTP/1 calls `Host` has the name that HTTP/2 gave it.
+fn header_name(written: &str) -> String {
+    match written.to_ascii_lowercase().as_str() {
+        "host" => AUTHORITY.to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn on_missing(key: &SessionKey, matches: &[Match]) -> Result<OnMissing, Wrong> {

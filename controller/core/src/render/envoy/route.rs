@@ -167,8 +167,7 @@ impl<'a> Named<'a> {
     }
 
     fn of((name, pattern): &'a (String, Pattern)) -> Self {
-        // Envoy knows it by the name that HTTP/2 gave it.
-        let name = if name == "host" { ":authority" } else { name };
+        let name = if name == "host" { headers::AUTHORITY } else { name };
         match pattern {
             Pattern::Exact(value) => Self::exact(name, value),
             Pattern::Regex(expression) => Self::regex(name, expression.as_str()),
