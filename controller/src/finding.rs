@@ -76,7 +76,7 @@ impl Finding {
             );
         }
         for route in &validated.routes {
-            for unsupported in &route.unsupported {
+            for unsupported in route.unsupported() {
                 let line = lines.of(&route.source.file, route.source.line, &unsupported.field);
                 findings.push(
                     Self::error(&route.source.file, line, "CLEW0301", &unsupported.why)

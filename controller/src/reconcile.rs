@@ -53,7 +53,7 @@ fn snapshots(
     draining: Option<Draining>,
 ) -> BTreeMap<String, Snapshot> {
     let of = |gateway: &Gateway| {
-        let rules::Rules { rules, backends } = rules::render(world, gateway, drains);
+        let rules::Rules { rules, backends } = rules::render(world, gateway.rules(), drains);
         (
             gateway.name.to_string(),
             Snapshot {

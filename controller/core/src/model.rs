@@ -5,6 +5,7 @@ mod gateway;
 mod hostname;
 mod matching;
 mod name;
+mod parent;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,13 @@ pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHos
 pub use hostname::Hostname;
 pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
 pub use name::{ObjectName, RuleId, RuleName};
+pub use parent::Parent;
 pub use rule::{BackendShare, Fault, FaultAbort, FaultDelay, Outlier, Resilience, Rule, Target};
 
 /// Everything that is to be in force.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    /// In the order of their names.
+    /// Those of stand-alone Envoy, in the order of their names.
     pub gateways: Vec<Gateway>,
     /// The backends that a rule of some gateway names and that exist.
     pub backends: BTreeMap<BackendId, Backend>,

@@ -8,11 +8,11 @@ use clew_crds::status::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::model::ObjectName;
+use crate::model::Parent;
 use crate::refusal::{self, Refusal};
 use crate::validate::{ParentReport, RouteReport, Unsupported};
 
-/// How far a gateway is with what was rendered for it.
+/// How far a parent is with what was rendered for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Rendered, and not yet taken by Envoy.
@@ -35,12 +35,12 @@ pub struct Applied {
 /// The most bytes of a condition's message.
 const MESSAGE_BYTES: usize = 32_768;
 
-/// The status of a route. `progress` knows how far a gateway is; `previous` is the status so far, whose times stay where
+/// The status of a route. `progress` knows how far a parent is; `previous` is the status so far, whose times stay where
 /// nothing changed; `now` is the time for what did.
 #[must_use]
 pub fn status(
     report: &RouteReport,
-    progress: impl Fn(&ObjectName) -> Progress,
+    progress: impl Fn(&Parent) -> Progress,
     previous: Option<&WebSocketRouteStatus>,
     now: &Time,
 ) -> WebSocketRouteStatus {
@@ -137,7 +137,7 @@ fn parent_verdicts(
     report: &RouteReport,
     parent: usize,
     of: &ParentReport,
-    progress: &impl Fn(&ObjectName) -> Progress,
+    progress: &impl Fn(&Parent) -> Progress,
 ) -> Vec<Verdict> {
     let concerns = |refusal: &&Refusal| refusal.parent.is_none_or(|only| only == parent);
     let mut accepted = None;
@@ -169,13 +169,13 @@ fn parent_verdicts(
             "every reference is resolved".to_owned(),
         ),
     };
-    let (holds, reason, message) = match &of.gateway {
+    let (holds, reason, message) = match of.parent.as_ref().filter(|_| of.in_force) {
         None => (
             Holds::False,
             ProgrammedReason::Pending,
             "nothing is in force, because the route is not accepted".to_owned(),
         ),
-        Some(gateway) => programmed(progress(gateway)),
+        Some(parent) => programmed(progress(parent)),
     };
     let mut verdicts = vec![
         Verdict {
@@ -197,7 +197,7 @@ fn parent_verdicts(
             message,
         },
     ];
-    verdicts.extend(partially_supported(&report.unsupported));
+    verdicts.extend(partially_supported(&of.unsupported));
     verdicts
 }
 

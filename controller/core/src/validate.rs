@@ -15,18 +15,22 @@ mod routes;
 mod rules;
 mod unsupported;
 
+use std::collections::BTreeSet;
+
 pub(crate) use age::name_of;
 use clew_crds::websocket_route::ParentReference;
 
-use crate::model::{ObjectName, World};
+use crate::model::{ObjectName, Parent, World};
 use crate::objects::{Objects, Source};
 use crate::refusal::Refusal;
 
-/// What the manifests are rendered for.
+/// Whose parents count. What a parent is rendered to, the parent says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// An Envoy of our own on this machine.
+    /// Those of an Envoy of our own on this machine; others are refused.
     Standalone,
+    /// All that are known.
+    Every,
 }
 
 /// What became of all objects.
@@ -63,8 +67,17 @@ pub struct RouteReport {
     pub parents: Vec<ParentReport>,
     /// What is wrong with it.
     pub refusals: Vec<Refusal>,
-    /// What it asks for and the target cannot do.
-    pub unsupported: Vec<Unsupported>,
+}
+
+impl RouteReport {
+    /// What it asks for and some parent cannot do, each once.
+    #[must_use]
+    pub fn unsupported(&self) -> BTreeSet<&Unsupported> {
+        self.parents
+            .iter()
+            .flat_map(|parent| &parent.unsupported)
+            .collect()
+    }
 }
 
 /// A parent of a route.
@@ -72,12 +85,16 @@ pub struct RouteReport {
 pub struct ParentReport {
     /// As the route names it.
     pub reference: ParentReference,
-    /// The Gateway, where it is in force there.
-    pub gateway: Option<ObjectName>,
+    /// What it is; None where there is no such parent, or nobody here serves it.
+    pub parent: Option<Parent>,
+    /// Whether the route is to be in force there.
+    pub in_force: bool,
+    /// What the route asks for and cannot be done there.
+    pub unsupported: Vec<Unsupported>,
 }
 
 /// A field that the target cannot honour.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unsupported {
     /// Its path.
     pub field: String,
@@ -88,11 +105,10 @@ pub struct Unsupported {
 /// Finds out what is to be in force.
 #[must_use]
 pub fn validate(objects: &Objects, target: Target) -> Validated {
-    let Target::Standalone = target;
     let mut others = Vec::new();
     let index = index::Index::new(objects, &mut others);
     let mut listeners = listeners::Listeners::new(&index, &mut others);
-    let mut routes = routes::Routes::new(&index);
+    let mut routes = routes::Routes::new(&index, target);
     for route in age::oldest_first(index.routes.values().copied()) {
         routes.add(route, &mut listeners);
     }

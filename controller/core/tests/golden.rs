@@ -113,7 +113,7 @@ fn rendered(validated: &Validated) -> [(&'static str, Value); 3] {
         .gateways
         .iter()
         .map(|gateway| {
-            let rules = rules::render(world, gateway, &drains);
+            let rules = rules::render(world, gateway.rules(), &drains);
             (
                 gateway.name.to_string(),
                 json!({"rules": rules.rules, "backends": rules.backends}),

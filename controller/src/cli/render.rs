@@ -81,7 +81,7 @@ fn to_envoy(checked: &Checked) -> Rendering {
         )
     });
     let rules = world.gateways.iter().map(|gateway| {
-        let rules = rules::render(world, gateway, &checked.drains);
+        let rules = rules::render(world, gateway.rules(), &checked.drains);
         (
             gateway.name.to_string(),
             json!({"rules": rules.rules, "backends": rules.backends}),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Parent};
 use clew_core::status::{Applied, Progress, status};
 use clew_core::validate::RouteReport;
 use clew_crds::status::WebSocketRouteStatus;
@@ -140,15 +140,15 @@ impl View {
             .keys()
             .map(|gateway| (gateway.as_str(), self.channel.standing(gateway)))
             .collect();
-        let progress = |gateway: &ObjectName| match (&last.failed, standing.get(gateway.to_string().as_str()))
-        {
-            (Some(what), _) => Progress::Failed(what.clone()),
-            (None, None) => Progress::Prepared,
-            (None, Some(standing)) => Progress::Applied(Applied {
-                acknowledged: standing.proxies - standing.behind,
-                connected: standing.proxies,
-            }),
-        };
+        let progress =
+            |parent: &Parent| match (&last.failed, standing.get(parent.name().to_string().as_str())) {
+                (Some(what), _) => Progress::Failed(what.clone()),
+                (None, None) => Progress::Prepared,
+                (None, Some(standing)) => Progress::Applied(Applied {
+                    acknowledged: standing.proxies - standing.behind,
+                    connected: standing.proxies,
+                }),
+            };
         let now = Time(
             i64::try_from(clock::unix_ms())
                 .ok()

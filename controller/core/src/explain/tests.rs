@@ -26,7 +26,7 @@ fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explana
 fn render_rules(manifests: &Manifests) -> String {
     let world = validate(&manifests.objects(), Target::Standalone).world;
     let gateway = &world.gateways[0];
-    serde_json::to_string(&render(&world, gateway, &Drains::default()).rules).unwrap()
+    serde_json::to_string(&render(&world, gateway.rules(), &Drains::default()).rules).unwrap()
 }
 
 /// The good fixture with this for its one match, before a route that takes everything.

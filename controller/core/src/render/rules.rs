@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::{Backend, DrainPolicy, Draining, Pod, Rule, WeightedBackend};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::decoder;
-use crate::model::{self, BackendId, Gateway, World};
+use crate::model::{self, BackendId, World};
 
 /// What one gateway's filters must know, without the channel's own fields (version, seed).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,11 +98,15 @@ impl Drains {
     }
 }
 
-/// What a gateway's filters must know.
+/// What filters must know that serve these rules, each of them named as often as it is attached.
 #[must_use]
-pub fn render(world: &World, gateway: &Gateway, drains: &Drains) -> Rules {
-    let rules: BTreeMap<_, _> = gateway
-        .rules()
+pub fn render<'a>(
+    world: &World,
+    attached: impl IntoIterator<Item = &'a Arc<model::Rule>>,
+    drains: &Drains,
+) -> Rules {
+    let rules: BTreeMap<_, _> = attached
+        .into_iter()
         .map(|attached| (attached.id.as_str(), attached))
         .collect();
     let used: BTreeSet<&BackendId> = rules

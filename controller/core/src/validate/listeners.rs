@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,20 +10,22 @@ use super::age::{name_of, oldest_first};
 use super::certificates::Certificates;
 use super::index::Index;
 use crate::model::{
-    AttachedRule, Certificate, Gateway, Hostname, Listener, Match, ObjectName, Protocol, Rule, TlsHost,
-    VirtualHost,
+    AttachedRule, Certificate, Gateway, Hostname, Listener, Match, ObjectName, Parent, Protocol, Rule,
+    TlsHost, VirtualHost,
 };
 use crate::objects::{self, Sourced};
 use crate::refusal::{Code, ObjectRef, Refusal};
 
 /// The one class that stand-alone Envoy serves.
 pub(super) const GATEWAY_CLASS: &str = "clew";
+/// Istio's own name for its class.
+pub(super) const ISTIO_CLASS: &str = "istio";
 
 /// Every socket, and what has attached so far.
 pub(super) struct Listeners<'a> {
-    sockets: BTreeMap<SocketAddr, Socket>,
+    sockets: BTreeMap<At, Socket>,
     /// By Gateway, its listeners in order.
-    sections: BTreeMap<ObjectName, Vec<Section<'a>>>,
+    sections: BTreeMap<Parent, Vec<Section<'a>>>,
     certificates: BTreeMap<ObjectName, Certificate>,
 }
 
@@ -30,10 +33,11 @@ pub(super) struct Listeners<'a> {
 pub(super) struct Section<'a> {
     pub(super) listener: &'a objects::Listener,
     pub(super) hostname: Hostname,
-    /// The sockets that it has a part of. Empty: it is refused.
-    pub(super) sockets: Vec<SocketAddr>,
+    /// What it has a part of. Empty: it is refused.
+    pub(super) at: Vec<At>,
 }
 
+#[derive(Default)]
 struct Socket {
     gateway: ObjectName,
     tls: bool,
@@ -51,8 +55,26 @@ struct Attached {
 /// Where a match would be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) socket: SocketAddr,
+    pub(super) at: At,
     pub(super) hostname: Hostname,
+}
+
+/// What has hostnames: there two routes contend for a match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum At {
+    /// A socket of this machine.
+    Socket(SocketAddr),
+    /// A port of a parent that is not on this machine.
+    Port(Parent, u16),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Port(parent, port) => write!(f, "port {port} of {parent}"),
+        }
+    }
 }
 
 impl<'a> Listeners<'a> {
@@ -64,8 +86,11 @@ impl<'a> Listeners<'a> {
         };
         let mut certificates = Certificates::new(index);
         for gateway in oldest_first(index.gateways.values().copied()) {
-            if gateway.object.spec.gateway_class_name == GATEWAY_CLASS {
-                listeners.add(gateway, &mut certificates, refusals);
+            let name = name_of(&gateway.object.metadata);
+            match gateway.object.spec.gateway_class_name.as_str() {
+                GATEWAY_CLASS => listeners.add(gateway, &mut certificates, refusals),
+                ISTIO_CLASS => listeners.add_foreign(Parent::IstioClass(name), &gateway.object),
+                _ => {}
             }
         }
         listeners.certificates = certificates.read();
@@ -110,7 +135,7 @@ impl<'a> Listeners<'a> {
             let mut section = Section {
                 listener,
                 hostname: listener.hostname.as_deref().map_or(Hostname::Any, Hostname::new),
-                sockets: Vec::new(),
+                at: Vec::new(),
             };
             if sections.iter().any(|other| other.listener.name == listener.name) {
                 let message = format!(
@@ -144,13 +169,27 @@ impl<'a> Listeners<'a> {
             for ip in &addresses {
                 let address = SocketAddr::new(*ip, listener.port);
                 match self.bind(address, &name, &section.hostname, tls.clone()) {
-                    Ok(()) => section.sockets.push(address),
+                    Ok(()) => section.at.push(At::Socket(address)),
                     Err(message) => refuse(Code::ListenerConflict, path.clone(), message),
                 }
             }
             sections.push(section);
         }
-        self.sections.insert(name, sections);
+        self.sections.insert(Parent::Standalone(name), sections);
+    }
+
+    /// A Gateway whose listeners are someone else's to open, and to refuse.
+    fn add_foreign(&mut self, parent: Parent, gateway: &'a objects::Gateway) {
+        let section = |listener: &'a objects::Listener| Section {
+            listener,
+            hostname: listener.hostname.as_deref().map_or(Hostname::Any, Hostname::new),
+            at: match listener.protocol.as_str() {
+                "HTTP" | "HTTPS" => vec![At::Port(parent.clone(), listener.port)],
+                _ => Vec::new(),
+            },
+        };
+        let sections = gateway.spec.listeners.iter().map(section).collect();
+        self.sections.insert(parent, sections);
     }
 
     /// Gives a listener its part of a socket, or says who has it.
@@ -161,7 +200,7 @@ impl<'a> Listeners<'a> {
         hostname: &Hostname,
         tls: Option<Vec<ObjectName>>,
     ) -> Result<(), String> {
-        let socket = self.sockets.entry(address).or_insert_with(|| Socket {
+        let socket = self.sockets.entry(At::Socket(address)).or_insert_with(|| Socket {
             gateway: gateway.clone(),
             tls: tls.is_some(),
             hosts: Vec::new(),
@@ -196,14 +235,14 @@ impl<'a> Listeners<'a> {
     }
 
     /// The listeners of a Gateway that is served here.
-    pub(super) fn sections(&self, gateway: &ObjectName) -> Option<&[Section<'a>]> {
-        self.sections.get(gateway).map(Vec::as_slice)
+    pub(super) fn sections(&self, parent: &Parent) -> Option<&[Section<'a>]> {
+        self.sections.get(parent).map(Vec::as_slice)
     }
 
     /// The route that has a match at a place.
     pub(super) fn owner(&self, place: &Place, matching: &Arc<Match>) -> Option<&ObjectName> {
         self.sockets
-            .get(&place.socket)?
+            .get(&place.at)?
             .virtual_hosts
             .get(&place.hostname)?
             .taken
@@ -212,9 +251,7 @@ impl<'a> Listeners<'a> {
 
     /// Attaches one match of a rule. The rules come oldest first.
     pub(super) fn attach(&mut self, place: &Place, matching: &Arc<Match>, rule: &Arc<Rule>) {
-        let Some(socket) = self.sockets.get_mut(&place.socket) else {
-            return;
-        };
+        let socket = self.sockets.entry(place.at.clone()).or_default();
         let host = socket.virtual_hosts.entry(place.hostname.clone()).or_default();
         if host
             .taken
@@ -232,6 +269,10 @@ impl<'a> Listeners<'a> {
         let mut gateways: BTreeMap<_, _> = self
             .sections
             .into_keys()
+            .filter_map(|parent| match parent {
+                Parent::Standalone(name) => Some(name),
+                _ => None,
+            })
             .map(|name| {
                 (
                     name.clone(),
@@ -242,7 +283,8 @@ impl<'a> Listeners<'a> {
                 )
             })
             .collect();
-        for (address, socket) in self.sockets {
+        for (at, socket) in self.sockets {
+            let At::Socket(address) = at else { continue };
             let Some(gateway) = gateways.get_mut(&socket.gateway) else {
                 continue;
             };

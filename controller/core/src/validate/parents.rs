@@ -1,13 +1,15 @@
 use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::ParentReference;
 
+use super::Target;
 use super::index::Index;
-use super::listeners::{GATEWAY_CLASS, Listeners, Place, Section};
-use crate::model::{Hostname, ObjectName};
+use super::listeners::{GATEWAY_CLASS, ISTIO_CLASS, Listeners, Place, Section};
+use crate::model::{Hostname, ObjectName, Parent};
 use crate::objects::AllowedRoutes;
 use crate::refusal::Code;
 
 /// Why a route cannot attach: the field below the parentRef, and what to do.
+#[derive(Clone)]
 pub(super) struct NoPlace {
     pub(super) code: Code,
     pub(super) field: &'static str,
@@ -18,20 +20,21 @@ fn no_place(code: Code, field: &'static str, message: String) -> NoPlace {
     NoPlace { code, field, message }
 }
 
-/// Where the hosts of a route are looked up at one of its parents; never empty.
-pub(super) fn places(
-    route: &WebSocketRoute,
+/// What a parentRef names.
+pub(super) fn parent(
+    reference: &ParentReference,
     namespace: &str,
-    parent: &ParentReference,
-    hostnames: &[Hostname],
     index: &Index<'_>,
-    listeners: &Listeners<'_>,
-) -> Result<(ObjectName, Vec<Place>), NoPlace> {
-    let gateway = ObjectName::new(parent.namespace.as_deref().unwrap_or(namespace), &parent.name);
-    if parent.group != "gateway.networking.k8s.io" || parent.kind != "Gateway" {
+    target: Target,
+) -> Result<Parent, NoPlace> {
+    let gateway = ObjectName::new(
+        reference.namespace.as_deref().unwrap_or(namespace),
+        &reference.name,
+    );
+    if reference.group != "gateway.networking.k8s.io" || reference.kind != "Gateway" {
         let message = format!(
             "stand-alone Envoy serves no {:?} of group {:?}; name a Gateway of class {GATEWAY_CLASS}",
-            parent.kind, parent.group
+            reference.kind, reference.group
         );
         return Err(no_place(Code::ParentNotServed, ".kind", message));
     }
@@ -53,57 +56,71 @@ pub(super) fn places(
             format!("there is no Gateway {gateway}; {known}"),
         ));
     };
-    let Some(sections) = listeners.sections(&gateway) else {
-        let class = &found.object.spec.gateway_class_name;
-        let message = format!(
-            "Gateway {gateway} is of class {class:?}; stand-alone Envoy serves class {GATEWAY_CLASS} only"
-        );
-        return Err(no_place(Code::ParentNotServed, ".name", message));
-    };
+    let class = found.object.spec.gateway_class_name.as_str();
+    match (class, target) {
+        (GATEWAY_CLASS, _) => Ok(Parent::Standalone(gateway)),
+        (ISTIO_CLASS, Target::Every) => Ok(Parent::IstioClass(gateway)),
+        _ => {
+            let served = match target {
+                Target::Standalone => format!("stand-alone Envoy serves class {GATEWAY_CLASS} only"),
+                Target::Every => format!("served are {GATEWAY_CLASS} and {ISTIO_CLASS}"),
+            };
+            let message = format!("Gateway {gateway} is of class {class:?}; {served}");
+            Err(no_place(Code::ParentNotServed, ".name", message))
+        }
+    }
+}
+
+/// Where the hosts of a route are looked up at one of its parents; never empty.
+pub(super) fn places(
+    route: &WebSocketRoute,
+    namespace: &str,
+    parent: &Parent,
+    reference: &ParentReference,
+    hostnames: &[Hostname],
+    listeners: &Listeners<'_>,
+) -> Result<Vec<Place>, NoPlace> {
+    let sections = listeners.sections(parent).unwrap_or_default();
     let selected: Vec<_> = sections
         .iter()
         .filter(|section| {
-            parent
+            reference
                 .section_name
                 .as_ref()
                 .is_none_or(|name| *name == section.listener.name)
         })
-        .filter(|section| parent.port.is_none_or(|port| port == section.listener.port))
+        .filter(|section| reference.port.is_none_or(|port| port == section.listener.port))
         .collect();
     if selected.is_empty() {
         let names = sections
             .iter()
             .map(|section| format!("{} ({})", section.listener.name, section.listener.port));
         let message = format!(
-            "Gateway {gateway} has no such listener; it has {}",
+            "{parent} has no such listener; it has {}",
             names.collect::<Vec<_>>().join(", ")
         );
-        let field = if parent.section_name.is_some() {
+        let field = if reference.section_name.is_some() {
             ".sectionName"
         } else {
             ".port"
         };
         return Err(no_place(Code::SectionNotFound, field, message));
     }
-    attach(route, namespace, &gateway, hostnames, sections, &selected).map(|places| (gateway, places))
+    attach(route, namespace, parent, hostnames, sections, &selected)
 }
 
 fn attach(
     route: &WebSocketRoute,
     namespace: &str,
-    gateway: &ObjectName,
+    parent: &Parent,
     hostnames: &[Hostname],
     sections: &[Section<'_>],
     selected: &[&Section<'_>],
 ) -> Result<Vec<Place>, NoPlace> {
-    let bound: Vec<_> = selected
-        .iter()
-        .filter(|section| !section.sockets.is_empty())
-        .collect();
+    let bound: Vec<_> = selected.iter().filter(|section| !section.at.is_empty()).collect();
     if bound.is_empty() {
-        let message = format!(
-            "Gateway {gateway} has this listener, but it is refused itself; its own message says why"
-        );
+        let message =
+            format!("{parent} has this listener, but it is refused itself; its own message says why");
         return Err(no_place(Code::ListenerRefused, "", message));
     }
     let fitting: Vec<_> = bound
@@ -112,7 +129,7 @@ fn attach(
         .collect();
     if fitting.is_empty() {
         let message = format!(
-            "no listener of Gateway {gateway} takes WebSocketRoutes; add {{group: clew.dev, kind: WebSocketRoute}} to its allowedRoutes.kinds, or remove that list"
+            "no listener of {parent} takes WebSocketRoutes; add {{group: clew.dev, kind: WebSocketRoute}} to its allowedRoutes.kinds, or remove that list"
         );
         return Err(no_place(Code::KindNotAllowed, "", message));
     }
@@ -121,14 +138,14 @@ fn attach(
         .filter(|section| {
             takes_namespace(
                 section.listener.allowed_routes.as_ref(),
-                &gateway.namespace,
+                &parent.name().namespace,
                 namespace,
             )
         })
         .collect();
     if open.is_empty() {
         let message = format!(
-            "no listener of Gateway {gateway} takes routes of namespace {namespace}; let it with allowedRoutes.namespaces: {{from: All}}"
+            "no listener of {parent} takes routes of namespace {namespace}; let it with allowedRoutes.namespaces: {{from: All}}"
         );
         return Err(no_place(Code::NamespaceNotAllowed, ".namespace", message));
     }
@@ -138,16 +155,16 @@ fn attach(
             let Some(hostname) = hostname.intersection(&section.hostname) else {
                 continue;
             };
-            for &socket in &section.sockets {
+            for at in &section.at {
                 // The hosts of a more specific listener on the socket are that listener's alone.
                 let isolated = sections.iter().any(|other| {
-                    other.sockets.contains(&socket)
+                    other.at.contains(at)
                         && other.hostname != section.hostname
                         && section.hostname.covers(&other.hostname)
                         && other.hostname.covers(hostname)
                 });
                 let place = Place {
-                    socket,
+                    at: at.clone(),
                     hostname: hostname.clone(),
                 };
                 if !isolated && !places.contains(&place) {

@@ -11,9 +11,11 @@ use super::certificates;
 use super::index::Index;
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
-use super::{ParentReport, RouteReport, backends, parents, rules, unsupported};
+use super::{
+    ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, rules, unsupported,
+};
 use crate::model::{
-    Backend, BackendId, BackendShare, Hostname, Match, ObjectName, Rule, RuleId, RuleName, Target,
+    Backend, BackendId, BackendShare, Hostname, Match, ObjectName, Parent, Rule, RuleId, RuleName, Target,
 };
 use crate::objects::Sourced;
 use crate::refusal::{Code, ObjectRef, Refusal};
@@ -21,6 +23,7 @@ use crate::refusal::{Code, ObjectRef, Refusal};
 /// The routes so far.
 pub(super) struct Routes<'i, 'a> {
     index: &'i Index<'a>,
+    target: Served,
     reports: BTreeMap<ObjectName, RouteReport>,
     /// Which rule has an id.
     ids: HashMap<RuleId, RuleName>,
@@ -35,9 +38,10 @@ const ONLY_RULE: &str = "default";
 type ReadRule = (Arc<Rule>, Vec<Arc<Match>>);
 
 impl<'i, 'a> Routes<'i, 'a> {
-    pub(super) fn new(index: &'i Index<'a>) -> Self {
+    pub(super) fn new(index: &'i Index<'a>, target: Served) -> Self {
         Self {
             index,
+            target,
             reports: BTreeMap::new(),
             ids: HashMap::new(),
             used: BTreeMap::new(),
@@ -56,20 +60,20 @@ impl<'i, 'a> Routes<'i, 'a> {
         let rules = self.rules(route, &name, &mut refusals);
         let hostnames = hostnames(route, &mut refusals);
         secrets(route, &name, self.index, &mut refusals);
-        let mut places: Vec<Option<(ObjectName, Vec<Place>)>> = Vec::new();
-        for (i, parent) in route.spec.parent_refs.iter().enumerate() {
-            let found = parents::places(route, &name.namespace, parent, &hostnames, self.index, listeners)
+        let mut found: Vec<(Option<Parent>, Vec<Place>)> = Vec::new();
+        for (i, reference) in route.spec.parent_refs.iter().enumerate() {
+            let parent = parents::parent(reference, &name.namespace, self.index, self.target);
+            let places = parent.as_ref().map_err(Clone::clone).and_then(|parent| {
+                parents::places(route, &name.namespace, parent, reference, &hostnames, listeners)
+            });
+            let places = places
                 .map_err(|no_place| {
-                    let field = if no_place.field.starts_with("spec") {
-                        no_place.field.to_owned()
-                    } else {
-                        format!("spec.parentRefs[{i}]{}", no_place.field)
-                    };
+                    let field = format!("spec.parentRefs[{i}]{}", no_place.field);
                     refusals.add(no_place.code, field, no_place.message, Some(i));
                 })
                 .ok()
-                .filter(|(_, places)| !conflict(places, &rules, &name, listeners, i, &mut refusals));
-            places.push(found);
+                .filter(|places| !conflict(places, &rules, &name, listeners, i, &mut refusals));
+            found.push((parent.ok(), places.unwrap_or_default()));
         }
         // What is wrong with the route itself keeps it from every parent.
         let accepted = !refusals.list.iter().any(|refusal| {
@@ -77,23 +81,22 @@ impl<'i, 'a> Routes<'i, 'a> {
                 && matches!(refusal.code.condition(), crate::refusal::Condition::Accepted(_))
         });
         let mut parents = Vec::new();
-        for (reference, found) in route.spec.parent_refs.iter().zip(places) {
-            let gateway = found.filter(|_| accepted).map(|(gateway, places)| {
+        for (reference, (parent, places)) in route.spec.parent_refs.iter().zip(found) {
+            let in_force = accepted && !places.is_empty();
+            if in_force {
                 self.attach(&rules, &places, listeners);
-                gateway
-            });
+            }
+            let unsupported = match &parent {
+                Some(_) => unsupported(route),
+                None => Vec::new(),
+            };
             parents.push(ParentReport {
                 reference: reference.clone(),
-                gateway,
+                parent,
+                in_force,
+                unsupported,
             });
         }
-        let unsupported = route
-            .spec
-            .rules
-            .iter()
-            .enumerate()
-            .flat_map(|(i, rule)| unsupported::fields(rule, &format!("spec.rules[{i}]")))
-            .collect();
         let refusals = refusals.list;
         self.reports.insert(
             name.clone(),
@@ -103,7 +106,6 @@ impl<'i, 'a> Routes<'i, 'a> {
                 generation: route.metadata.generation,
                 parents,
                 refusals,
-                unsupported,
             },
         );
     }
@@ -263,6 +265,14 @@ impl<'i, 'a> Routes<'i, 'a> {
     }
 }
 
+/// The fields of a route that are not honoured.
+fn unsupported(route: &WebSocketRoute) -> Vec<Unsupported> {
+    let rules = route.spec.rules.iter().enumerate();
+    rules
+        .flat_map(|(i, rule)| unsupported::fields(rule, &format!("spec.rules[{i}]")))
+        .collect()
+}
+
 /// The mistakes of one route.
 struct Refusals<'r> {
     of: &'r Sourced<WebSocketRoute>,
@@ -302,7 +312,7 @@ fn conflict(
                 if let Some(winner) = listeners.owner(place, matching).filter(|owner| *owner != name) {
                     let message = format!(
                         "WebSocketRoute {winner} is older and has the same match on hostname {} of {}; change the match or remove one of the routes",
-                        place.hostname, place.socket
+                        place.hostname, place.at
                     );
                     refusals.add(
                         Code::MatchTaken,

@@ -14,7 +14,7 @@ fn validated(manifests: &Manifests) -> Validated {
 fn the_good_fixture_has_nothing_wrong() {
     let validated = validated(&good());
     assert_eq!(validated.refusals().count(), 0);
-    assert!(validated.routes[0].unsupported.is_empty());
+    assert!(validated.routes[0].unsupported().is_empty());
     assert_eq!(validated.world.gateways[0].rules().count(), 1);
 }
 
@@ -441,7 +441,7 @@ fn the_older_route_wins_whatever_the_order_of_files() {
             "{}",
             loser.refusals[0].message
         );
-        assert!(loser.parents[0].gateway.is_none() && validated.routes[1].parents[0].gateway.is_some());
+        assert!(!loser.parents[0].in_force && validated.routes[1].parents[0].in_force);
         manifests.routes.reverse();
     }
 }

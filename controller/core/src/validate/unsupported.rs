@@ -1,4 +1,4 @@
-//! What a rule asks for and stand-alone Envoy, with this filter, does not do. Nothing is dropped in silence.
+//! What a rule asks for and its parent, with this filter, does not do. Nothing is dropped in silence.
 
 use clew_crds::websocket_route::RouteRule;
 

@@ -12,7 +12,7 @@ fn world(manifests: &Manifests) -> World {
 }
 
 fn rules(world: &World, drains: &Drains) -> Rules {
-    render(world, &world.gateways[0], drains)
+    render(world, world.gateways[0].rules(), drains)
 }
 
 fn chat() -> BackendId {
