@@ -118,6 +118,7 @@ impl Gateway {
 
     pub(crate) fn tick(&mut self, root: u32, streams: &mut Streams, shared: &mut Shared) {
         shared.now.tick = shared.now.tick.wrapping_add(1);
+        shared.pace.tick();
         let now = shared.now.ms;
         self.world.refresh(read);
         if self.world.take_changed() {

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::handshake::Random;
 use clew_filter_core::proxy_version;
-use clew_filter_core::session::{Direction, Now};
+use clew_filter_core::session::{Direction, Now, Pace};
 
 use crate::abi::Flow;
 use crate::channel::Answer;
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     /// The worker's name towards others; random, because contexts of different workers have equal ids.
     pub(crate) me: u64,
     pub(crate) now: Now,
+    pub(crate) pace: Pace,
     pub(crate) dice: Dice,
     pub(crate) metrics: Metrics,
     /// Whether this Envoy takes bytes into an idle stream.
@@ -54,6 +55,7 @@ impl Vm {
         let shared = Shared {
             me,
             now: Now::default(),
+            pace: Pace::default(),
             dice: Dice(me),
             metrics: Metrics::default(),
             armable: false,
@@ -151,6 +153,7 @@ impl Vm {
     }
 
     pub(crate) fn request_data(&mut self, id: u32, data: (usize, bool)) -> Flow {
+        self.shared.now.busy = self.shared.pace.event();
         match stream_and_gateway(&mut self.streams, &mut self.gateways, id) {
             Some((stream, gateway)) => stream.data(Direction::Request, data, id, gateway, &mut self.shared),
             None => Flow::Continue,
@@ -158,6 +161,7 @@ impl Vm {
     }
 
     pub(crate) fn response_data(&mut self, id: u32, data: (usize, bool)) -> Flow {
+        self.shared.now.busy = self.shared.pace.event();
         match stream_and_gateway(&mut self.streams, &mut self.gateways, id) {
             Some((stream, gateway)) => stream.data(Direction::Response, data, id, gateway, &mut self.shared),
             None => Flow::Continue,

@@ -8,7 +8,7 @@ use clew_e2e::scene::{self, Scene};
 use clew_e2e::statistics::{CHANCE, evenly_spread, peak};
 use clew_e2e::wait;
 use clew_e2e::wire::End;
-use clew_e2e::ws_client::{Request, Session, Traffic};
+use clew_e2e::ws_client::{Request, Session, Socket, Traffic};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::time::Instant;
@@ -283,6 +283,31 @@ async fn who_does_not_answer_is_given_up_and_counted() -> Result<()> {
     );
     counted(&scene, leaving.len(), None).await?;
     scene::none_lost(&staying)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_falls_silent_after_a_burst_gets_its_close_frame_too() -> Result<()> {
+    let drain = json!({"timeout": "8s"});
+    let mut scene = Scene::new(2, json!({"sessionKey": by_room(), "drain": drain})).await?;
+    let victim = scene.pods[0].name.clone();
+    let requests = rooms(0..300);
+    let open = requests.iter().map(|request| request.open(scene.gateway()));
+    let sockets: Vec<Socket> = stream::iter(open).buffered(32).try_collect().await?;
+    // All at once, so that the workers are busy.
+    let burst = sockets.into_iter().map(async |mut socket| {
+        socket.echo(100, 64).await?;
+        anyhow::Ok(socket.session(Traffic::idle()))
+    });
+    let sessions: Vec<Session> = stream::iter(burst).buffer_unordered(300).try_collect().await?;
+    let (mut leaving, staying): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|s| s.served_by == victim);
+    assert!(leaving.len() > 100 && staying.len() > 100);
+    scene.terminate_pod(&victim)?;
+    for session in &mut leaving {
+        let record = session.ended(SOON).await?;
+        assert_eq!(record.code(), Some(1012), "{record:?}");
+    }
+    counted(&scene, leaving.len(), Some(0)).await?;
+    scene::all_answer(&staying).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

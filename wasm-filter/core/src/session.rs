@@ -14,6 +14,7 @@ mod way;
 use clew_filter_config::rule::Draining;
 
 use self::arming::Budget;
+pub use self::arming::Pace;
 use self::way::Way;
 use crate::drain::{Leave, Turns};
 
@@ -84,6 +85,8 @@ pub struct Now {
     pub ms: u64,
     /// Counts the ticks.
     pub tick: u32,
+    /// Whether the worker has much to do: [`Pace`].
+    pub busy: bool,
 }
 
 /// What passed, for the metrics of a rule. Index 0 is the request direction, 1 the response direction.

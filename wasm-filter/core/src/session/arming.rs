@@ -1,12 +1,40 @@
 //! Whether a direction can be written to while nothing passes.
 //!
 //! Envoy ≥ 1.40 takes bytes from outside a direction's data events only after one of these was paused and let go on, and
-//! until the next. So each event of a quiet direction is paused for the blink of an eye, lest it be the last before a
-//! long silence. A busy one is spared: it runs out of tokens, and its next event is never far.
+//! until the next. So an event is paused for the blink of an eye, lest it be the last before a long silence. That costs
+//! more than the event itself does. A worker that has time pauses each event of both directions. A busy one does what
+//! keeps a session reachable: by one direction at least, for as long as the session talks no more than its budget
+//! allows. Who talks more is seldom silent for long, and met at its next event.
 
-use super::Action;
+use super::{Action, Now};
 
-/// How many events are paused.
+/// What a worker that has time passes between two ticks, at most: about a hundredth of its time goes into pausing these.
+const UNHURRIED: u32 = 512;
+
+/// How much a worker has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// Data events since the last tick.
+    events: u32,
+    /// It had much to do before that.
+    hurried: bool,
+}
+
+impl Pace {
+    /// A data event; whether the worker is busy.
+    pub const fn event(&mut self) -> bool {
+        self.events = self.events.saturating_add(1);
+        self.hurried || self.events > UNHURRIED
+    }
+
+    /// A tick.
+    pub const fn tick(&mut self) {
+        self.hurried = self.events > UNHURRIED;
+        self.events = 0;
+    }
+}
+
+/// How many events of a direction a busy worker pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget {
     /// In a row.
@@ -18,8 +46,8 @@ pub(super) struct Budget {
 impl Budget {
     /// Clients seldom say much at once, and a client's direction that is armed serves both: the server answers a Ping.
     pub(super) const REQUEST: Self = Self {
-        burst: 64,
-        per_tick: 16,
+        burst: 128,
+        per_tick: 2,
     };
     /// Servers stream.
     pub(super) const RESPONSE: Self = Self {
@@ -97,28 +125,40 @@ impl Arming {
         }
     }
 
-    /// Bytes are there, `len` in all. `hold`: they have to wait anyway.
-    pub(super) fn data(&mut self, len: usize, tick: u32, hold: bool) -> Action {
+    /// Whether the session can be reached by this direction, now or as soon as it goes on.
+    pub(super) const fn reachable(&self) -> bool {
+        matches!(self.state, State::Paused { .. } | State::Armed)
+    }
+
+    /// Bytes are there, `len` in all. `hold`: they have to wait anyway. `other`: the other direction is reachable.
+    pub(super) fn data(&mut self, len: usize, now: Now, hold: bool, other: bool) -> Action {
         if self.state == State::Impossible {
             return Action::Pass;
         }
-        let refill = tick.wrapping_sub(self.tick).saturating_mul(self.budget.per_tick);
-        self.tokens = self.tokens.saturating_add(refill).min(self.budget.burst);
-        self.tick = tick;
-        if hold {
+        if hold || (len <= LARGEST && self.affordable(now, other)) {
             self.state = State::Paused { held: len };
             return Action::Arm;
         }
-        match self.tokens.checked_sub(1) {
-            Some(tokens) if len <= LARGEST => {
-                self.tokens = tokens;
-                self.state = State::Paused { held: len };
-                Action::Arm
-            }
-            _ => {
-                self.state = State::Disarmed;
-                Action::Pass
-            }
+        self.state = State::Disarmed;
+        Action::Pass
+    }
+
+    fn affordable(&mut self, now: Now, other: bool) -> bool {
+        let refill = now
+            .tick
+            .wrapping_sub(self.tick)
+            .saturating_mul(self.budget.per_tick);
+        self.tokens = self.tokens.saturating_add(refill).min(self.budget.burst);
+        self.tick = now.tick;
+        if !now.busy {
+            return true;
         }
+        // Better to reach the client directly than by the server's Pong, if it costs little.
+        let kept = if other { self.budget.burst / 2 } else { 0 };
+        let affordable = self.tokens > kept;
+        if affordable {
+            self.tokens = self.tokens.saturating_sub(1);
+        }
+        affordable
     }
 }

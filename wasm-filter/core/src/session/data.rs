@@ -51,7 +51,7 @@ impl Session {
         }
         // The server takes nothing before its 101, so the direction may as well wait for that: it is armed for free.
         let whatever = !self.opened || matches!(self.phase, Phase::Closing { .. });
-        self.request.pass(len, now, whatever)
+        self.request.pass(len, now, whatever, false)
     }
 
     pub(super) fn response(
@@ -109,7 +109,8 @@ impl Session {
                 return Action::Close { keep };
             }
         }
-        self.response.pass(len, now, due)
+        let other = self.request.arming.reachable();
+        self.response.pass(len, now, due, other)
     }
 
     /// How many of the server's bytes are lost to the client: all but its Close, which needs no delivery any more.

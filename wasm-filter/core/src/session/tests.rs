@@ -2,7 +2,7 @@ use clew_filter_config::rule::Draining;
 
 use super::Action::{Arm, Close, Drop, Pass, Ping, Reset, Write};
 use super::Direction::{Request, Response};
-use super::{Action, Direction, Ended, Event, Now, PATIENCE_MS, Session, Traffic};
+use super::{Action, Direction, Ended, Event, Now, PATIENCE_MS, Pace, Session, Traffic};
 use crate::drain::Turns;
 
 const WINDOW: Draining = Draining {
@@ -29,6 +29,7 @@ impl Scene {
             now: Now {
                 ms: 1_000_000,
                 tick: 0,
+                busy: false,
             },
             turns: Turns::new(0),
             window: None,
@@ -92,8 +93,9 @@ impl Scene {
         action
     }
 
-    /// So many messages that a direction is no longer armed.
+    /// So many messages of a busy worker that a direction is no longer armed.
     fn tire(&mut self, direction: Direction, frame: &[u8]) {
+        self.now.busy = true;
         while self.armed(direction, frame) == Arm {}
     }
 }
@@ -373,15 +375,64 @@ fn nothing_happens_before_the_101() {
 }
 
 #[test]
-fn a_busy_direction_is_not_paused_for_ever() {
+fn a_worker_that_has_time_arms_every_event() {
     let mut scene = Scene::open();
-    let armed = (0..1_000)
-        .filter(|_| scene.armed(Response, &server(b"x")) == Arm)
-        .count();
-    assert!(armed < 70, "{armed}");
-    // Nor are large chunks, however rare.
-    scene.now.tick += 1_000;
+    for _ in 0..1_000 {
+        assert_eq!(scene.armed(Request, &client(b"x")), Arm);
+        assert_eq!(scene.armed(Response, &server(b"x")), Arm);
+    }
+    // But no large chunks, however rare: they would gather in Envoy's buffer.
     let mut large = vec![0x82, 126, 0xff, 0xff];
     large.resize(20_000, 0);
     assert_eq!(scene.data(Response, &large), Pass);
+}
+
+#[test]
+fn a_busy_worker_arms_one_direction_of_a_session_within_its_budget() {
+    let mut scene = Scene::open();
+    scene.now.busy = true;
+    let mut echo = || {
+        let request = scene.armed(Request, &client(b"x")) == Arm;
+        (request, scene.armed(Response, &server(b"x")) == Arm)
+    };
+    // At first both, then one, then the other, and none.
+    let armed: Vec<_> = (0..1_000).map(|_| echo()).collect();
+    let expected = [
+        ((true, true), 8),
+        ((true, false), 120),
+        ((false, true), 8),
+        ((false, false), 864),
+    ];
+    let expected = expected.map(|(armed, times)| vec![armed; times]).concat();
+    assert_eq!(armed, expected);
+    // Who pauses for a minute is armed again.
+    scene.now.tick += 240;
+    assert_eq!(scene.armed(Request, &client(b"x")), Arm);
+}
+
+#[test]
+fn one_that_a_busy_worker_armed_in_the_request_direction_only_is_asked_for_an_event() {
+    let mut scene = Scene::open();
+    scene.now.busy = true;
+    for _ in 0..100 {
+        assert_eq!(scene.armed(Request, &client(b"x")), Arm);
+        scene.armed(Response, &server(b"x"));
+    }
+    scene.window = Some(WINDOW);
+    scene.tick();
+    assert_eq!(scene.tick_at(MOMENT), Ping);
+    assert_eq!(scene.data(Response, &[0x8a, 0]), Close { keep: 2 });
+}
+
+#[test]
+fn a_worker_is_busy_while_much_passes_and_until_a_tick_brought_little() {
+    let mut pace = Pace::default();
+    let events = |pace: &mut Pace, n| (0..n).filter(|_| pace.event()).count();
+    assert_eq!(events(&mut pace, 512), 0);
+    pace.tick();
+    assert_eq!(events(&mut pace, 513), 1);
+    pace.tick();
+    assert_eq!(events(&mut pace, 100), 100);
+    pace.tick();
+    assert_eq!(events(&mut pace, 100), 0);
 }

@@ -19,14 +19,15 @@ impl Way {
         }
     }
 
-    /// Lets bytes pass, and arms the direction with them: `whatever` it costs, or if it is not too busy.
-    pub(super) fn pass(&mut self, len: usize, now: Now, whatever: bool) -> Action {
+    /// Lets bytes pass, and arms the direction with them: `whatever` it costs, or if that is not too much. `other`: the
+    /// other direction is reachable.
+    pub(super) fn pass(&mut self, len: usize, now: Now, whatever: bool, other: bool) -> Action {
         if self.tracker.closed() {
             // Nothing of ours may follow a Close.
             self.arming.disarm();
             return Action::Pass;
         }
-        self.arming.data(len, now.tick, whatever)
+        self.arming.data(len, now, whatever, other)
     }
 
     /// Whether a frame of ours could be written, were the direction armed.
