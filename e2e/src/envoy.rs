@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ impl Admin {
     }
 }
 
-/// An Envoy with a configuration of the test's own, killed when dropped.
+/// An Envoy beside Clew's, killed when dropped.
 #[derive(Debug)]
 pub struct PlainEnvoy {
     /// Where sessions enter.
@@ -137,26 +137,59 @@ impl PlainEnvoy {
     /// # Errors
     /// When Envoy does not become ready; the error holds what it wrote.
     pub async fn start(cluster: Value, hash_policy: Value, workers: usize) -> Result<Self> {
-        let (gateway, admin) = (
-            address::next(),
-            Admin {
-                address: address::next(),
-            },
-        );
+        let (gateway, admin) = (address::next(), address::next());
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("envoy.json");
-        std::fs::write(
-            &config,
-            bootstrap(gateway, admin.address, cluster, hash_policy).to_string(),
-        )?;
+        let config = bootstrap(gateway, admin, cluster, hash_policy);
+        Self::run(folder, &config, gateway, admin, workers).await
+    }
+
+    /// Starts one by the files of a `clew run`, whose state folder this is, as they are now: everything is equal but the
+    /// one listener's port and the admin port. With a `module` it takes its rules from the same channel; without one,
+    /// Clew's filter is taken out of the chain, and the routes decide by themselves.
+    ///
+    /// # Errors
+    /// When the files are not there, or Envoy does not become ready.
+    pub async fn beside(state: &Path, module: Option<&Path>, workers: usize) -> Result<Self> {
+        let (gateway, admin) = (address::next(), address::next());
+        let folder = tempfile::tempdir()?;
+        let rendered = state.join("envoy");
+        let (there, here) = (rendered.to_string_lossy(), folder.path().to_string_lossy());
+        let load = |path: &Path| -> Result<Value> {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            Ok(serde_json::from_str(&text.replace(&*there, &here))?)
+        };
+        for name in ["xds", "xds/routes", "xds/extensions"] {
+            std::fs::create_dir_all(folder.path().join(name))?;
+            for entry in std::fs::read_dir(rendered.join(name))? {
+                let (path, name) = (entry?.path(), Path::new(name));
+                if let (true, Some(file)) = (path.is_file(), path.file_name()) {
+                    let mut value = load(&path)?;
+                    change(&mut value, gateway, module)?;
+                    std::fs::write(folder.path().join(name).join(file), value.to_string())?;
+                }
+            }
+        }
+        let mut config = load(&rendered.join("bootstrap.json"))?;
+        config["admin"]["address"] = socket(admin);
+        Self::run(folder, &config, gateway, admin, workers).await
+    }
+
+    async fn run(
+        folder: TempDir,
+        config: &Value,
+        gateway: SocketAddr,
+        admin: SocketAddr,
+        workers: usize,
+    ) -> Result<Self> {
+        let admin = Admin { address: admin };
+        let file = folder.path().join("envoy.json");
+        std::fs::write(&file, config.to_string())?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new(find()?);
-        command.arg("-c").arg(&config).args([
-            "--log-level",
-            "warn",
-            "--disable-hot-restart",
-            "--concurrency",
-        ]);
+        command
+            .arg("-c")
+            .arg(&file)
+            .args(["--log-level", "warn", "--disable-hot-restart", "--concurrency"]);
         command.arg(workers.to_string()).stdout(Stdio::null()).stderr(log);
         // Envoy gets SIGTERM when the thread that started it ends, so that thread waits for it.
         let (tell, told) = tokio::sync::oneshot::channel();
@@ -192,6 +225,30 @@ impl PlainEnvoy {
     }
 }
 
+/// One of Clew's files, changed for another Envoy.
+fn change(file: &mut Value, gateway: SocketAddr, module: Option<&Path>) -> Result<()> {
+    for resource in file["resources"].as_array_mut().context("no resources")? {
+        if let Some(chains) = resource["filter_chains"].as_array_mut() {
+            for chain in chains {
+                let manager = &mut chain["filters"][0]["typed_config"];
+                let filters = manager["http_filters"]
+                    .as_array_mut()
+                    .context("no HTTP filters")?;
+                if module.is_none() {
+                    filters.retain(|filter| filter["config_discovery"].is_null());
+                }
+            }
+            resource["address"] = socket(gateway);
+        }
+        if let Some(module) = module
+            && let Some(code) = resource.pointer_mut("/typed_config/config/vm_config/code/local")
+        {
+            code["filename"] = json!(module);
+        }
+    }
+    Ok(())
+}
+
 impl Drop for PlainEnvoy {
     fn drop(&mut self) {
         process::signal(self.pid, Signal::KILL);
@@ -202,18 +259,16 @@ impl Drop for PlainEnvoy {
 pub fn load_assignment(name: &str, hosts: &[SocketAddr]) -> Value {
     let endpoints: Vec<Value> = hosts
         .iter()
-        .map(|host| {
-            let address =
-                json!({"socket_address": {"address": host.ip().to_string(), "port_value": host.port()}});
-            json!({"endpoint": {"address": address}})
-        })
+        .map(|host| json!({"endpoint": {"address": socket(*host)}}))
         .collect();
     json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]})
 }
 
+fn socket(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
 fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_policy: Value) -> Value {
-    let socket =
-        |a: SocketAddr| json!({"socket_address": {"address": a.ip().to_string(), "port_value": a.port()}});
     cluster["name"] = json!("backends");
     // Envoy's own limit is 1,024 of each.
     let most = 1_000_000;

@@ -368,6 +368,18 @@ impl State {
         self.folder.path()
     }
 
+    /// The module that `clew run` put there.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn module(&self) -> Result<PathBuf> {
+        let is_module = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wasm");
+        std::fs::read_dir(self.path())?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(is_module)
+            .context("no module in the state folder")
+    }
+
     /// Has this Envoy killed as well, whatever its command line is.
     pub fn owns(&self, envoy: u32) {
         self.envoys

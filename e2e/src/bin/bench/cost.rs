@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clew_e2e::address::PORT;
 use clew_e2e::echo_server::EchoServer;
-use clew_e2e::envoy::{PlainEnvoy, load_assignment};
+use clew_e2e::envoy::PlainEnvoy;
 use clew_e2e::figures::{Bound, Figure, Figures};
 use clew_e2e::manifests::{self, Pod};
 use clew_e2e::scene::{self, ROUTE, SERVICE, Scene};
@@ -27,6 +27,8 @@ const IDLE: usize = 2000;
 const PLACEMENTS: usize = 2000;
 const PLACING_ROUNDS: usize = 25;
 
+const WORKERS: usize = 2;
+
 /// One Envoy: without the filter (twice: their difference is the noise), and with it.
 struct Arm {
     gateway: SocketAddr,
@@ -35,26 +37,26 @@ struct Arm {
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let scene = Scene::new(4, keyed()).await?;
-    let hosts: Vec<SocketAddr> = scene.servers.iter().map(EchoServer::address).collect();
-    let (one, two) = (plain(&hosts).await?, plain(&hosts).await?);
-    let arms = [
-        Arm {
-            gateway: one.gateway,
-            pid: one.pid,
-        },
-        Arm {
-            gateway: two.gateway,
-            pid: two.pid,
-        },
-        Arm {
-            gateway: scene.gateway(),
-            pid: scene.clew.ready.pid,
-        },
+    // Started alike, by the same files: one with the module, the others with the filter taken out of the chain.
+    let envoy = async |module| PlainEnvoy::beside(scene.state.path(), module, WORKERS).await;
+    let module = scene.state.module()?;
+    let envoys = [
+        envoy(None).await?,
+        envoy(None).await?,
+        envoy(Some(&*module)).await?,
     ];
+    let arms = envoys.each_ref().map(|envoy| Arm {
+        gateway: envoy.gateway,
+        pid: envoy.pid,
+    });
     let requests: Vec<Request> = (0..UPGRADES)
         .map(|i| Request::new("/ws").header("x-room", format!("room-{}", i % 300)))
         .collect();
 
+    for arm in &arms {
+        let opened = async || requests[0].place(arm.gateway).await.ok();
+        wait::until("the filter has its rules", Duration::from_secs(20), opened).await?;
+    }
     // Every arm warm before memory is looked at: its workers, its pools, its allocator.
     for arm in &arms {
         scene::place(arm.gateway, &requests).await?;
@@ -110,17 +112,6 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
 
 fn keyed() -> Value {
     json!({"sessionKey": {"sources": [{"type": "Header", "header": {"name": "x-room"}}]}})
-}
-
-/// The same Envoy, hosts, balancer and hash header, and no filter.
-async fn plain(hosts: &[SocketAddr]) -> Result<PlainEnvoy> {
-    let cluster = json!({
-        "type": "STATIC",
-        "lb_policy": "MAGLEV",
-        "load_assignment": load_assignment("backends", hosts),
-    });
-    let hash_policy = json!([{"header": {"header_name": "x-room"}, "terminal": true}]);
-    PlainEnvoy::start(cluster, hash_policy, 2).await
 }
 
 /// `[without, without again, with]`
