@@ -8,13 +8,12 @@ use clew_filter_config::rule::Draining;
 use clew_filter_core::drain::{self, Turns};
 use clew_filter_core::handshake::Random;
 use clew_filter_core::live::{self, Counts, Load, Members, Place};
-use clew_filter_core::session::{Action, Direction};
+use clew_filter_core::session::Direction;
 use clew_filter_core::store::Names;
 use clew_filter_core::world::World;
 
 use crate::channel::{Answer, Channel};
 use crate::host::{self, Level};
-use crate::stream;
 use crate::vm::{Shared, Streams};
 
 /// How often a worker says that it lives, and who is connected.
@@ -35,8 +34,10 @@ pub(crate) struct Gateway {
     published: u64,
     wake: Wake,
     leaving: LeavingPods,
-    /// Sessions leave, or left until the last tick: ticks concern them.
-    busy: bool,
+    /// Before this moment no session concerns a tick: milliseconds since the Unix epoch.
+    due: u64,
+    /// Rules or drains are not what they were at the last tick: every session is to hear of it.
+    changed: bool,
 }
 
 /// Directions that are paused only to go on right after.
@@ -68,7 +69,8 @@ impl Gateway {
             published: 0,
             wake: Wake::default(),
             leaving: LeavingPods::default(),
-            busy: false,
+            due: u64::MAX,
+            changed: false,
         }
     }
 
@@ -123,6 +125,7 @@ impl Gateway {
         self.world.refresh(read);
         if self.world.take_changed() {
             self.leaving.update(&self.world, shared);
+            self.changed = true;
         }
         if let Some((_, config)) = self.roots.last() {
             self.channel.tick(root, config, &self.world, shared.me, now);
@@ -136,7 +139,7 @@ impl Gateway {
         self.wake.clear();
         // The wake-up may have been lost.
         self.wake.run(streams, shared);
-        self.see_off(streams, shared);
+        self.look_after(streams, shared);
         // Streams' actions may have left another context in effect; nothing can be done if that fails.
         let _ = host::set_effective_context(root);
     }
@@ -223,27 +226,33 @@ impl Gateway {
         }
     }
 
-    fn see_off(&mut self, streams: &mut Streams, shared: &mut Shared) {
-        if self.leaving.is_empty() && !self.busy {
+    /// A session concerns a tick from this moment on.
+    pub(crate) fn due_at(&mut self, due: u64) {
+        self.due = self.due.min(due);
+    }
+
+    /// Looks after the sessions that are due, or after all where something has changed. A look at each costs
+    /// nanoseconds, and there is none while nothing is due.
+    fn look_after(&mut self, streams: &mut Streams, shared: &mut Shared) {
+        let all = core::mem::take(&mut self.changed);
+        if !all && shared.now.ms < self.due {
             return;
         }
-        self.busy = false;
+        self.due = u64::MAX;
         for (id, stream) in streams.iter_mut() {
-            let Some(session) = stream.session(self.at) else {
-                continue;
-            };
-            let action = {
-                let leave = self.leaving.of(session.place(), session.drain_timeout_ms());
-                session.tick(leave, shared)
-            };
-            self.busy |= session.is_leaving();
-            if action == Action::Pass || host::set_effective_context(*id).is_err() {
+            if stream.gateway() != self.at {
                 continue;
             }
-            let policy = session.drain_policy(&self.world);
-            if stream::act(action, &policy, &mut shared.dice).is_err() {
-                session.failed(action, shared.now);
+            if all || shared.now.ms >= stream.due() {
+                stream.tick(|session| {
+                    if all {
+                        session.renew(&self.world);
+                    }
+                    let leave = self.leaving.of(session.place(), session.drain().timeout_ms);
+                    session.tick(*id, leave, shared);
+                });
             }
+            self.due = self.due.min(stream.due());
         }
     }
 }
@@ -287,10 +296,6 @@ impl LeavingPods {
                 .map_or_else(|| Turns::new(shared.dice.draw()), |(_, turns)| turns);
             (window, turns)
         });
-    }
-
-    fn is_empty(&self) -> bool {
-        self.pods.is_empty() && self.proxy.is_none()
     }
 
     /// The window of a session, and who deals the moments in it.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use clew_filter_config::metrics as names;
 use clew_filter_config::rule::Reason;
 use clew_filter_core::handshake::Affinity;
-use clew_filter_core::session::{Ended, Traffic};
+use clew_filter_core::session::{Cause, Ended, Traffic};
 
 use crate::host::{self, MetricKind};
 
@@ -42,6 +42,12 @@ series! {
     ClosedDrain = Counter SESSIONS_CLOSED, "reason" "drain";
     ClosedReset = Counter SESSIONS_CLOSED, "reason" "reset";
     ClosedAborted = Counter SESSIONS_CLOSED, "reason" "aborted";
+    ClosedIdle = Counter SESSIONS_CLOSED, "reason" "idle";
+    ClosedDuration = Counter SESSIONS_CLOSED, "reason" "duration";
+    ClosedTokenExpired = Counter SESSIONS_CLOSED, "reason" "token_expired";
+    ClosedMessageSize = Counter SESSIONS_CLOSED, "reason" "message_size";
+    ClosedMessageRate = Counter SESSIONS_CLOSED, "reason" "message_rate";
+    ClosedProtocol = Counter SESSIONS_CLOSED, "reason" "protocol_error";
     Accepted = Counter HANDSHAKES, "result" "accepted";
     Failed = Counter HANDSHAKES, "result" "failed";
     RefusedKeyMissing = Counter HANDSHAKES, "result" "refused_key_missing";
@@ -93,9 +99,17 @@ impl From<Ended> for Series {
         match ended {
             Ended::Client => Self::ClosedClient,
             Ended::Server => Self::ClosedServer,
-            Ended::Drain => Self::ClosedDrain,
-            Ended::Reset => Self::ClosedReset,
             Ended::Aborted => Self::ClosedAborted,
+            Ended::Ours { cause, reset } => match cause {
+                Cause::Drain if reset => Self::ClosedReset,
+                Cause::Drain => Self::ClosedDrain,
+                Cause::Idle => Self::ClosedIdle,
+                Cause::Duration => Self::ClosedDuration,
+                Cause::TokenExpired => Self::ClosedTokenExpired,
+                Cause::MessageSize => Self::ClosedMessageSize,
+                Cause::MessageRate => Self::ClosedMessageRate,
+                Cause::Protocol => Self::ClosedProtocol,
+            },
         }
     }
 }

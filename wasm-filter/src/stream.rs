@@ -10,8 +10,8 @@ use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
-use clew_filter_core::handshake::{self, Known, Placed};
-use clew_filter_core::session::{Action, Direction, Ended, Event, Session};
+use clew_filter_core::handshake::{self, Known, Placed, Random};
+use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session};
 use clew_filter_core::session_key::Request;
 use clew_filter_core::world::{LaidBackend, LaidRule};
 
@@ -21,8 +21,7 @@ use crate::host::{self, Buffer, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series, UNKNOWN};
 use crate::vm::Shared;
 
-pub(crate) use self::act::act;
-use self::act::cut;
+use self::act::{close, cut};
 use self::upgrade::Upgrade;
 use self::window::Window;
 
@@ -30,6 +29,8 @@ use self::window::Window;
 pub(crate) struct Stream {
     gateway: usize,
     state: State,
+    /// A session of its own concerns no tick before this moment. It stands here because each tick looks at it.
+    due: u64,
 }
 
 enum State {
@@ -48,6 +49,7 @@ impl Stream {
         Self {
             gateway,
             state: State::Foreign,
+            due: u64::MAX,
         }
     }
 
@@ -55,12 +57,20 @@ impl Stream {
         self.gateway
     }
 
-    /// Its session, if it is one of that gateway.
-    pub(crate) fn session(&mut self, gateway: usize) -> Option<&mut Upgrade> {
-        match &mut self.state {
-            State::Upgrade(upgrade) if self.gateway == gateway => Some(upgrade),
-            _ => None,
-        }
+    /// No tick before this moment concerns it, unless something changes: milliseconds since the Unix epoch.
+    pub(crate) const fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// Looks after its session, if it has one.
+    pub(crate) fn tick(&mut self, visit: impl FnOnce(&mut Upgrade)) {
+        self.due = match &mut self.state {
+            State::Upgrade(upgrade) => {
+                visit(upgrade);
+                upgrade.session.due()
+            }
+            _ => u64::MAX,
+        };
     }
 
     pub(crate) fn request_headers(&mut self, gateway: &mut Gateway, shared: &mut Shared) -> Flow {
@@ -135,8 +145,11 @@ impl Stream {
                 if let Some(place) = &place {
                     gateway.enter(place, placed.counted, shared);
                 }
+                let lot = (shared.dice.draw() >> 32) as u32;
+                self.due = 0;
+                gateway.due_at(0);
                 self.state = State::Upgrade(Box::new(Upgrade {
-                    session: Session::new(shared.armable),
+                    session: Session::new(shared.armable, lot),
                     rule_id: name.rule.into(),
                     rule,
                     metrics,
@@ -206,6 +219,15 @@ impl Stream {
             return Flow::Continue;
         };
         let buffer = Buffer::from(direction);
+        if direction == Direction::Request && upgrade.rule.rule.terms.message_rate.is_some() {
+            // A quarter of a second is not near enough for a rate.
+            shared.look_at_the_clock();
+        }
+        let len = if len > 0 || last {
+            len.saturating_add(upgrade.bring_back(direction, shared))
+        } else {
+            len
+        };
         let mut window = Window::new(buffer);
         let mut read = |at: usize, out: &mut [u8]| window.read(at, out);
         let event = Event::Data {
@@ -215,7 +237,7 @@ impl Stream {
         };
         let action = upgrade.on(event, shared);
         let done = match action {
-            Action::Pass | Action::Write(_) | Action::Ping | Action::Reset => Ok(Flow::Continue),
+            Action::Pass | Action::Write(..) | Action::Ping | Action::Reset(_) => Ok(Flow::Continue),
             // What waits for the 101 goes on with it.
             Action::Arm if upgrade.opened.is_none() => Ok(Flow::Pause),
             // Nothing waits, so nobody need be woken: such is the event right after the 101.
@@ -225,15 +247,24 @@ impl Stream {
             }
             Action::Arm => gateway.wake_soon(id, direction).map(|()| Flow::Pause),
             Action::Drop => host::set_buffer(buffer, 0, len, b"").map(|()| Flow::Continue),
-            Action::Close { keep } => {
-                let policy = upgrade.drain_policy(&gateway.world);
-                cut(direction, len, keep, &policy, &mut shared.dice).map(|()| Flow::Continue)
+            // Nothing comes that could make it whole.
+            Action::KeepBack { .. } if last => Ok(Flow::Continue),
+            Action::KeepBack { keep } => cut(buffer, len, keep, b"").map(|()| Flow::Continue),
+            Action::Close { keep, cause } => {
+                let close = close(direction, cause, upgrade.drain(), &mut shared.dice);
+                cut(buffer, len, keep, close.as_ref()).map(|()| Flow::Continue)
             }
         };
-        done.unwrap_or_else(|_| {
-            upgrade.failed(action, shared.now);
+        let flow = done.unwrap_or_else(|_| {
+            upgrade.session.failed(action, shared.now);
             Flow::Continue
-        })
+        });
+        let due = upgrade.session.due();
+        if due < self.due {
+            self.due = due;
+            gateway.due_at(due);
+        }
+        flow
     }
 
     /// A direction goes on.
@@ -258,10 +289,17 @@ impl Stream {
         let metrics = &mut shared.metrics;
         metrics.add(upgrade.metrics, Series::Active, -1);
         metrics.add(upgrade.metrics, ended, 1);
-        match ended {
-            Ended::Drain => metrics.add(upgrade.metrics, Series::DrainCloseFrame, 1),
-            Ended::Reset => metrics.add(upgrade.metrics, Series::DrainReset, 1),
-            Ended::Client | Ended::Server | Ended::Aborted => {}
+        if let Ended::Ours {
+            cause: Cause::Drain,
+            reset,
+        } = ended
+        {
+            let how = if reset {
+                Series::DrainReset
+            } else {
+                Series::DrainCloseFrame
+            };
+            metrics.add(upgrade.metrics, how, 1);
         }
         metrics.record(
             upgrade.metrics,

@@ -183,7 +183,7 @@ impl Vm {
 }
 
 impl Shared {
-    fn look_at_the_clock(&mut self) {
+    pub(crate) fn look_at_the_clock(&mut self) {
         if let Ok(now) = host::now_ns() {
             self.now.ms = now / 1_000_000;
         }

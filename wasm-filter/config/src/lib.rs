@@ -10,3 +10,4 @@ pub mod metrics;
 pub mod plugin;
 pub mod route_name;
 pub mod rule;
+pub mod terms;

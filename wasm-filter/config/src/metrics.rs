@@ -12,8 +12,9 @@ pub const LABEL_ROUTE: &str = "clew_route";
 pub const SESSIONS_ACTIVE: &str = "clew_sessions_active";
 /// Counter: sessions that got their 101.
 pub const SESSIONS_OPENED: &str = "clew_sessions_opened_total";
-/// Counter, label `reason` = client | server (whose Close came first) | drain (by our Close) | reset (at a drain's
-/// deadline) | aborted (without any Close): sessions that ended.
+/// Counter, label `reason` = client | server (whose Close came first) | aborted (without any Close) | what the filter
+/// closed them for: drain | reset (at a drain's deadline) | idle | duration | token_expired | message_size | message_rate |
+/// protocol_error (what RFC 6455 forbids, where a limit on messages holds): sessions that ended.
 pub const SESSIONS_CLOSED: &str = "clew_sessions_closed_total";
 /// Counter, label `result` = accepted (101) | failed (any other answer) | `refused_` and the reason of the refusal:
 /// upgrade requests by outcome.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::terms::Terms;
+
 /// One rule, under one configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +28,9 @@ pub struct Rule {
     pub bounded_load_percent: Option<u32>,
     /// How sessions leave.
     pub drain: DrainPolicy,
+    /// How long sessions last, and what their messages may be.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
 }
 
 /// One source of a session key.

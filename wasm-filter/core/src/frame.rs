@@ -84,6 +84,35 @@ impl Tracker {
         matches!(self.at, At::Closed)
     }
 
+    /// How many bytes are still to come of the frame that is open: 0 between two frames, also those of one message.
+    /// `None`: unknown, as its header or a Close's code is not whole yet, or for good.
+    #[must_use]
+    pub const fn left_of_frame(&self) -> Option<u64> {
+        match self.at {
+            At::Header { seen: 0 } => Some(0),
+            At::Payload { remaining, .. } => Some(remaining),
+            At::Header { .. } | At::CloseCode { .. } | At::Closed | At::Lost(_) => None,
+        }
+    }
+
+    /// Forgets what came of a header that is not whole, if that is at most `most` bytes, and says how many: they will
+    /// come again. [`Tracker::rewound`] has them until then.
+    pub const fn rewind(&mut self, most: usize) -> usize {
+        match self.at {
+            At::Header { seen } if seen <= most => {
+                self.at = At::Header { seen: 0 };
+                seen
+            }
+            _ => 0,
+        }
+    }
+
+    /// The first `len` bytes that [`Tracker::rewind`] forgot.
+    #[must_use]
+    pub fn rewound(&self, len: usize) -> &[u8] {
+        self.header.get(..len).unwrap_or_default()
+    }
+
     /// Why nothing can be said any more.
     #[must_use]
     pub const fn lost(&self) -> Option<Fault> {

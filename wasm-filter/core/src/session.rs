@@ -1,25 +1,42 @@
 //! One session, from its upgrade request to its end: told of what passes and of the time, it answers what to do.
 //!
-//! While its pod drains it is closed *client first*. At its moment our Close goes to the client, at a message boundary.
-//! What the client still sends passes, up to and with its own Close, so the server sees an orderly end. What the
-//! server sends after our Close cannot be delivered (RFC 6455, 5.5.1): it is dropped and counted. A client that does not
-//! answer is given up, and our Close goes to the server. What is left at the deadline is reset.
+//! Whoever begins to close, it ends. A closing handshake that the two ends begin passes untouched, and is cut only when
+//! it does not come to an end. What *we* close has a [`Cause`], and goes in one of two orders.
+//!
+//! *Client first*: our Close goes to the client, at a message boundary. What the client still sends passes, up to and with
+//! its own Close, so the server sees an orderly end. What the server sends after our Close cannot be delivered (RFC 6455,
+//! 5.5.1): it is dropped and counted. A client that does not answer is given up, and our Close goes to the server.
+//!
+//! *Both*, where nothing may pass any more: our Close goes to each side at the next end of a message, or soon of a frame. A
+//! frame that breaks a limit is cut off in front of its header; whatever its sender says after that is dropped.
+//!
+//! What is left at the deadline is reset.
 
 mod arming;
+mod cause;
 mod data;
+mod farewell;
+mod rate;
 #[cfg(test)]
 mod tests;
+mod tick;
 mod way;
 
 use clew_filter_config::rule::Draining;
+use clew_filter_config::terms::Terms;
 
 use self::arming::Budget;
 pub use self::arming::Pace;
+pub use self::cause::Cause;
+use self::farewell::Farewell;
+use self::rate::Bucket;
 use self::way::Way;
 use crate::drain::{Leave, Turns};
 
-/// How long each side has to answer a Close.
+/// How long each side has to answer a Close of ours.
 pub const PATIENCE_MS: u64 = 5_000;
+/// How long the two ends have for a closing handshake of their own, from its first Close on.
+pub const HANDSHAKE_PATIENCE_MS: u64 = 30_000;
 /// How long our Close waits for the end of a message that has begun, before it takes the boundary in front of it.
 const WAIT_FOR_MESSAGE_MS: u64 = 1_000;
 /// How long before the deadline the server gets our Close at the latest.
@@ -49,7 +66,7 @@ pub enum Event<'a> {
     },
     /// A direction that was paused to arm it goes on.
     Resumed(Direction),
-    /// Time passed.
+    /// Time passed, or something else is known: see [`Session::due`].
     Tick {
         /// The window in which the session has to leave, and who deals the moments in it.
         leave: Option<(Draining, &'a mut Turns)>,
@@ -63,25 +80,34 @@ pub enum Action {
     Pass,
     /// Pause the direction and let it go on right after: from then until its next bytes, [`Action::Write`] works.
     Arm,
+    /// The first `keep` bytes of the buffer pass. The rest is dropped, and goes in front of the direction's next bytes:
+    /// [`Session::kept_back`] has it until then.
+    KeepBack {
+        /// How many bytes pass.
+        keep: usize,
+    },
     /// The first `keep` bytes of the buffer pass, our Close follows, the rest is dropped.
     Close {
         /// How many bytes pass.
         keep: usize,
+        /// What our Close says.
+        cause: Cause,
     },
     /// The bytes of the buffer are dropped.
     Drop,
     /// Write our Close into a direction that is armed.
-    Write(Direction),
+    Write(Direction, Cause),
     /// Write a Ping into the request direction, which is armed: the server's Pong is an event of the other.
     Ping,
-    /// Reset the stream.
-    Reset,
+    /// Reset the stream. With the cause, if it was closing for one of ours.
+    Reset(Option<Cause>),
 }
 
 /// When an event happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since the Unix epoch, as of the last tick.
+    /// Milliseconds since the Unix epoch, as of the last tick; for bytes of a client whose messages have a rate, as of
+    /// now.
     pub ms: u64,
     /// Counts the ticks.
     pub tick: u32,
@@ -107,111 +133,117 @@ pub enum Ended {
     Client,
     /// The server's Close came first.
     Server,
-    /// We closed it, and it went.
-    Drain,
-    /// We closed it, and had to reset it.
-    Reset,
+    /// We closed it.
+    Ours {
+        /// Why.
+        cause: Cause,
+        /// It did not go, and had to be reset.
+        reset: bool,
+    },
     /// Without any Close.
     Aborted,
 }
 
-/// One session.
+/// One session. All its times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug)]
 pub struct Session {
     request: Way,
     response: Way,
-    phase: Phase,
-    opened: bool,
-    first_close: Option<Direction>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Its moment is set.
-    Leaving {
-        window: Draining,
-        leave: Leave,
-        pinged: bool,
-    },
-    /// Our Close went to the client, which has to answer.
-    Closing {
-        window: Draining,
-        answer_by: u64,
-        deadline: u64,
-    },
-    /// The client answered: the server has to end it.
-    Closed {
-        end_by: u64,
-    },
-    /// The client did not answer, and the server got our Close.
-    GivenUp {
-        end_by: u64,
-    },
-    Reset,
+    opened: Option<u64>,
+    /// When a byte last came.
+    stirred: u64,
+    /// Spreads what happens to many sessions: a fraction, in units of 2⁻³².
+    lot: u32,
+    /// The longest duration under which its end was set, and the end.
+    duration: (u64, u64),
+    expires: u64,
+    /// The window in which it has to leave, and its moment in it.
+    drain: Option<(Draining, Leave)>,
+    farewell: Option<Farewell>,
+    /// Whose Close came first, and when.
+    first_close: Option<(Direction, u64)>,
+    rate: Bucket,
+    reset: bool,
+    due: u64,
 }
 
 impl Session {
-    /// An upgrade request that was placed. `armable`: whether the proxy can write into an idle stream.
+    /// An upgrade request that was placed. `armable`: whether the proxy can write into an idle stream. `lot`: any number,
+    /// by which sessions of one age do not end in one moment.
     #[must_use]
-    pub fn new(armable: bool) -> Self {
+    pub fn new(armable: bool, lot: u32) -> Self {
         Self {
             request: Way::new(armable, Budget::REQUEST),
             response: Way::new(armable, Budget::RESPONSE),
-            phase: Phase::Open,
-            opened: false,
+            opened: None,
+            stirred: 0,
+            lot,
+            duration: (0, u64::MAX),
+            expires: u64::MAX,
+            drain: None,
+            farewell: None,
             first_close: None,
+            rate: Bucket::default(),
+            reset: false,
+            due: 0,
         }
     }
 
-    /// Tells what happened; answers what to do. Whoever cannot do it says so by [`Session::failed`].
-    pub fn on(&mut self, event: Event<'_>, now: Now, traffic: &mut Traffic) -> Action {
+    /// The client's token is good until this moment: then the session is closed.
+    pub const fn expires_at(&mut self, ms: u64) {
+        self.expires = ms;
+        self.due = 0;
+    }
+
+    /// Tells what happened; answers what to do. `terms`: those of its rule, as they are now. Whoever cannot do it says so
+    /// by [`Session::failed`].
+    pub fn on(&mut self, event: Event<'_>, now: Now, terms: &Terms, traffic: &mut Traffic) -> Action {
         match event {
-            Event::Opened => self.opened = true,
-            Event::Resumed(direction) => self.way(direction).arming.resumed(),
-            Event::Tick { leave } => return self.tick(leave, now.ms),
-            Event::Data {
-                direction: Direction::Request,
-                len,
-                read,
-            } => {
-                return self.request(len, read, now, traffic);
+            Event::Opened => {
+                self.opened = Some(now.ms);
+                self.stirred = now.ms;
+                Action::Pass
             }
-            Event::Data {
-                direction: Direction::Response,
-                len,
-                read,
-            } => {
-                return self.response(len, read, now, traffic);
+            Event::Resumed(direction) => {
+                self.way(direction).arming.resumed();
+                Action::Pass
             }
+            Event::Tick { leave } => self.tick(leave, now.ms, terms),
+            Event::Data { direction, len, read } => self.data(direction, len, read, (now, terms), traffic),
         }
-        Action::Pass
     }
 
     /// An action could not be carried out.
     pub fn failed(&mut self, action: Action, now: Now) {
-        if action == Action::Reset {
-            return;
-        }
+        let direction = match action {
+            Action::Reset(_) => return,
+            Action::Write(direction, _) => Some(direction),
+            _ => None,
+        };
         self.request.arming.disarm();
         self.response.arming.disarm();
-        match (action, self.phase) {
-            // Nothing reached the client: the next boundary will do, and the deadline remains.
-            (Action::Write(_) | Action::Close { .. }, Phase::Closing { window, deadline, .. }) => {
-                self.phase = Phase::Leaving {
-                    window,
-                    leave: Leave {
-                        close_at: now.ms,
-                        deadline,
-                    },
-                    pinged: false,
-                };
-            }
-            // Nothing reached the server, and there is nothing else to try.
-            (Action::Write(_) | Action::Close { .. }, Phase::GivenUp { .. }) => {
-                self.phase = Phase::GivenUp { end_by: now.ms };
-            }
-            _ => {}
+        self.due = 0;
+        if let Some(direction) = direction {
+            // Nothing reached it: the next boundary will do, and the deadline remains.
+            self.way(direction).told = None;
+        } else if matches!(
+            action,
+            Action::Close { .. } | Action::Drop | Action::KeepBack { .. }
+        ) {
+            // What must not pass has passed, or what must has not: nothing does any more.
+            let cause = self.farewell.map_or(Cause::Protocol, |farewell| farewell.cause);
+            self.farewell = Some(Farewell::until(cause, now.ms, now.ms));
+            self.request.told = Some(now.ms);
+            self.response.told = Some(now.ms);
+        }
+    }
+
+    /// What was kept back of a direction and goes in front of its next bytes.
+    #[must_use]
+    pub fn kept_back(&self, direction: Direction) -> &[u8] {
+        match direction {
+            Direction::Request => self.request.kept_back(),
+            Direction::Response => self.response.kept_back(),
         }
     }
 
@@ -224,20 +256,22 @@ impl Session {
         }
     }
 
-    /// Whether ticks matter to it although its pod does not drain.
+    /// No tick before this moment concerns it, unless its terms or the window in which it leaves change.
     #[must_use]
-    pub const fn is_leaving(&self) -> bool {
-        !matches!(self.phase, Phase::Open | Phase::Reset)
+    pub const fn due(&self) -> u64 {
+        self.due
     }
 
     /// What to count it as, now that it is over.
     #[must_use]
-    pub const fn ended(&self) -> Ended {
-        match (self.phase, self.first_close) {
-            (Phase::Reset, _) => Ended::Reset,
-            (Phase::Closing { .. } | Phase::Closed { .. } | Phase::GivenUp { .. }, _) => Ended::Drain,
-            (_, Some(Direction::Request)) => Ended::Client,
-            (_, Some(Direction::Response)) => Ended::Server,
+    pub fn ended(&self) -> Ended {
+        match (&self.farewell, self.first_close) {
+            (Some(farewell), _) if self.reset || self.told() => Ended::Ours {
+                cause: farewell.cause,
+                reset: self.reset && farewell.answered.is_none(),
+            },
+            (_, Some((Direction::Request, _))) => Ended::Client,
+            (_, Some((Direction::Response, _))) => Ended::Server,
             (_, None) => Ended::Aborted,
         }
     }
@@ -249,92 +283,13 @@ impl Session {
         }
     }
 
-    fn closing(&mut self, window: Draining, leave: Leave, now: u64) {
-        let last_word = leave.deadline.saturating_sub(LAST_WORD_MS).max(now);
-        self.phase = Phase::Closing {
-            window,
-            answer_by: last_word.min(now.saturating_add(PATIENCE_MS)),
-            deadline: leave.deadline,
-        };
+    /// Whether a Close of ours went anywhere.
+    const fn told(&self) -> bool {
+        self.request.told.is_some() || self.response.told.is_some()
     }
 
-    fn give_up(&mut self, deadline: u64, now: u64) {
-        self.phase = Phase::GivenUp {
-            end_by: deadline.min(now.saturating_add(PATIENCE_MS)),
-        };
-    }
-
-    fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, now: u64) -> Action {
-        if !self.opened {
-            return Action::Pass;
-        }
-        match (self.phase, leave) {
-            (Phase::Open, Some((window, turns))) => {
-                let leave = Leave::new(window, turns.deal(), now);
-                self.phase = Phase::Leaving {
-                    window,
-                    leave,
-                    pinged: false,
-                };
-            }
-            // The drain was called off.
-            (Phase::Leaving { .. }, None) => self.phase = Phase::Open,
-            (Phase::Leaving { window, .. }, Some((other, turns))) if window != other => {
-                let leave = Leave::new(other, turns.deal(), now);
-                self.phase = Phase::Leaving {
-                    window: other,
-                    leave,
-                    pinged: false,
-                };
-            }
-            _ => {}
-        }
-        match self.phase {
-            Phase::Leaving { leave, .. } if now >= leave.deadline => self.reset(),
-            Phase::Leaving {
-                window,
-                leave,
-                pinged,
-            } if now >= leave.close_at && self.first_close.is_none() => {
-                if self.response.writable() {
-                    self.closing(window, leave, now);
-                    return Action::Write(Direction::Response);
-                }
-                // It went silent in the middle of a burst. Whatever the server says next, our Close follows it.
-                if !pinged && self.response.silent() && self.request.writable() {
-                    self.phase = Phase::Leaving {
-                        window,
-                        leave,
-                        pinged: true,
-                    };
-                    return Action::Ping;
-                }
-                Action::Pass
-            }
-            Phase::Closing {
-                answer_by, deadline, ..
-            } if now >= answer_by => {
-                if now < deadline && self.request.writable() {
-                    self.give_up(deadline, now);
-                    Action::Write(Direction::Request)
-                } else if now >= deadline.min(answer_by.saturating_add(LAST_WORD_MS)) {
-                    self.reset()
-                } else {
-                    Action::Pass
-                }
-            }
-            Phase::GivenUp { end_by } if now >= end_by => self.reset(),
-            // The client had its orderly end: the stream is only cleared away, and counts as closed.
-            Phase::Closed { end_by } if now >= end_by => {
-                self.phase = Phase::Closed { end_by: u64::MAX };
-                Action::Reset
-            }
-            _ => Action::Pass,
-        }
-    }
-
-    const fn reset(&mut self) -> Action {
-        self.phase = Phase::Reset;
-        Action::Reset
+    /// When the server is to get our Close too.
+    fn server_from(&self) -> Option<u64> {
+        Some(self.farewell?.server_from(self.response.told))
     }
 }

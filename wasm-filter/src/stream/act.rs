@@ -3,19 +3,31 @@
 use clew_filter_config::rule::DrainPolicy;
 use clew_filter_core::frame::{CloseFrame, encode_close};
 use clew_filter_core::handshake::Random;
-use clew_filter_core::session::{Action, Direction};
+use clew_filter_core::session::{Action, Cause, Direction};
 
 use crate::host::{self, Buffer};
 use crate::vm::Dice;
 
-/// What access logs show of a stream that a drain's deadline reset.
-const RESET_DETAILS: &str = "clew_drain_deadline";
+/// What access logs show of a stream that was reset.
+const fn details(cause: Option<Cause>) -> &'static str {
+    match cause {
+        Some(Cause::Drain) => "clew_drain_deadline",
+        Some(Cause::Idle) => "clew_idle_timeout",
+        Some(Cause::Duration) => "clew_max_connection_duration",
+        Some(Cause::TokenExpired) => "clew_token_expired",
+        Some(Cause::MessageSize) => "clew_message_size",
+        Some(Cause::MessageRate) => "clew_message_rate",
+        Some(Cause::Protocol) => "clew_protocol_error",
+        None => "clew_close_unanswered",
+    }
+}
 
-/// Carries out what a tick asks for, on the effective context.
-pub(crate) fn act(action: Action, policy: &DrainPolicy, dice: &mut Dice) -> host::Result<()> {
+/// Carries out what a tick asks for, on the effective context. `drain`: what our Close says to those who leave a pod.
+pub(crate) fn act(action: Action, drain: &DrainPolicy, dice: &mut Dice) -> host::Result<()> {
     match action {
-        Action::Write(direction) => {
-            host::set_buffer(direction.into(), 0, 0, close(direction, policy, dice).as_ref())?;
+        Action::Write(direction, cause) => {
+            let close = close(direction, cause, drain, dice);
+            host::set_buffer(direction.into(), 0, 0, close.as_ref())?;
             host::continue_stream(direction.into())
         }
         Action::Ping => {
@@ -23,40 +35,33 @@ pub(crate) fn act(action: Action, policy: &DrainPolicy, dice: &mut Dice) -> host
             host::set_buffer(Buffer::Request, 0, 0, &[0x89, 0x80, a, b, c, d])?;
             host::continue_stream(host::Direction::Request)
         }
-        Action::Reset => host::send_local_response(503, RESET_DETAILS, &[], b""),
-        Action::Pass | Action::Arm | Action::Close { .. } | Action::Drop => Ok(()),
+        Action::Reset(cause) => host::send_local_response(503, details(cause), &[], b""),
+        Action::Pass | Action::Arm | Action::KeepBack { .. } | Action::Close { .. } | Action::Drop => Ok(()),
     }
 }
 
-/// The first `keep` bytes of a buffer and our Close, and nothing else.
-pub(super) fn cut(
-    direction: Direction,
-    len: usize,
-    keep: usize,
-    policy: &DrainPolicy,
-    dice: &mut Dice,
-) -> host::Result<()> {
-    let close = close(direction, policy, dice);
-    let buffer = Buffer::from(direction);
+/// The first `keep` bytes of a buffer and these, and nothing else.
+pub(super) fn cut(buffer: Buffer, len: usize, keep: usize, follows: &[u8]) -> host::Result<()> {
     if keep == len {
-        return host::set_buffer(buffer, len, 0, close.as_ref());
+        return host::set_buffer(buffer, len, 0, follows);
     }
     let mut bytes = if keep == 0 {
         Vec::new()
     } else {
         host::buffer(buffer, 0, keep)?
     };
-    bytes.extend_from_slice(close.as_ref());
+    bytes.extend_from_slice(follows);
     host::set_buffer(buffer, 0, len, &bytes)
 }
 
 /// Our Close, as the receiver of a direction takes it.
-fn close(direction: Direction, policy: &DrainPolicy, dice: &mut Dice) -> CloseFrame {
+pub(super) fn close(direction: Direction, cause: Cause, drain: &DrainPolicy, dice: &mut Dice) -> CloseFrame {
     let mask = match direction {
         Direction::Request => Some(mask(dice)),
         Direction::Response => None,
     };
-    encode_close(policy.close_code, &policy.close_reason, mask)
+    let (code, reason) = cause.says(drain);
+    encode_close(code, reason, mask)
 }
 
 fn mask(dice: &mut Dice) -> [u8; 4] {

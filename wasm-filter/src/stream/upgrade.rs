@@ -6,9 +6,10 @@ use clew_filter_config::rule::{DrainPolicy, Draining};
 use clew_filter_core::drain::Turns;
 use clew_filter_core::handshake::{self, Affinity, Placed};
 use clew_filter_core::live::Place;
-use clew_filter_core::session::{Action, Direction, Event, Now, Session, Traffic};
+use clew_filter_core::session::{Action, Direction, Event, Session, Traffic};
 use clew_filter_core::world::{LaidRule, World};
 
+use super::act::act;
 use crate::gateway::{Gateway, read};
 use crate::host::{self, Map};
 use crate::metrics::{RuleMetrics, Series};
@@ -33,40 +34,47 @@ impl Upgrade {
         self.place.as_ref()
     }
 
-    pub(crate) fn drain_timeout_ms(&self) -> u64 {
-        self.rule.rule.drain.timeout_ms
+    /// How its rule closes sessions.
+    pub(crate) fn drain(&self) -> &DrainPolicy {
+        &self.rule.rule.drain
     }
 
-    /// How its rule closes sessions: as it is now, or was last.
-    pub(crate) fn drain_policy(&self, world: &World) -> DrainPolicy {
-        world
-            .current(&self.rule_id)
-            .unwrap_or(&self.rule)
-            .rule
-            .drain
-            .clone()
+    /// Takes over its rule as it is now. One that is gone holds as it was last.
+    pub(crate) fn renew(&mut self, world: &World) {
+        if let Some(rule) = world.current(&self.rule_id) {
+            self.rule = Rc::clone(rule);
+        }
     }
 
-    pub(crate) const fn is_leaving(&self) -> bool {
-        self.session.is_leaving()
-    }
-
-    pub(crate) fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, shared: &mut Shared) -> Action {
-        self.on(Event::Tick { leave }, shared)
-    }
-
-    pub(crate) fn failed(&mut self, action: Action, now: Now) {
-        self.session.failed(action, now);
+    /// Looks after it, on its own context `id`. It leaves within this window, if within any.
+    pub(crate) fn tick(&mut self, id: u32, leave: Option<(Draining, &mut Turns)>, shared: &mut Shared) {
+        let action = self.on(Event::Tick { leave }, shared);
+        if action == Action::Pass || host::set_effective_context(id).is_err() {
+            return;
+        }
+        if act(action, self.drain(), &mut shared.dice).is_err() {
+            self.session.failed(action, shared.now);
+        }
     }
 
     pub(super) fn resumed(&mut self, direction: Direction, shared: &mut Shared) {
         self.on(Event::Resumed(direction), shared);
     }
 
+    /// Puts what was kept back of a direction in front of its bytes, and says how much that is.
+    pub(super) fn bring_back(&mut self, direction: Direction, shared: &Shared) -> usize {
+        let bytes = self.session.kept_back(direction);
+        let len = bytes.len();
+        if len > 0 && host::set_buffer(direction.into(), 0, 0, bytes).is_err() {
+            self.session.failed(Action::Drop, shared.now);
+        }
+        len
+    }
+
     pub(super) fn on(&mut self, event: Event<'_>, shared: &mut Shared) -> Action {
         let mut nowhere = Traffic::default();
         let traffic = shared.metrics.traffic(self.metrics).unwrap_or(&mut nowhere);
-        self.session.on(event, shared.now, traffic)
+        self.session.on(event, shared.now, &self.rule.rule.terms, traffic)
     }
 
     pub(super) fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {

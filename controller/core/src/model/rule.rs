@@ -1,4 +1,5 @@
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
+use clew_filter_config::terms::Terms;
 
 use super::{BackendId, RuleId, RuleName};
 
@@ -27,8 +28,8 @@ pub struct Rule {
     pub close_reason: String,
     /// Milliseconds from the request to the 101; 0: without end.
     pub handshake_timeout_ms: u64,
-    /// Milliseconds without a byte; 0: without end.
-    pub idle_timeout_ms: u64,
+    /// How long sessions last, and what their messages may be.
+    pub terms: Terms,
     /// Sessions of one proxy. None: as many as come.
     pub max_connections: Option<u32>,
     /// Retries and the like.

@@ -149,6 +149,7 @@ pub fn rule(rule: &model::Rule) -> Rule {
             close_code: rule.close_code,
             close_reason: rule.close_reason.clone(),
         },
+        terms: rule.terms,
     };
     let bytes = serde_json::to_vec(&rendered)
         .unwrap_or_else(|error| unreachable!("a rule is text and numbers: {error}"));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Applied, Progress, status};
 use crate::fixture::{Manifests, good};
-use crate::validate::{Target, validate};
+use crate::validate::{Target, Unsupported, validate};
 
 fn said(
     manifests: &Manifests,
@@ -89,21 +89,16 @@ fn a_time_moves_only_with_its_condition() {
 
 #[test]
 fn what_is_ignored_is_said_and_spoils_nothing() {
-    let mut manifests = good();
-    Manifests::set(
-        &mut manifests.routes,
-        "/spec/rules/0/limits",
-        json!({"maxMessageSize": "1Mi"}),
-    );
-    let status = said(
-        &manifests,
-        Progress::Applied(Applied {
-            acknowledged: 1,
-            connected: 1,
-        }),
-        None,
-        0,
-    );
+    let mut report = validate(&good().objects(), Target::Standalone).routes.remove(0);
+    report.unsupported.push(Unsupported {
+        field: "spec.rules[0].limits.maxMessageSize".to_owned(),
+        why: "messages of every size pass".to_owned(),
+    });
+    let progress = Progress::Applied(Applied {
+        acknowledged: 1,
+        connected: 1,
+    });
+    let status = status(&report, |_| progress.clone(), None, &time(0));
     assert_eq!(
         short(&status, "PartiallySupported"),
         ("True".to_owned(), "FieldsIgnored".to_owned())

@@ -6,6 +6,7 @@ use clew_crds::websocket_route::{
 };
 use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
+use clew_filter_config::terms::{MessageRate, Terms};
 
 use crate::model::{
     BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
@@ -51,7 +52,7 @@ pub(super) fn rule(
         close_code: policy.drain.close_code,
         close_reason: policy.drain.close_reason.clone(),
         handshake_timeout_ms: policy.timeouts.handshake.as_millis(),
-        idle_timeout_ms: policy.timeouts.idle.as_millis(),
+        terms: terms(policy),
         max_connections: policy.limits.max_connections_per_proxy,
         resilience: resilience(&policy.resilience),
     })
@@ -193,6 +194,21 @@ fn close(policy: &SessionPolicy) -> Result<(), Wrong> {
         return Err((Code::DrainInvalid, ".drain.closeReason".to_owned(), message));
     }
     Ok(())
+}
+
+fn terms(policy: &SessionPolicy) -> Terms {
+    let limits = &policy.limits;
+    Terms {
+        idle_ms: policy.timeouts.idle.as_millis(),
+        max_duration_ms: policy.timeouts.max_connection_duration.as_millis(),
+        // Never 0: the API does not take it.
+        max_message_bytes: limits.max_message_size.as_ref().map_or(0, |size| size.as_bytes()),
+        message_rate: limits.message_rate.as_ref().map(|rate| MessageRate {
+            messages: rate.messages,
+            interval_ms: rate.interval.as_millis(),
+            burst: rate.burst(),
+        }),
+    }
 }
 
 fn resilience(written: &WrittenResilience) -> Resilience {

@@ -7,7 +7,7 @@ use super::Unsupported;
 /// The fields of a rule that are not honoured; `path` is the rule's own.
 pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
     let policy = &rule.policy;
-    let (limits, security, timeouts) = (&policy.limits, &policy.security, &policy.timeouts);
+    let (limits, security) = (&policy.limits, &policy.security);
     let several_backends = rule.backend_refs.len() > 1;
     let table = [
         (
@@ -21,16 +21,6 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
             "it is for persistent sessions, and there are none",
         ),
         (
-            !timeouts.idle.is_zero(),
-            "timeouts.idle",
-            "Envoy ends an idle session at this time, but by a reset without a Close",
-        ),
-        (
-            !timeouts.max_connection_duration.is_zero(),
-            "timeouts.maxConnectionDuration",
-            "sessions last as long as both sides like",
-        ),
-        (
             limits.max_connections_per_proxy.is_some() && several_backends,
             "limits.maxConnectionsPerProxy",
             "Envoy counts for each backend, and the rule has several; it is not limited",
@@ -39,16 +29,6 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
             limits.max_connections_per_key_per_proxy.is_some(),
             "limits.maxConnectionsPerKeyPerProxy",
             "sessions of one key are not limited",
-        ),
-        (
-            limits.max_message_size.is_some(),
-            "limits.maxMessageSize",
-            "messages of every size pass",
-        ),
-        (
-            limits.message_rate.is_some(),
-            "limits.messageRate",
-            "messages are not counted against a rate",
         ),
         (
             limits.handshake_rate_per_proxy.is_some(),

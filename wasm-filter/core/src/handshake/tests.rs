@@ -3,6 +3,7 @@ use std::rc::Rc;
 use clew_filter_config::rule::{
     Backend, Balancer, DrainPolicy, Draining, KeySource, OnMissing, Pod, Reason, Rule, WeightedBackend,
 };
+use clew_filter_config::terms::Terms;
 
 use super::{Affinity, Known, Placed, Random, is_upgrade, key, landed, plain, seat, upgrade};
 use crate::live::{Counts, Load, Place};
@@ -41,6 +42,7 @@ fn rule() -> Rule {
             close_code: 1012,
             close_reason: "moving".into(),
         },
+        terms: Terms::default(),
     }
 }
 

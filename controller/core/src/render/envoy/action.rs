@@ -42,8 +42,6 @@ pub(super) struct RouteAction {
     cluster: String,
     /// For a session it ends with the 101.
     timeout: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idle_timeout: Option<String>,
     hash_policy: Vec<HashPolicy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_policy: Option<Value>,
@@ -90,7 +88,7 @@ impl Actions {
 }
 
 impl Step {
-    /// The timeouts are those of handshakes and sessions: an answer to plain HTTP, such as a long poll, may take longer.
+    /// The timeout is that of handshakes: an answer to plain HTTP, such as a long poll, may take longer.
     fn of(rule: &Rule, share: &BackendShare, backend: Option<String>) -> Vec<Self> {
         let all = |action| Self {
             backend: backend.clone(),
@@ -98,10 +96,9 @@ impl Step {
             action,
         };
         match Action::of(rule, share) {
-            Action::Route(route) if route.timeout != NEVER || route.idle_timeout.is_some() => {
+            Action::Route(route) if route.timeout != NEVER => {
                 let plain = RouteAction {
                     timeout: NEVER.to_owned(),
-                    idle_timeout: None,
                     ..route.clone()
                 };
                 vec![
@@ -128,12 +125,10 @@ impl Action {
                 "body": {"inline_string": format!("backend {} does not exist\n", share.id)},
             }));
         }
-        let idle = Some(rule.idle_timeout_ms).filter(|idle| *idle > 0);
         let retries = Some(rule.resilience.connect_retries).filter(|retries| *retries > 0);
         Self::Route(RouteAction {
             cluster: cluster::name(rule, share),
             timeout: seconds(rule.handshake_timeout_ms),
-            idle_timeout: idle.map(seconds),
             hash_policy: hash_policy(rule),
             retry_policy: retries.map(retry_policy),
         })

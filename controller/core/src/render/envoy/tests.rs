@@ -247,21 +247,22 @@ fn the_first_look_up_of_several_backends_lands_on_the_heaviest_that_exists() {
 }
 
 #[test]
-fn the_timeouts_of_sessions_are_not_those_of_plain_http() {
+fn the_timeout_of_handshakes_is_not_one_of_plain_http() {
     let mut manifests = good();
     Manifests::set(
         &mut manifests.routes,
         "/spec/rules/0/timeouts",
-        json!({"handshake": "5s", "idle": "1h"}),
+        json!({"handshake": "5s", "idle": "1h", "maxConnectionDuration": "24h"}),
     );
     let routes = routes(&rendered(&manifests));
     let upgrade = json!([{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": true}}]);
     assert_eq!(routes[0]["match"]["headers"], upgrade);
     assert_eq!(routes[0]["route"]["timeout"], "5s");
-    assert_eq!(routes[0]["route"]["idle_timeout"], "3600s");
+    // The filter's: Envoy would hold a session to what was written when it began.
+    assert_eq!(routes[0]["route"].get("idle_timeout"), None);
+    assert_eq!(routes[0]["route"].get("max_stream_duration"), None);
     assert_eq!(routes[1]["match"].get("headers"), None);
     assert_eq!(routes[1]["route"]["timeout"], "0s");
-    assert_eq!(routes[1]["route"].get("idle_timeout"), None);
     assert_eq!(routes.len(), 2);
 }
 

@@ -53,6 +53,11 @@ fn a_rule_keeps_its_name_until_the_filter_must_know_something_else() {
         before
     );
     assert_ne!(config("/spec/rules/0/drain", json!({"timeout": "1s"})), before);
+    assert_ne!(config("/spec/rules/0/timeouts", json!({"idle": "1s"})), before);
+    assert_ne!(
+        config("/spec/rules/0/limits", json!({"maxMessageSize": "1Mi"})),
+        before
+    );
     assert_ne!(config("/spec/rules/0/backendRefs/0/weight", json!(2)), before);
 }
 

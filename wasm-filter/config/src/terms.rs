@@ -1,0 +1,45 @@
+//! On which terms a session of a rule lives: how long, and what its messages may be.
+
+use serde::{Deserialize, Serialize};
+
+/// The terms of a rule's sessions. They hold for all of them as they are now, whatever they were when a session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terms {
+    /// Milliseconds without a byte in either direction; 0: as many as it likes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle_ms: u64,
+    /// Milliseconds from the 101 to the latest end; 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_duration_ms: u64,
+    /// Bytes of payload of one message as they are on the wire, all its frames together, in either direction; 0: any.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_message_bytes: u64,
+    /// How many messages the client may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_rate: Option<MessageRate>,
+}
+
+impl Terms {
+    /// Whether sessions may do as they like.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageRate {
+    /// So many in an interval, at least 1.
+    pub messages: u32,
+    /// Milliseconds, at least 1.
+    pub interval_ms: u64,
+    /// So many at once after a pause, at least 1.
+    pub burst: u32,
+}
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}

@@ -1,0 +1,98 @@
+//! What nothing disturbs.
+
+use super::*;
+
+#[test]
+fn a_session_that_nothing_disturbs_is_counted_and_passes() {
+    let mut scene = Scene::open();
+    for _ in 0..3 {
+        scene.armed(Request, &client(b"hi"));
+        scene.armed(Response, &server(b"hello"));
+        assert_eq!(scene.tick(), Pass);
+    }
+    assert_eq!(
+        scene.traffic,
+        Traffic {
+            messages: [3, 3],
+            bytes: [24, 21],
+            dropped: 0
+        }
+    );
+    assert_eq!(scene.session.ended(), Ended::Aborted);
+    scene.armed(Request, CLIENT_CLOSE);
+    scene.armed(Response, SERVER_CLOSE);
+    assert_eq!(scene.session.ended(), Ended::Client);
+}
+
+#[test]
+fn what_a_client_sends_before_the_101_waits_and_counts_once() {
+    let mut scene = Scene::new(true);
+    let early = client(b"early");
+    assert_eq!(scene.data(Request, b""), Arm);
+    assert_eq!(scene.data(Request, &early[..4]), Arm);
+    assert_eq!(scene.data(Request, &early), Arm);
+    scene.on(Event::Opened);
+    scene.on(Event::Resumed(Request));
+    scene.armed(Request, &client(b"late"));
+    assert_eq!((scene.traffic.messages, scene.traffic.bytes), ([2, 0], [21, 0]));
+}
+
+#[test]
+fn what_gathers_while_paused_counts_once() {
+    let mut scene = Scene::open();
+    let both = [server(b"one"), server(b"two")].concat();
+    assert_eq!(scene.data(Response, &both[..5]), Arm);
+    assert_eq!(scene.data(Response, &both), Arm);
+    scene.on(Event::Resumed(Response));
+    scene.data(Response, &server(b"three"));
+    assert_eq!((scene.traffic.messages, scene.traffic.bytes), ([0, 3], [0, 17]));
+}
+
+#[test]
+fn a_worker_that_has_time_arms_every_event() {
+    let mut scene = Scene::open();
+    for _ in 0..1_000 {
+        assert_eq!(scene.armed(Request, &client(b"x")), Arm);
+        assert_eq!(scene.armed(Response, &server(b"x")), Arm);
+    }
+    // But no large chunks, however rare: they would gather in Envoy's buffer.
+    let mut large = vec![0x82, 126, 0xff, 0xff];
+    large.resize(20_000, 0);
+    assert_eq!(scene.data(Response, &large), Pass);
+}
+
+#[test]
+fn a_busy_worker_arms_one_direction_of_a_session_within_its_budget() {
+    let mut scene = Scene::open();
+    scene.now.busy = true;
+    let mut echo = || {
+        let request = scene.armed(Request, &client(b"x")) == Arm;
+        (request, scene.armed(Response, &server(b"x")) == Arm)
+    };
+    // At first both, then one, then the other, and none.
+    let armed: Vec<_> = (0..1_000).map(|_| echo()).collect();
+    let expected = [
+        ((true, true), 8),
+        ((true, false), 120),
+        ((false, true), 8),
+        ((false, false), 864),
+    ];
+    let expected = expected.map(|(armed, times)| vec![armed; times]).concat();
+    assert_eq!(armed, expected);
+    // Who pauses for a minute is armed again.
+    scene.now.tick += 240;
+    assert_eq!(scene.armed(Request, &client(b"x")), Arm);
+}
+
+#[test]
+fn a_worker_is_busy_while_much_passes_and_until_a_tick_brought_little() {
+    let mut pace = Pace::default();
+    let events = |pace: &mut Pace, n| (0..n).filter(|_| pace.event()).count();
+    assert_eq!(events(&mut pace, 512), 0);
+    pace.tick();
+    assert_eq!(events(&mut pace, 513), 1);
+    pace.tick();
+    assert_eq!(events(&mut pace, 100), 100);
+    pace.tick();
+    assert_eq!(events(&mut pace, 100), 0);
+}
