@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+#[expect(dead_code, reason = "only what the reference needs of it")]
 #[path = "rfc6455/follow.rs"]
 mod follow;
 #[path = "session/model.rs"]

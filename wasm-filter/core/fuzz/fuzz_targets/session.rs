@@ -3,6 +3,7 @@
 //! Input: a byte of settings, then two bytes for each thing that happens.
 #![no_main]
 
+#[expect(dead_code, reason = "only what the reference needs of it")]
 #[path = "../../tests/rfc6455/follow.rs"]
 mod follow;
 #[path = "../../tests/session/model.rs"]
