@@ -219,7 +219,7 @@ impl Stream {
             return Flow::Continue;
         };
         let buffer = Buffer::from(direction);
-        if direction == Direction::Request && upgrade.rule.rule.terms.message_rate.is_some() {
+        if direction == Direction::Request && upgrade.rule.rule.terms.is_rated() {
             // A quarter of a second is not near enough for a rate.
             shared.look_at_the_clock();
         }

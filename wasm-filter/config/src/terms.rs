@@ -15,9 +15,15 @@ pub struct Terms {
     /// Bytes of payload of one message as they are on the wire, all its frames together, in either direction; 0: any.
     #[serde(skip_serializing_if = "is_zero")]
     pub max_message_bytes: u64,
-    /// How many messages the client may send.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_rate: Option<MessageRate>,
+    /// So many messages of the client in an interval; 0: any.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rate_messages: u64,
+    /// That interval, in milliseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rate_interval_ms: u64,
+    /// So many of them at once after a pause.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rate_burst: u64,
 }
 
 impl Terms {
@@ -26,18 +32,12 @@ impl Terms {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
-}
 
-/// A token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MessageRate {
-    /// So many in an interval, at least 1.
-    pub messages: u32,
-    /// Milliseconds, at least 1.
-    pub interval_ms: u64,
-    /// So many at once after a pause, at least 1.
-    pub burst: u32,
+    /// Whether the client's messages have a rate.
+    #[must_use]
+    pub const fn is_rated(&self) -> bool {
+        self.rate_messages > 0
+    }
 }
 
 const fn is_zero(number: &u64) -> bool {

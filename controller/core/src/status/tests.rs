@@ -90,7 +90,7 @@ fn a_time_moves_only_with_its_condition() {
 #[test]
 fn what_is_ignored_is_said_and_spoils_nothing() {
     let mut report = validate(&good().objects(), Target::Standalone).routes.remove(0);
-    report.unsupported.push(Unsupported {
+    report.parents[0].unsupported.push(Unsupported {
         field: "spec.rules[0].limits.maxMessageSize".to_owned(),
         why: "messages of every size pass".to_owned(),
     });

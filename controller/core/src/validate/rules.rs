@@ -6,7 +6,7 @@ use clew_crds::websocket_route::{
 };
 use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
-use clew_filter_config::terms::{MessageRate, Terms};
+use clew_filter_config::terms::Terms;
 
 use crate::model::{
     BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
@@ -198,17 +198,19 @@ fn close(policy: &SessionPolicy) -> Result<(), Wrong> {
 
 fn terms(policy: &SessionPolicy) -> Terms {
     let limits = &policy.limits;
-    Terms {
+    let mut terms = Terms {
         idle_ms: policy.timeouts.idle.as_millis(),
         max_duration_ms: policy.timeouts.max_connection_duration.as_millis(),
         // Never 0: the API does not take it.
-        max_message_bytes: limits.max_message_size.as_ref().map_or(0, |size| size.as_bytes()),
-        message_rate: limits.message_rate.as_ref().map(|rate| MessageRate {
-            messages: rate.messages,
-            interval_ms: rate.interval.as_millis(),
-            burst: rate.burst(),
-        }),
+        max_message_bytes: limits.max_message_size.map_or(0, |size| size.as_bytes()),
+        ..Terms::default()
+    };
+    if let Some(rate) = &limits.message_rate {
+        terms.rate_messages = rate.messages.into();
+        terms.rate_interval_ms = rate.interval.as_millis();
+        terms.rate_burst = rate.burst().into();
     }
+    terms
 }
 
 fn resilience(written: &WrittenResilience) -> Resilience {

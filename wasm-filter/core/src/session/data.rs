@@ -114,7 +114,7 @@ impl Session {
         read: Read<'_>,
         (now, terms): (Now, &Terms),
     ) -> Seen {
-        let rate = terms.message_rate.filter(|_| direction == Direction::Request);
+        let rated = direction == Direction::Request && terms.is_rated();
         let limited = is_limited(direction, terms);
         let bucket = &mut self.rate;
         let Way { tracker, message, .. } = match direction {
@@ -145,7 +145,7 @@ impl Session {
                             *message = if begun { 0 } else { *message }.saturating_add(frame.len);
                             if terms.max_message_bytes > 0 && *message > terms.max_message_bytes {
                                 seen.breach = Some((Cause::MessageSize, begins));
-                            } else if begun && rate.is_some_and(|rate| !bucket.take(rate, now.ms)) {
+                            } else if rated && begun && !bucket.take(terms, now.ms) {
                                 seen.breach = Some((Cause::MessageRate, begins));
                             }
                         }
@@ -264,7 +264,7 @@ impl Session {
 
 /// Whether frames of a direction are held against a limit.
 const fn is_limited(direction: Direction, terms: &Terms) -> bool {
-    terms.max_message_bytes > 0 || matches!(direction, Direction::Request) && terms.message_rate.is_some()
+    terms.max_message_bytes > 0 || matches!(direction, Direction::Request) && terms.is_rated()
 }
 
 /// Where in a chunk our Close can stand. Best is an end of all that is here. A message that has begun is waited for, but

@@ -2,7 +2,7 @@
 //! what the other end sent, up to a place where a Close of ours may stand.
 
 use clew_filter_config::rule::Draining;
-use clew_filter_config::terms::{MessageRate, Terms};
+use clew_filter_config::terms::Terms;
 use clew_filter_core::drain::Turns;
 use clew_filter_core::frame::{Event as Seen, Frame, Opcode};
 use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Now, Session, Traffic};
@@ -64,11 +64,9 @@ pub(crate) fn run(input: &[u8]) {
         now: Now { ms: START, tick: 0 },
         terms: Terms {
             max_message_bytes: if limited { 300 } else { 0 },
-            message_rate: rated.then_some(MessageRate {
-                messages: 4,
-                interval_ms: 1_000,
-                burst: 3,
-            }),
+            rate_messages: if rated { 4 } else { 0 },
+            rate_interval_ms: 1_000,
+            rate_burst: 3,
             ..Terms::default()
         },
         window: None,
@@ -301,7 +299,7 @@ impl Proxy {
                 .count();
             assert_eq!(self.traffic.messages[at], messages as u64);
             assert_eq!(self.traffic.bytes[at], held.len() as u64);
-            if !self.called && self.terms.max_message_bytes == 0 && self.terms.message_rate.is_none() {
+            if !self.called && self.terms.max_message_bytes == 0 && !self.terms.is_rated() {
                 assert!(
                     way.close.is_none() && way.pings.is_empty(),
                     "nothing called for it"
@@ -327,8 +325,8 @@ impl Proxy {
             let most = self.terms.max_message_bytes;
             assert!(most == 0 || size <= most, "a message of {size} bytes passed");
         }
-        if let (0, Some(rate)) = (at, self.terms.message_rate) {
-            let most = u64::from(rate.burst) + u64::from(rate.messages) * (self.now.ms - START) / 1_000;
+        if at == 0 && self.terms.is_rated() {
+            let most = self.terms.rate_burst + self.terms.rate_messages * (self.now.ms - START) / 1_000;
             assert!(messages <= most, "{messages} messages passed");
         }
     }

@@ -1,7 +1,5 @@
 //! Messages beyond a limit.
 
-use clew_filter_config::terms::MessageRate;
-
 use super::*;
 use crate::session::Cause::{self, MessageRate as Rate, MessageSize, Protocol};
 
@@ -12,13 +10,11 @@ impl Scene {
         scene
     }
 
-    fn rated(messages: u32, burst: u32) -> Self {
+    fn rated(messages: u64, burst: u64) -> Self {
         let mut scene = Self::open();
-        scene.terms.message_rate = Some(MessageRate {
-            messages,
-            interval_ms: 1_000,
-            burst,
-        });
+        scene.terms.rate_messages = messages;
+        scene.terms.rate_interval_ms = 1_000;
+        scene.terms.rate_burst = burst;
         scene
     }
 }
