@@ -5,7 +5,9 @@ use clew_filter_config::terms::Terms;
 
 use super::Action::{Arm, Close, Drop, KeepBack, Pass, Ping, Reset, Write};
 use super::Direction::{Request, Response};
-use super::{Action, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic};
+use super::{
+    Action, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic,
+};
 use crate::drain::Turns;
 
 mod drain;

@@ -61,7 +61,11 @@ pub(crate) fn run(input: &[u8]) {
     let rated = first & 2 != 0;
     let mut proxy = Proxy {
         session: Session::new(first & 4 == 0, u32::from(first) << 24),
-        now: Now { ms: START, tick: 0 },
+        now: Now {
+            ms: START,
+            tick: 0,
+            busy: first & 8 != 0,
+        },
         terms: Terms {
             max_message_bytes: if limited { 300 } else { 0 },
             rate_messages: if rated { 4 } else { 0 },

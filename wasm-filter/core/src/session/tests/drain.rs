@@ -251,4 +251,3 @@ fn one_that_a_busy_worker_armed_in_the_request_direction_only_is_asked_for_an_ev
     assert_eq!(scene.tick_at(MOMENT), Ping);
     assert_eq!(scene.data(Response, &[0x8a, 0]), close(2));
 }
-
