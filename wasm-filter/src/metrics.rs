@@ -49,6 +49,7 @@ series! {
     ClosedMessageRate = Counter SESSIONS_CLOSED, "reason" "message_rate";
     ClosedProtocol = Counter SESSIONS_CLOSED, "reason" "protocol_error";
     Accepted = Counter HANDSHAKES, "result" "accepted";
+    AcceptedOriginReported = Counter HANDSHAKES, "result" "accepted_origin_reported";
     Failed = Counter HANDSHAKES, "result" "failed";
     RefusedKeyMissing = Counter HANDSHAKES, "result" "refused_key_missing";
     RefusedBackendGone = Counter HANDSHAKES, "result" "refused_backend_gone";

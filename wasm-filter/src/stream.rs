@@ -171,11 +171,9 @@ impl Stream {
         let details = format!("clew_{}", reason.as_str());
         let body = format!("{}\n", sentence(reason));
         self.state = State::Refused;
-        match host::send_local_response(reason.status(), &details, &headers, body.as_bytes()) {
-            Ok(()) => Flow::Pause,
-            // It cannot be refused: it passes, unplaced.
-            Err(_) => Flow::Continue,
-        }
+        // Should even that fail, it waits: what is refused reaches no backend.
+        let _ = host::send_local_response(reason.status(), &details, &headers, body.as_bytes());
+        Flow::Pause
     }
 
     pub(crate) fn response_headers(&mut self, gateway: &mut Gateway, shared: &mut Shared) -> Flow {

@@ -6,6 +6,7 @@ mod routing;
 use clew_filter_config::headers;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_core::handshake;
+use clew_filter_core::origin::{self, Verdict};
 use clew_filter_core::placement::{Choice, Draw, KeyHash, Pods, Policy, Seed, Shares, place};
 use clew_filter_core::session_key::{self, Found};
 use serde::Serialize;
@@ -107,6 +108,10 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
             .and_then(|(found, hash)| key(rule, found, hash)),
         ..Explanation::default()
     };
+    if origin::judge(&rule.origin, &seen) == Verdict::Refused {
+        answer.why = "its Origin is not allowed: 403, origin_refused".to_owned();
+        return answer;
+    }
     let rendered = rules::rule(rule);
     let pods: Vec<Option<Pods>> = rule
         .backends

@@ -127,6 +127,7 @@ codes! {
     0123 BackendUnsupported Unresolved(UnsupportedBackend), "A backend of a kind, or with a protocol, that stand-alone Envoy cannot reach; its share is answered with 500.";
     0124 SecretMissing Unresolved(SecretNotFound), "A Secret that the route refers to does not exist or lacks its entry.";
     0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
+    0126 OriginInvalid NotAccepted(InvalidRule), "An entry of security.origin.allowed that no browser's Origin can equal.";
     0201 GatewayAddressInvalid Elsewhere, "An address of a Gateway that cannot be bound.";
     0202 ListenerProtocolUnsupported Elsewhere, "A listener that is neither HTTP nor HTTPS.";
     0203 ListenerConflict Elsewhere, "Another listener has the port, the name or the hostname already.";

@@ -10,6 +10,7 @@ mod expression;
 mod index;
 mod listeners;
 mod matches;
+mod origin;
 mod parents;
 mod routes;
 mod rules;

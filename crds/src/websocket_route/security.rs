@@ -10,7 +10,7 @@ use crate::schema::rule;
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Security {
-    /// The Origins whose pages may open a session. Absent: only the host of the handshake itself; others are answered with 403.
+    /// The Origins whose pages may open a session. Absent: only the host of the handshake itself, the scheme aside; others are answered with 403.
     pub origin: Option<OriginPolicy>,
 
     /// Ends a session with Close 1008 when the token of its JWTClaim key source expires (`exp`).
@@ -29,14 +29,14 @@ pub struct OriginPolicy {
     #[serde(default)]
     pub mode: OriginMode,
 
-    /// `scheme://host[:port]`, compared by scheme, host and port; `*.` before the host stands for one or more labels; `*` alone for every Origin.
+    /// `scheme://host[:port]`, compared by scheme, host and port; `*.` before the host stands for one or more labels; `*` alone for every Origin. Hosts may be written in Unicode or as A-labels.
     /// Empty: the host of the handshake itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
         inner(
             length(min = 1, max = 300),
-            regex(pattern = r"^(\*|[a-z][a-z0-9+.-]{0,31}://(\*\.)?(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z]([0-9A-Za-z_-]*[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z_-]*[0-9A-Za-z])?)*)(:[0-9]{1,5})?)$")
+            regex(pattern = r"^(\*|[a-z][a-z0-9+.-]{0,31}://(\*\.)?(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_\x{80}-\x{10FFFF}-]+(\.[0-9A-Za-z_\x{80}-\x{10FFFF}-]+)*)(:[0-9]{1,5})?)$")
         ),
         extend("x-kubernetes-list-type" = "set")
     )]

@@ -10,6 +10,7 @@ mod drain;
 mod edits;
 mod hostile;
 mod metrics;
+mod origin;
 mod placement;
 mod pouring;
 mod restart;

@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod headers;
 pub mod metrics;
+pub mod origin;
 pub mod plugin;
 pub mod route_name;
 pub mod rule;

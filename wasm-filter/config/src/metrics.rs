@@ -16,8 +16,9 @@ pub const SESSIONS_OPENED: &str = "clew_sessions_opened_total";
 /// closed them for: drain | reset (at a drain's deadline) | idle | duration | token_expired | message_size | message_rate |
 /// protocol_error (what RFC 6455 forbids, where a limit on messages holds): sessions that ended.
 pub const SESSIONS_CLOSED: &str = "clew_sessions_closed_total";
-/// Counter, label `result` = accepted (101) | failed (any other answer) | `refused_` and the reason of the refusal:
-/// upgrade requests by outcome.
+/// Counter, label `result` = accepted (101) | accepted_origin_reported (101, though the Origin would be refused if the
+/// policy did not only report) | failed (any other answer) | `refused_` and the reason of the refusal: upgrade
+/// requests by outcome, each once.
 pub const HANDSHAKES: &str = "clew_handshakes_total";
 /// Counter, label `result` = hit (the key's pod) | new (no key decided) | missed (Envoy went elsewhere than the filter
 /// wanted) | moved | invalid: where sessions landed.

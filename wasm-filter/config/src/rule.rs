@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::origin::OriginPolicy;
 use crate::terms::Terms;
 
 /// One rule, under one configuration.
@@ -18,6 +19,9 @@ pub struct Rule {
     /// What happens to a session without a key.
     #[serde(default)]
     pub on_missing: OnMissing,
+    /// Whose pages may open sessions.
+    #[serde(default, skip_serializing_if = "OriginPolicy::is_default")]
+    pub origin: OriginPolicy,
     /// The backends, at least one. Where there are several, one is chosen by weight.
     pub backends: Vec<WeightedBackend>,
     /// How a pod is chosen.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason};
 
 use crate::live::{Load, Place};
+use crate::origin::{self, Verdict};
 use crate::placement::{Choice, Draw, KeyHash, Seed, place};
 use crate::session_key::{self, Found, Request};
 use crate::world::{LaidBackend, LaidRule};
@@ -72,6 +73,8 @@ pub struct Placed {
     pub keyed: bool,
     /// Whether the sessions that pods hold decided.
     pub counted: bool,
+    /// Whether its Origin would be refused if the policy did not only report.
+    pub origin_reported: bool,
 }
 
 /// The pod that a session shall reach.
@@ -101,10 +104,15 @@ pub fn upgrade(
     secure: impl FnOnce() -> bool,
     random: &mut impl Random,
 ) -> Result<Placed, Reason> {
+    let rule = &known.rule.rule;
+    // First, so that a page that may not connect learns nothing else.
+    let origin = origin::judge(&rule.origin, request);
+    if origin == Verdict::Refused {
+        return Err(Reason::OriginRefused);
+    }
     if known.draining {
         return Err(Reason::Draining);
     }
-    let rule = &known.rule.rule;
     let found = key(&rule.session_key, &rule.on_missing, request);
     let keyed = found.is_some() && by_key(known.rule);
     let mut cookie = None;
@@ -129,6 +137,7 @@ pub fn upgrade(
     Ok(Placed {
         cookie,
         keyed,
+        origin_reported: origin == Verdict::Reported,
         ..placed
     })
 }
@@ -184,6 +193,7 @@ fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed
         cookie: None,
         keyed: key.is_some(),
         counted: load.get().is_some(),
+        origin_reported: false,
     })
 }
 

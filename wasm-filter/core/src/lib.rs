@@ -17,6 +17,7 @@ pub mod frame;
 pub mod handshake;
 pub mod lease;
 pub mod live;
+pub mod origin;
 pub mod placement;
 pub mod proxy_version;
 pub mod session;

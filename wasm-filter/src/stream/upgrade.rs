@@ -79,7 +79,11 @@ impl Upgrade {
 
     pub(super) fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {
         self.opened = Some(shared.now.ms);
+        let mut accepted = Series::Accepted;
         if let Some(placed) = self.placed.take() {
+            if placed.origin_reported {
+                accepted = Series::AcceptedOriginReported;
+            }
             let address = host::property(b"upstream\0address")
                 .ok()
                 .flatten()
@@ -94,7 +98,7 @@ impl Upgrade {
                 let _ = host::add_header(Map::Response, "set-cookie", cookie.as_bytes());
             }
         }
-        shared.metrics.add(self.metrics, Series::Accepted, 1);
+        shared.metrics.add(self.metrics, accepted, 1);
         shared.metrics.add(self.metrics, Series::Opened, 1);
         shared.metrics.add(self.metrics, Series::Active, 1);
         self.on(Event::Opened, shared);

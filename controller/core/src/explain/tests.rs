@@ -202,3 +202,15 @@ fn a_generated_key_is_a_key() {
     let same = ask(&good(), "/ws?room=abc", &[("host", "chat.example.com")]);
     assert_eq!(answer.backend, same.backend, "only the value counts");
 }
+
+#[test]
+fn an_origin_of_another_host_is_refused() {
+    let with = |origin: &str| {
+        let headers = [("host", "chat.example.com"), ("origin", origin)];
+        ask(&good(), "/ws?room=7", &headers)
+    };
+    assert!(with("https://chat.example.com").backend.is_some());
+    let refused = with("https://evil.example");
+    assert!(refused.backend.is_none() && refused.rule.is_some());
+    assert!(refused.why.contains("origin_refused"), "{}", refused.why);
+}

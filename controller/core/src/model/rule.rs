@@ -1,3 +1,4 @@
+use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
@@ -16,6 +17,8 @@ pub struct Rule {
     pub session_key: Vec<KeySource>,
     /// What happens to a session without a key.
     pub on_missing: OnMissing,
+    /// Whose pages may open sessions, normalised.
+    pub origin: OriginPolicy,
     /// How a pod is chosen.
     pub balancer: Balancer,
     /// No pod above this percentage of the mean.

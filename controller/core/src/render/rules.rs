@@ -134,6 +134,7 @@ pub fn rule(rule: &model::Rule) -> Rule {
         name: rule.name.to_string(),
         session_key: rule.session_key.clone(),
         on_missing: rule.on_missing.clone(),
+        origin: rule.origin.clone(),
         backends: rule
             .backends
             .iter()

@@ -8,6 +8,7 @@ use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
+use super::origin;
 use crate::model::{
     BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
 };
@@ -32,12 +33,14 @@ pub(super) fn rule(
         None => (Vec::new(), OnMissing::LoadBalance),
     };
     close(policy)?;
+    let origin = origin::policy(policy.security.origin.as_ref())?;
     Ok(Rule {
         id: RuleId::of(&name),
         name,
         backends,
         session_key,
         on_missing,
+        origin,
         balancer: match policy.load_balancer.r#type {
             LoadBalancerType::ConsistentHash => Balancer::ConsistentHash,
             LoadBalancerType::LeastSessions => Balancer::LeastSessions,

@@ -336,6 +336,14 @@ const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        code: Code::OriginInvalid,
+        field: "spec.rules[0].security.origin.allowed[0]",
+        change: |m| {
+            let security = json!({"origin": {"allowed": ["https://app.example.com:0"]}});
+            set(&mut m.routes, "/spec/rules/0/security", security);
+        },
+    },
+    Mistake {
         code: Code::CertificateForeign,
         field: "spec.listeners[0].tls.certificateRefs[0]",
         change: |m| {

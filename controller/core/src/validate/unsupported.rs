@@ -36,11 +36,6 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
             "handshakes are not counted against a rate",
         ),
         (
-            security.origin.is_some(),
-            "security.origin",
-            "the Origin of a handshake is not compared; let the backend do so",
-        ),
-        (
             security.close_at_token_expiry,
             "security.closeAtTokenExpiry",
             "sessions outlive their token",

@@ -1,5 +1,6 @@
 use std::rc::Rc;
 
+use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::rule::{
     Backend, Balancer, DrainPolicy, Draining, KeySource, OnMissing, Pod, Reason, Rule, WeightedBackend,
 };
@@ -31,6 +32,7 @@ fn rule() -> Rule {
             name: "x-room".into(),
         }],
         on_missing: OnMissing::LoadBalance,
+        origin: OriginPolicy::default(),
         backends: vec![WeightedBackend {
             id: "shop/chat:80".into(),
             weight: 1,
@@ -120,6 +122,22 @@ fn with<T>(headers: &[(&str, &str)], f: impl FnOnce(&Request<'_>) -> T) -> T {
         headers: &headers,
         peer: b"127.0.0.1:4711",
     })
+}
+
+#[test]
+fn the_origin_is_looked_at_before_anything_else() {
+    let mut scene = Scene::new();
+    scene.draining = true;
+    let other = [
+        (":authority", "chat.example.com"),
+        ("origin", "https://evil.example"),
+    ];
+    assert_eq!(scene.upgrade(&other), Err(Reason::OriginRefused));
+    assert_eq!(scene.upgrade(&other[..1]), Err(Reason::Draining));
+    scene.draining = false;
+    assert!(!scene.upgrade(&other[..1]).unwrap().origin_reported);
+    scene.rule.origin.report = true;
+    assert!(scene.upgrade(&other).unwrap().origin_reported);
 }
 
 #[test]
