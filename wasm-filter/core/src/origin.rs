@@ -7,6 +7,7 @@
 
 use core::net::Ipv6Addr;
 
+use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::origin::{ANY, OriginPolicy, default_port};
 
 use crate::session_key::Request;
@@ -68,7 +69,7 @@ struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     fn parse(origin: &'a [u8]) -> Option<Self> {
-        let (scheme, authority) = text(origin)?.split_once("://")?;
+        let (scheme, authority) = split(text(origin)?)?;
         let authority = Authority::parse(authority)?;
         is_scheme(scheme).then_some(Self { scheme, authority })
     }
@@ -83,11 +84,12 @@ impl<'a> Origin<'a> {
     /// Whether the page came from where the handshake goes. TLS may end before this proxy, so the scheme says nothing:
     /// the ports that http and https have of themselves are the same.
     fn is_of(&self, request: &Request<'_>) -> bool {
-        let is_page = ["http", "https"]
-            .iter()
-            .any(|page| self.scheme.eq_ignore_ascii_case(page));
-        let host = request.header(":authority").or_else(|| request.header("host"));
-        let Some(host) = host.and_then(text).and_then(Authority::parse) else {
+        let is_page = self.scheme.eq_ignore_ascii_case("https") || self.scheme.eq_ignore_ascii_case("http");
+        let Some(host) = request
+            .header(AUTHORITY)
+            .and_then(text)
+            .and_then(Authority::parse)
+        else {
             return false;
         };
         let port = host.port.filter(|port| !matches!(port, 80 | 443));
@@ -96,7 +98,7 @@ impl<'a> Origin<'a> {
 
     /// Whether it is an entry of a policy, or one of those that an entry stands for.
     fn matches(&self, entry: &str) -> bool {
-        let Some((scheme, rest)) = entry.split_once("://") else {
+        let Some((scheme, rest)) = split(entry) else {
             return false;
         };
         let (below, authority) = match rest.strip_prefix("*.") {
@@ -124,6 +126,8 @@ struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
+    // Once a handshake is seldom enough: the module stays small.
+    #[inline(never)]
     fn parse(text: &'a str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (address, port) = rest.split_once(']')?;
@@ -176,6 +180,12 @@ impl PartialEq for Host<'_> {
             _ => false,
         }
     }
+}
+
+/// What stands before and behind `://`.
+fn split(origin: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = origin.split_once(':')?;
+    Some((scheme, rest.strip_prefix("//")?))
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
