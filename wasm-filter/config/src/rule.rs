@@ -1,5 +1,7 @@
 //! What a filter must know of one rule of a WebSocketRoute, and of one backend.
 
+mod flat;
+
 use serde::{Deserialize, Serialize};
 
 use crate::origin::OriginPolicy;
@@ -39,7 +41,7 @@ pub struct Rule {
 
 /// One source of a session key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all_fields = "camelCase", try_from = "flat::KeySource")]
 pub enum KeySource {
     /// A cookie's value, unquoted.
     Cookie {

@@ -1,0 +1,73 @@
+//! How what is tagged on the wire is read: the derived reader of a tagged enum buffers whatever it meets, and was a
+//! twentieth of the module.
+
+use serde::Deserialize;
+
+/// A [`KeySource`](super::KeySource) of any type: what a type does not have is absent.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct KeySource {
+    r#type: String,
+    name: String,
+    index: u32,
+    path: Vec<String>,
+    header: String,
+    prefix: String,
+    trusted_hops: u32,
+}
+
+impl TryFrom<KeySource> for super::KeySource {
+    type Error = &'static str;
+
+    fn try_from(flat: KeySource) -> Result<Self, Self::Error> {
+        let KeySource {
+            r#type,
+            name,
+            index,
+            path,
+            header,
+            prefix,
+            trusted_hops,
+        } = flat;
+        Ok(match r#type.as_str() {
+            "Cookie" => Self::Cookie { name },
+            "Header" => Self::Header { name },
+            "QueryParam" => Self::QueryParam { name },
+            "PathSegment" => Self::PathSegment { index },
+            "JWTClaim" => Self::JwtClaim { path, header },
+            "Subprotocol" => Self::Subprotocol { prefix },
+            "SourceIP" => Self::SourceIp { trusted_hops },
+            _ => return Err("unknown type of key source"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rule::KeySource;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let name = || "k".to_owned();
+        for source in [
+            KeySource::Cookie { name: name() },
+            KeySource::Header { name: name() },
+            KeySource::QueryParam { name: name() },
+            KeySource::PathSegment { index: 3 },
+            KeySource::JwtClaim {
+                path: vec![name(), name()],
+                header: name(),
+            },
+            KeySource::Subprotocol { prefix: name() },
+            KeySource::SourceIp { trusted_hops: 2 },
+        ] {
+            let written = serde_json::to_string(&source).unwrap();
+            assert_eq!(
+                serde_json::from_str::<KeySource>(&written).unwrap(),
+                source,
+                "{written}"
+            );
+        }
+        assert!(serde_json::from_str::<KeySource>(r#"{"type":"Tomorrow"}"#).is_err());
+    }
+}
