@@ -8,8 +8,8 @@
 
 use super::{Action, Now};
 
-/// What a worker that has time passes between two ticks, at most: about a hundredth of its time goes into pausing these.
-const UNHURRIED: u32 = 512;
+/// What a worker that has time passes between two ticks, at most: less than a hundredth of its time goes into pausing these.
+const UNHURRIED: u32 = 256;
 
 /// How much a worker has to do.
 #[derive(Clone, Copy, Debug, Default)]

@@ -88,9 +88,9 @@ fn a_busy_worker_arms_one_direction_of_a_session_within_its_budget() {
 fn a_worker_is_busy_while_much_passes_and_until_a_tick_brought_little() {
     let mut pace = Pace::default();
     let events = |pace: &mut Pace, n| (0..n).filter(|_| pace.event()).count();
-    assert_eq!(events(&mut pace, 512), 0);
+    assert_eq!(events(&mut pace, 256), 0);
     pace.tick();
-    assert_eq!(events(&mut pace, 513), 1);
+    assert_eq!(events(&mut pace, 257), 1);
     pace.tick();
     assert_eq!(events(&mut pace, 100), 100);
     pace.tick();
