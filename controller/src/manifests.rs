@@ -152,13 +152,7 @@ impl Manifests {
     pub(crate) fn objects(&self) -> Objects {
         let mut all = Objects::default();
         for object in self.files.values().flat_map(|file| &file.objects) {
-            match object.clone() {
-                Object::Route(route) => all.routes.push(route),
-                Object::Gateway(gateway) => all.gateways.push(gateway),
-                Object::Service(service) => all.services.push(service),
-                Object::EndpointSlice(slice) => all.endpoint_slices.push(slice),
-                Object::Secret(secret) => all.secrets.push(secret),
-            }
+            object.clone().add_to(&mut all);
         }
         all
     }

@@ -51,6 +51,16 @@ pub struct WebSocketRouteStatus {
     pub generated_count: Option<i32>,
 }
 
+impl WebSocketRouteStatus {
+    /// Names the objects that stand for the route: the first of them, and how many there are if those are not all.
+    pub fn name_generated(&mut self, mut objects: Vec<GeneratedObject>) {
+        let count = objects.len();
+        objects.truncate(MAX_GENERATED);
+        self.generated_count = (count > MAX_GENERATED).then(|| i32::try_from(count).unwrap_or(i32::MAX));
+        self.generated = objects;
+    }
+}
+
 /// What became of the route at one parent. Gateway API's RouteParentStatus.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -12,6 +12,10 @@ pub(crate) struct Manifests {
     pub(crate) services: Vec<Value>,
     pub(crate) endpoint_slices: Vec<Value>,
     pub(crate) secrets: Vec<Value>,
+    pub(crate) grants: Vec<Value>,
+    pub(crate) istio_gateways: Vec<Value>,
+    pub(crate) virtual_services: Vec<Value>,
+    pub(crate) destination_rules: Vec<Value>,
 }
 
 pub(crate) fn good() -> Manifests {
@@ -27,7 +31,36 @@ pub(crate) fn good() -> Manifests {
         services: vec![service("chat"), service("other")],
         endpoint_slices: vec![endpoint_slice("chat", 1), endpoint_slice("other", 2)],
         secrets: Vec::new(),
+        grants: Vec::new(),
+        istio_gateways: Vec::new(),
+        virtual_services: Vec::new(),
+        destination_rules: Vec::new(),
     }
+}
+
+/// The good route at all of Istio's kinds of parents, with two backends.
+pub(crate) fn on_istio() -> Manifests {
+    let mut manifests = good();
+    manifests.gateways[0]["spec"]["gatewayClassName"] = json!("istio");
+    manifests.istio_gateways = vec![json!({
+        "metadata": {"name": "edge", "namespace": "infra"},
+        "spec": {
+            "selector": {"istio": "ingressgateway"},
+            "servers": [{"port": {"number": 80, "protocol": "HTTP"}, "hosts": ["*"]}],
+        },
+    })];
+    let spec = &mut manifests.routes[0]["spec"];
+    spec["parentRefs"] = json!([
+        {"name": "edge"},
+        {"group": "networking.istio.io", "kind": "Gateway", "namespace": "infra", "name": "edge"},
+        {"group": "", "kind": "Service", "name": "chat"},
+    ]);
+    spec["rules"][0]["backendRefs"] =
+        json!([{"name": "chat", "port": 8080}, {"name": "other", "port": 8080}]);
+    for service in &mut manifests.services {
+        service["spec"]["selector"] = json!({"app": "any"});
+    }
+    manifests
 }
 
 /// A route to the Service `chat`.
@@ -91,6 +124,10 @@ impl Manifests {
             services: typed(&self.services, None),
             endpoint_slices: typed(&self.endpoint_slices, None),
             secrets: typed(&self.secrets, None),
+            grants: typed(&self.grants, None),
+            istio_gateways: typed(&self.istio_gateways, None),
+            virtual_services: typed(&self.virtual_services, None),
+            destination_rules: typed(&self.destination_rules, None),
         }
     }
 }

@@ -194,11 +194,7 @@ fn pods(world: &World, route: &ObjectName, rule: &RouteRule) -> usize {
     let of_this = |named: &crate::model::RuleName| {
         named.route == *route && rule.name.as_ref().is_none_or(|name| *name == named.rule)
     };
-    let attached = world
-        .gateways
-        .iter()
-        .flat_map(|gateway| gateway.rules())
-        .find(|rule| of_this(&rule.name));
+    let attached = world.rules().find(|rule| of_this(&rule.name));
     attached
         .into_iter()
         .flat_map(|rule| &rule.backends)

@@ -3,16 +3,19 @@
 mod backend;
 mod gateway;
 mod hostname;
+mod istio;
 mod matching;
 mod name;
 mod parent;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
 pub use hostname::Hostname;
+pub use istio::{Istio, IstioRoute, IstioService, Proxies, Section, UserRule};
 pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
 pub use name::{ObjectName, RuleId, RuleName};
 pub use parent::Parent;
@@ -23,6 +26,8 @@ pub use rule::{BackendShare, Fault, FaultAbort, FaultDelay, Outlier, Resilience,
 pub struct World {
     /// Those of stand-alone Envoy, in the order of their names.
     pub gateways: Vec<Gateway>,
+    /// What Istio is to carry out.
+    pub istio: Istio,
     /// The backends that a rule of some gateway names and that exist.
     pub backends: BTreeMap<BackendId, Backend>,
     /// The certificates that a listener shows, by the name of their Secret.
@@ -30,6 +35,15 @@ pub struct World {
 }
 
 impl World {
+    /// Every rule that is in force somewhere, as often as it is.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let of_istio = self.istio.routes.iter().flat_map(|route| &route.rules);
+        self.gateways
+            .iter()
+            .flat_map(|gateway| gateway.rules())
+            .chain(of_istio.map(|attached| &attached.rule))
+    }
+
     /// Every pod of every backend whose endpoint is terminating: `(backend, pod)`.
     pub fn terminating(&self) -> impl Iterator<Item = (&BackendId, &Pod)> {
         self.backends.iter().flat_map(|(id, backend)| {

@@ -1,6 +1,8 @@
 //! What goes in: the manifests as they were read, each with the place where it was written.
 
 mod gateway;
+mod grant;
+mod istio;
 
 use std::{fmt, sync::Arc};
 
@@ -13,6 +15,12 @@ pub use gateway::{
     RouteKind, RouteNamespaces, Tls,
 };
 
+pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
+pub use istio::{
+    DestinationRule, DestinationRuleSpec, IstioGateway, IstioGatewaySpec, Server, ServerPort, ServerTls,
+    StringMatch, VirtualService, VirtualServiceMatch, VirtualServiceRoute, VirtualServiceSpec,
+};
+
 /// Everything that a gateway can be made of. The order does not matter, except that of two objects of one
 /// kind, namespace and name the first one counts.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +29,14 @@ pub struct Objects {
     pub routes: Vec<Sourced<WebSocketRoute>>,
     /// `gateway.networking.k8s.io/v1` Gateways.
     pub gateways: Vec<Sourced<Gateway>>,
+    /// `gateway.networking.k8s.io` ReferenceGrants.
+    pub grants: Vec<Sourced<ReferenceGrant>>,
+    /// `networking.istio.io` Gateways.
+    pub istio_gateways: Vec<Sourced<IstioGateway>>,
+    /// `networking.istio.io` VirtualServices.
+    pub virtual_services: Vec<Sourced<VirtualService>>,
+    /// `networking.istio.io` DestinationRules.
+    pub destination_rules: Vec<Sourced<DestinationRule>>,
     /// Core Services.
     pub services: Vec<Sourced<Service>>,
     /// `discovery.k8s.io/v1` EndpointSlices.

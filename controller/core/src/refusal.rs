@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use clew_crds::status::{AcceptedReason, ResolvedRefsReason};
+use clew_crds::status::{AcceptedReason, ProgrammedReason, ResolvedRefsReason};
 
 use crate::model::ObjectName;
 use crate::objects::Source;
@@ -56,6 +56,8 @@ pub enum Condition {
     Accepted(AcceptedReason),
     /// `ResolvedRefs: False`: the route is in force without what is missing.
     ResolvedRefs(ResolvedRefsReason),
+    /// `Programmed: False`: the parent takes the route, and something there keeps it from being in force.
+    Programmed(ProgrammedReason),
     /// Not the route's fault: an object that it may refer to is refused.
     Elsewhere,
 }
@@ -93,7 +95,10 @@ macro_rules! codes {
             #[must_use]
             pub const fn condition(self) -> Condition {
                 use AcceptedReason::*;
-                use Condition::{Accepted as NotAccepted, Elsewhere, ResolvedRefs as Unresolved};
+                use Condition::{
+                    Accepted as NotAccepted, Elsewhere, Programmed as NotProgrammed, ResolvedRefs as Unresolved,
+                };
+                use ProgrammedReason::DestinationRuleHidden;
                 use ResolvedRefsReason::{BackendNotFound, RefNotPermitted, SecretNotFound, UnsupportedBackend};
                 match self { $(Self::$name => $condition),+ }
             }
@@ -103,8 +108,8 @@ macro_rules! codes {
 
 codes! {
     0101 DuplicateObject Elsewhere, "Two objects of one kind have the same namespace and name; the first one counts.";
-    0102 ParentNotFound NotAccepted(NoMatchingParent), "No Gateway has the name that the parentRef says.";
-    0103 ParentNotServed NotAccepted(NoMatchingParent), "The parent is of a kind or a class that stand-alone Envoy does not serve.";
+    0102 ParentNotFound NotAccepted(NoMatchingParent), "No Gateway, or Service, has the name that the parentRef says.";
+    0103 ParentNotServed NotAccepted(NoMatchingParent), "The parent is of a kind or a class that is not served here.";
     0104 SectionNotFound NotAccepted(NoMatchingParent), "The Gateway has no listener with this sectionName or port.";
     0105 ListenerRefused NotAccepted(NoMatchingParent), "Every listener that the parentRef selects is refused itself.";
     0106 NoMatchingHostname NotAccepted(NoMatchingListenerHostname), "No listener of the parent serves one of the route's hostnames.";
@@ -124,10 +129,15 @@ codes! {
     0120 BackendMissing Unresolved(BackendNotFound), "No Service has this name; its share of the handshakes is answered with 500.";
     0121 PortMissing Unresolved(BackendNotFound), "The Service has no such port; its share of the handshakes is answered with 500.";
     0122 BackendForeign Unresolved(RefNotPermitted), "A backend in another namespace needs a ReferenceGrant there; its share is answered with 500.";
-    0123 BackendUnsupported Unresolved(UnsupportedBackend), "A backend of a kind, or with a protocol, that stand-alone Envoy cannot reach; its share is answered with 500.";
+    0123 BackendUnsupported Unresolved(UnsupportedBackend), "A backend of a kind, or with a protocol, that cannot be reached; its share is answered with 500.";
     0124 SecretMissing Unresolved(SecretNotFound), "A Secret that the route refers to does not exist or lacks its entry.";
     0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
     0126 OriginInvalid NotAccepted(InvalidRule), "An entry of security.origin.allowed that no browser's Origin can equal.";
+    0131 ServerUnsuited NotAccepted(NoMatchingParent), "The servers of an Istio Gateway that the parentRef selects do not speak HTTP, or only redirect.";
+    0132 MatchShadowed NotAccepted(Conflicted), "An older route or VirtualService takes the match's handshakes first, because Istio tries them in the order of their age.";
+    0133 MeshHostTaken NotAccepted(Conflicted), "Another VirtualService or an older route has the Service's host on the mesh, where only one counts.";
+    0134 MatchUnsupported NotAccepted(InvalidRule), "A match that the parent's own kind of route cannot express.";
+    0135 RuleHidden NotProgrammed(DestinationRuleHidden), "Another DestinationRule hides the one that the route needs.";
     0201 GatewayAddressInvalid Elsewhere, "An address of a Gateway that cannot be bound.";
     0202 ListenerProtocolUnsupported Elsewhere, "A listener that is neither HTTP nor HTTPS.";
     0203 ListenerConflict Elsewhere, "Another listener has the port, the name or the hostname already.";

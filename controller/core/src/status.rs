@@ -3,7 +3,7 @@
 //! What is rendered is only [`Progress::Prepared`]; `Programmed: True` needs an [`Applied`], which whoever applied it has.
 
 use clew_crds::status::{
-    AcceptedReason, ConditionType, PartiallySupportedReason, ProgrammedReason, ReadyReason,
+    AcceptedReason, CONTROLLER_NAME, ConditionType, PartiallySupportedReason, ProgrammedReason, ReadyReason,
     ResolvedRefsReason, RouteParentStatus, STANDALONE_CONTROLLER_NAME, WebSocketRouteStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -69,7 +69,11 @@ pub fn status(
             });
             RouteParentStatus {
                 parent_ref: parent.reference.clone(),
-                controller_name: STANDALONE_CONTROLLER_NAME.to_owned(),
+                controller_name: match parent.parent {
+                    None | Some(Parent::Standalone(_)) => STANDALONE_CONTROLLER_NAME,
+                    Some(_) => CONTROLLER_NAME,
+                }
+                .to_owned(),
                 conditions: stamp(before.map(|before| before.conditions.as_slice()), verdicts),
             }
         })
@@ -142,6 +146,7 @@ fn parent_verdicts(
     let concerns = |refusal: &&Refusal| refusal.parent.is_none_or(|only| only == parent);
     let mut accepted = None;
     let mut unresolved = None;
+    let mut hindered = None;
     for refusal in report.refusals.iter().filter(concerns) {
         match refusal.code.condition() {
             refusal::Condition::Accepted(reason) => {
@@ -149,6 +154,9 @@ fn parent_verdicts(
             }
             refusal::Condition::ResolvedRefs(reason) => {
                 unresolved.get_or_insert((reason, Vec::new())).1.push(refusal);
+            }
+            refusal::Condition::Programmed(reason) => {
+                hindered.get_or_insert((reason, Vec::new())).1.push(refusal);
             }
             refusal::Condition::Elsewhere => {}
         }
@@ -169,13 +177,14 @@ fn parent_verdicts(
             "every reference is resolved".to_owned(),
         ),
     };
-    let (holds, reason, message) = match of.parent.as_ref().filter(|_| of.in_force) {
-        None => (
+    let (holds, reason, message) = match (of.parent.as_ref().filter(|_| of.in_force), hindered) {
+        (_, Some((reason, refusals))) => (Holds::False, reason, sentences(&refusals)),
+        (None, None) => (
             Holds::False,
             ProgrammedReason::Pending,
             "nothing is in force, because the route is not accepted".to_owned(),
         ),
-        Some(parent) => programmed(progress(parent)),
+        (Some(parent), None) => programmed(progress(parent)),
     };
     let mut verdicts = vec![
         Verdict {

@@ -7,7 +7,9 @@ mod age;
 mod backends;
 mod certificates;
 mod expression;
+mod grants;
 mod index;
+mod istio;
 mod listeners;
 mod matches;
 mod origin;
@@ -113,11 +115,12 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     for route in age::oldest_first(index.routes.values().copied()) {
         routes.add(route, &mut listeners);
     }
-    let (reports, backends) = routes.finish(&mut others);
+    let (reports, backends, istio) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
     Validated {
         world: World {
             gateways,
+            istio,
             backends,
             certificates,
         },

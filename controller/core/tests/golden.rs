@@ -8,6 +8,7 @@ use std::{env, fs};
 use clew_core::objects::{Objects, Source, Sourced};
 use clew_core::refusal::{Code, Condition};
 use clew_core::render::envoy::{self, Settings};
+use clew_core::render::istio;
 use clew_core::render::rules::{self, Drains};
 use clew_core::status::{Applied, Progress, status};
 use clew_core::validate::{Target, Validated, validate};
@@ -28,11 +29,17 @@ fn every_golden_folder_is_as_it_was() {
     for case in &cases {
         let name = case.file_name().unwrap().to_string_lossy();
         let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
-        let validated = validate(&objects, Target::Standalone);
+        let validated = validate(&objects, Target::Every);
         refused += usize::from(validated.refusals().next().is_some());
         for (file, value) in rendered(&validated) {
-            let (path, text) = (case.join(file), serde_saphyr::to_string(&value).unwrap());
-            if rewrite {
+            let path = case.join(file);
+            // What concerns no parent of the case is not there at all.
+            let text = value
+                .map(|value| serde_saphyr::to_string(&value).unwrap())
+                .unwrap_or_default();
+            if rewrite && text.is_empty() {
+                drop(fs::remove_file(&path));
+            } else if rewrite {
                 fs::write(&path, text).unwrap();
             } else if fs::read_to_string(&path).unwrap_or_default() != text {
                 different.push(path);
@@ -66,7 +73,7 @@ fn the_bootstrap_is_as_it_was() {
 fn the_reference_of_refusals_names_every_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/refusals.md");
     let mut text = "# What a manifest can be refused for\n\nGenerated from `controller/core/src/refusal.rs` (`make golden`). A code never \
-                    changes its meaning. `Accepted` and `ResolvedRefs` are the conditions of the route's status that \
+                    changes its meaning. `Accepted`, `ResolvedRefs` and `Programmed` are the conditions of the route's status that \
                     turn False; a route whose references are not resolved is in force without them.\n\n\
                     | code | name | status | meaning |\n|---|---|---|---|\n"
         .to_owned();
@@ -74,6 +81,7 @@ fn the_reference_of_refusals_names_every_code() {
         let status = match code.condition() {
             Condition::Accepted(reason) => format!("Accepted: {reason}"),
             Condition::ResolvedRefs(reason) => format!("ResolvedRefs: {reason}"),
+            Condition::Programmed(reason) => format!("Programmed: {reason}"),
             Condition::Elsewhere => "–".to_owned(),
         };
         text += &format!("| `{code}` | {} | {status} | {} |\n", code.name(), code.meaning());
@@ -83,6 +91,20 @@ fn the_reference_of_refusals_names_every_code() {
         fs::write(&path, &text).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), text, "run make golden");
+}
+
+/// What the guide shows is a case, with what becomes of it beside it.
+#[test]
+fn the_guide_to_istio_shows_a_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("../../docs/guide/istio.md")).unwrap();
+    let case = fs::read_to_string(root.join("tests/golden/istio-guide/input.yaml")).unwrap();
+    let mut blocks = guide
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    assert_eq!(blocks.next(), Some(case.as_str()));
+    assert_eq!(blocks.next(), None);
 }
 
 fn settings() -> Settings {
@@ -97,7 +119,7 @@ fn settings() -> Settings {
     }
 }
 
-fn rendered(validated: &Validated) -> [(&'static str, Value); 3] {
+fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
     let world = &validated.world;
     let mut drains = Drains::default();
     drains.observe(world, 1_700_000_000_000);
@@ -109,17 +131,20 @@ fn rendered(validated: &Validated) -> [(&'static str, Value); 3] {
             (path.to_owned(), content["resources"].clone())
         })
         .collect();
-    let rules: BTreeMap<String, Value> = world
-        .gateways
-        .iter()
-        .map(|gateway| {
-            let rules = rules::render(world, gateway.rules(), &drains);
-            (
-                gateway.name.to_string(),
-                json!({"rules": rules.rules, "backends": rules.backends}),
-            )
-        })
-        .collect();
+    let objects = istio::render(world);
+    let told = |rules: rules::Rules| json!({"rules": rules.rules, "backends": rules.backends});
+    let standalone = world.gateways.iter().map(|gateway| {
+        (
+            gateway.name.to_string(),
+            told(rules::render(world, gateway.rules(), &drains)),
+        )
+    });
+    let meshed = world
+        .istio
+        .rules_by_proxies()
+        .into_iter()
+        .map(|(proxies, attached)| (proxies.to_string(), told(rules::render(world, attached, &drains))));
+    let rules: BTreeMap<String, Value> = standalone.chain(meshed).collect();
     let statuses: Vec<_> = validated
         .routes
         .iter()
@@ -128,21 +153,29 @@ fn rendered(validated: &Validated) -> [(&'static str, Value); 3] {
                 acknowledged: 1,
                 connected: 1,
             });
-            let mut status = json!(status(
-                report,
-                |_| applied.clone(),
-                None,
-                &Time(Default::default())
-            ));
+            let mut status = status(report, |_| applied.clone(), None, &Time(Default::default()));
+            status.name_generated(istio::generated(&objects, &report.name));
+            let mut status = json!(status);
             without_times(&mut status);
             json!({"route": report.name.to_string(), "status": status})
         })
         .collect();
+    // A Gateway of class clew has listeners even where no route attaches.
+    let only_istio = world.gateways.is_empty()
+        && validated
+            .routes
+            .iter()
+            .flat_map(|report| &report.parents)
+            .any(|parent| parent.parent.is_some());
     let refusals: Vec<_> = validated.refusals().map(ToString::to_string).collect();
     [
-        ("envoy.yaml", json!(files)),
-        ("rules.yaml", json!(rules)),
-        ("status.yaml", json!({"routes": statuses, "refusals": refusals})),
+        ("envoy.yaml", (!only_istio).then(|| json!(files))),
+        ("istio.yaml", (!objects.is_empty()).then(|| json!(objects))),
+        ("rules.yaml", Some(json!(rules))),
+        (
+            "status.yaml",
+            Some(json!({"routes": statuses, "refusals": refusals})),
+        ),
     ]
 }
 
@@ -168,7 +201,14 @@ fn read(case: &str, text: &str) -> Objects {
             line,
         };
         line += u32::try_from(document.lines().count()).unwrap() + 1;
+        let is_istio = value["apiVersion"]
+            .as_str()
+            .is_some_and(|api| api.starts_with("networking.istio.io/"));
         match value["kind"].as_str() {
+            Some("Gateway") if is_istio => objects.istio_gateways.push(typed(case, value, source)),
+            Some("VirtualService") => objects.virtual_services.push(typed(case, value, source)),
+            Some("DestinationRule") => objects.destination_rules.push(typed(case, value, source)),
+            Some("ReferenceGrant") => objects.grants.push(typed(case, value, source)),
             Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
                 Ok(object) => objects.routes.push(Sourced {
                     object: object.into(),

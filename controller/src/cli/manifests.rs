@@ -43,7 +43,7 @@ impl Paths {
     /// Reads and checks all of them.
     pub(crate) fn check(&self) -> Checked {
         let manifests = Manifests::once(self.filename.clone());
-        let validated = validate(&manifests.objects(), Target::Standalone);
+        let validated = validate(&manifests.objects(), Target::Every);
         let mut findings = manifests.findings();
         findings.extend(Finding::of_validated(&validated));
         findings.sort();

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use clew_core::render::envoy::{self, Settings};
-use clew_core::render::rules;
+use clew_core::render::{istio, rules};
 use clew_core::status::{Progress, status};
+use clew_core::validate::RouteReport;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub(crate) struct Args {
 enum Target {
     /// Envoy alone: its xDS files, and what its filter is told
     Envoy,
+    /// Istio: the objects that a cluster is given, and what the gateways' filters are told
+    Istio,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -43,22 +46,34 @@ enum Format {
 /// Everything that manifests become.
 #[derive(Serialize)]
 struct Rendering {
-    /// The resources of each xDS file, by its path.
-    files: BTreeMap<String, Value>,
+    #[serde(flatten)]
+    rendered: Rendered,
     /// What the filters of each gateway are told, by its name.
     rules: BTreeMap<String, Value>,
     status: Vec<Value>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Rendered {
+    /// The resources of each xDS file, by its path.
+    Files(BTreeMap<String, Value>),
+    /// In the order in which they are applied.
+    Objects(Vec<istio::Object>),
+}
+
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let Target::Envoy = args.to;
     let checked = args.paths.check();
     checked.report();
     let format = match args.output {
         Format::Yaml => output::Format::Yaml,
         Format::Json => output::Format::Json,
     };
-    format.print(&to_envoy(&checked), String::new)?;
+    let rendering = match args.to {
+        Target::Envoy => to_envoy(&checked),
+        Target::Istio => to_istio(&checked),
+    };
+    format.print(&rendering, String::new)?;
     Ok(if checked.is_refused() {
         REFUSED.into()
     } else {
@@ -82,21 +97,46 @@ fn to_envoy(checked: &Checked) -> Rendering {
     });
     let rules = world.gateways.iter().map(|gateway| {
         let rules = rules::render(world, gateway.rules(), &checked.drains);
-        (
-            gateway.name.to_string(),
-            json!({"rules": rules.rules, "backends": rules.backends}),
-        )
-    });
-    let now = Time(clock::timestamp());
-    let status = checked.validated.routes.iter().map(|report| {
-        let status = status(report, |_| Progress::Prepared, None, &now);
-        json!({"namespace": report.name.namespace, "name": report.name.name, "status": status})
+        (gateway.name.to_string(), told(&rules))
     });
     Rendering {
-        files: files.collect(),
+        rendered: Rendered::Files(files.collect()),
         rules: rules.collect(),
-        status: status.collect(),
+        status: statuses(checked, &[]),
     }
+}
+
+fn to_istio(checked: &Checked) -> Rendering {
+    let world = &checked.validated.world;
+    let objects = istio::render(world);
+    let rules = world
+        .istio
+        .rules_by_proxies()
+        .into_iter()
+        .map(|(proxies, attached)| {
+            let rules = rules::render(world, attached, &checked.drains);
+            (proxies.to_string(), told(&rules))
+        });
+    Rendering {
+        rules: rules.collect(),
+        status: statuses(checked, &objects),
+        rendered: Rendered::Objects(objects),
+    }
+}
+
+fn told(rules: &rules::Rules) -> Value {
+    json!({"rules": rules.rules, "backends": rules.backends})
+}
+
+/// The status of every route, with the objects that stand for it.
+fn statuses(checked: &Checked, objects: &[istio::Object]) -> Vec<Value> {
+    let now = Time(clock::timestamp());
+    let of = |report: &RouteReport| {
+        let mut status = status(report, |_| Progress::Prepared, None, &now);
+        status.name_generated(istio::generated(objects, &report.name));
+        json!({"namespace": report.name.namespace, "name": report.name.name, "status": status})
+    };
+    checked.validated.routes.iter().map(of).collect()
 }
 
 /// What `clew run` decides when it runs; here, words that say so.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use clew_core::model::ObjectName;
-use clew_core::objects::{Gateway, Source, Sourced};
+use clew_core::objects::{
+    DestinationRule, Gateway, IstioGateway, Objects, ReferenceGrant, Source, Sourced, VirtualService,
+};
 use clew_crds::WebSocketRoute;
 use clew_crds::admission::{self, ViolationKind};
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -23,9 +25,28 @@ pub(super) enum Object {
     Service(Sourced<Service>),
     EndpointSlice(Sourced<EndpointSlice>),
     Secret(Sourced<Secret>),
+    ReferenceGrant(Sourced<ReferenceGrant>),
+    IstioGateway(Sourced<IstioGateway>),
+    VirtualService(Sourced<VirtualService>),
+    DestinationRule(Sourced<DestinationRule>),
 }
 
 impl Object {
+    /// Adds it to the others of its kind.
+    pub(super) fn add_to(self, all: &mut Objects) {
+        match self {
+            Self::Route(route) => all.routes.push(route),
+            Self::Gateway(gateway) => all.gateways.push(gateway),
+            Self::Service(service) => all.services.push(service),
+            Self::EndpointSlice(slice) => all.endpoint_slices.push(slice),
+            Self::Secret(secret) => all.secrets.push(secret),
+            Self::ReferenceGrant(grant) => all.grants.push(grant),
+            Self::IstioGateway(gateway) => all.istio_gateways.push(gateway),
+            Self::VirtualService(service) => all.virtual_services.push(service),
+            Self::DestinationRule(rule) => all.destination_rules.push(rule),
+        }
+    }
+
     /// `namespace/name` of a route.
     pub(super) fn route_name(&self) -> Option<String> {
         let Self::Route(route) = self else { return None };
@@ -123,9 +144,17 @@ impl Place<'_> {
             ("", "Service") => Object::Service(self.typed(value, &object)?),
             ("discovery.k8s.io", "EndpointSlice") => Object::EndpointSlice(self.typed(value, &object)?),
             ("", "Secret") => Object::Secret(self.typed(value, &object)?),
+            ("gateway.networking.k8s.io", "ReferenceGrant") => {
+                Object::ReferenceGrant(self.typed(value, &object)?)
+            }
+            ("networking.istio.io", "Gateway") => Object::IstioGateway(self.typed(value, &object)?),
+            ("networking.istio.io", "VirtualService") => Object::VirtualService(self.typed(value, &object)?),
+            ("networking.istio.io", "DestinationRule") => {
+                Object::DestinationRule(self.typed(value, &object)?)
+            }
             _ => {
                 let message = format!(
-                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice and Secret"
+                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice, Secret, ReferenceGrant, and Istio's Gateway, VirtualService and DestinationRule"
                 );
                 return Ok(Read::PassedOver(Box::new(
                     self.finding("kind", "CLEW0004", message).warning().of(kind),

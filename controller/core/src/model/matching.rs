@@ -67,6 +67,41 @@ impl Match {
     }
 }
 
+impl Match {
+    /// What `Sec-WebSocket-Protocol` looks like as a whole: a list with commas, of which one element is one of ours.
+    #[must_use]
+    pub fn subprotocol_expression(&self) -> Option<String> {
+        let any: Vec<_> = self
+            .subprotocols
+            .iter()
+            .map(|token| regex_syntax::escape(token))
+            .collect();
+        let any = any.join("|");
+        (!any.is_empty()).then(|| format!("(?:.*,)?[ \\t]*(?:{any})[ \\t]*(?:,.*)?"))
+    }
+
+    /// Whether it certainly takes every handshake that the other one takes.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let path = match (&self.path, &other.path) {
+            (Path::Prefix(prefix), Path::Prefix(longer)) => longer
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            (Path::Prefix(prefix), Path::Regex(_)) => prefix.is_empty(),
+            (mine, Path::Exact(path)) => mine.takes(path.as_bytes()),
+            (mine, theirs) => mine == theirs,
+        };
+        path && self.headers.iter().all(|rule| other.headers.contains(rule))
+            && self.query.iter().all(|rule| other.query.contains(rule))
+            && (self.subprotocols.is_empty()
+                || !other.subprotocols.is_empty()
+                    && other
+                        .subprotocols
+                        .iter()
+                        .all(|one| self.subprotocols.contains(one)))
+    }
+}
+
 impl Path {
     /// Whether a path, without its query, is taken.
     #[must_use]

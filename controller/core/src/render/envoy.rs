@@ -131,7 +131,7 @@ fn address(address: SocketAddr) -> Address {
 }
 
 /// A duration as protobuf's JSON writes it.
-fn seconds(millis: u64) -> String {
+pub(super) fn seconds(millis: u64) -> String {
     match millis % 1000 {
         0 => format!("{}s", millis / 1000),
         rest => format!("{}.{rest:03}s", millis / 1000),

@@ -2,7 +2,7 @@ use clew_crds::WebSocketRoute;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::model::ObjectName;
-use crate::objects::{Gateway, Sourced};
+use crate::objects::{DestinationRule, Gateway, Sourced};
 
 /// Gateway API's order of precedence: the older object first, then by namespace and name. One without a
 /// creationTimestamp, as in a file, is younger than any that has one.
@@ -10,12 +10,18 @@ pub(super) fn oldest_first<'a, T: Aged + 'a>(
     objects: impl Iterator<Item = &'a Sourced<T>>,
 ) -> Vec<&'a Sourced<T>> {
     let mut objects: Vec<_> = objects.collect();
-    objects.sort_by_cached_key(|sourced| {
-        let metadata = sourced.object.metadata();
-        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (created.is_none(), created, name_of(metadata))
-    });
+    objects.sort_by_cached_key(|sourced| age(sourced.object.metadata()));
     objects
+}
+
+/// Whether an object precedes another one, of whatever kinds they are.
+pub(super) fn is_older(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    age(one) < age(other)
+}
+
+fn age(metadata: &ObjectMeta) -> impl Ord + use<> {
+    let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (created.is_none(), created, name_of(metadata))
 }
 
 /// Objects with metadata whose age decides.
@@ -24,6 +30,12 @@ pub(super) trait Aged {
 }
 
 impl Aged for WebSocketRoute {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Aged for DestinationRule {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::age::name_of;
+use super::grants;
 use super::index::Index;
 use crate::model::{BackendId, ObjectName, Pod};
 use crate::objects::Sourced;
@@ -37,14 +38,14 @@ pub(super) fn port<'a>(
     let service = &id.service;
     if !reference.is_service() {
         let message = format!(
-            "stand-alone Envoy reaches no {} of group {:?}; name a Service",
+            "no {} of group {:?} can be reached; name a Service",
             reference.kind, reference.group
         );
         return Err((Code::BackendUnsupported, ".kind", message));
     }
-    if service.namespace != namespace {
+    if !grants::permits(index, namespace, service) {
         let message = format!(
-            "Service {service} is in another namespace, and no ReferenceGrant is read here; put route and Service into one namespace"
+            "Service {service} is in another namespace, where no ReferenceGrant lets WebSocketRoutes of {namespace} use it; add one there, or put route and Service into one namespace"
         );
         return Err((Code::BackendForeign, ".namespace", message));
     }

@@ -5,10 +5,13 @@ use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::age::name_of;
+use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
-use crate::objects::{Gateway, Objects, Sourced};
+use crate::objects::{
+    DestinationRule, Gateway, IstioGateway, Objects, ReferenceGrant, Sourced, VirtualService,
+};
 use crate::refusal::{Code, ObjectRef, Refusal};
+use crate::render::{MANAGED_BY, MANAGER};
 
 /// The label by which an EndpointSlice belongs to a Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -17,6 +20,12 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(super) struct Index<'a> {
     pub(super) routes: ByName<'a, WebSocketRoute>,
     pub(super) gateways: ByName<'a, Gateway>,
+    pub(super) grants: ByName<'a, ReferenceGrant>,
+    pub(super) istio_gateways: ByName<'a, IstioGateway>,
+    /// Other people's.
+    pub(super) virtual_services: ByName<'a, VirtualService>,
+    /// Other people's, by their namespace, the oldest first.
+    pub(super) destination_rules: HashMap<String, Vec<&'a Sourced<DestinationRule>>>,
     pub(super) services: ByName<'a, Service>,
     pub(super) secrets: ByName<'a, Secret>,
     /// By the Service that they belong to, in the order of their own names.
@@ -43,6 +52,20 @@ impl<'a> Index<'a> {
                     .push(slice);
             }
         }
+        let mut rules: HashMap<_, Vec<_>> = HashMap::new();
+        let foreign_rules = foreign(
+            by_name(
+                "DestinationRule",
+                &objects.destination_rules,
+                |rule| &rule.metadata,
+                refusals,
+            ),
+            |rule| &rule.metadata,
+        );
+        for rule in oldest_first(foreign_rules.into_values()) {
+            let namespace = name_of(&rule.object.metadata).namespace;
+            rules.entry(namespace).or_default().push(rule);
+        }
         Self {
             routes: by_name(
                 "WebSocketRoute",
@@ -56,6 +79,28 @@ impl<'a> Index<'a> {
                 |gateway| &gateway.metadata,
                 refusals,
             ),
+            grants: by_name(
+                "ReferenceGrant",
+                &objects.grants,
+                |grant| &grant.metadata,
+                refusals,
+            ),
+            istio_gateways: by_name(
+                "Gateway",
+                &objects.istio_gateways,
+                |gateway| &gateway.metadata,
+                refusals,
+            ),
+            virtual_services: foreign(
+                by_name(
+                    "VirtualService",
+                    &objects.virtual_services,
+                    |service| &service.metadata,
+                    refusals,
+                ),
+                |service| &service.metadata,
+            ),
+            destination_rules: rules,
             services: by_name(
                 "Service",
                 &objects.services,
@@ -66,6 +111,18 @@ impl<'a> Index<'a> {
             slices,
         }
     }
+}
+
+/// Without what Clew itself has written.
+fn foreign<'a, T>(mut all: ByName<'a, T>, metadata: impl Fn(&T) -> &ObjectMeta) -> ByName<'a, T> {
+    all.retain(|_, sourced| {
+        let labels = metadata(&sourced.object).labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(MANAGED_BY))
+            .map(String::as_str)
+            != Some(MANAGER)
+    });
+    all
 }
 
 fn by_name<'a, T>(

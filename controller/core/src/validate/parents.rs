@@ -3,10 +3,13 @@ use clew_crds::websocket_route::ParentReference;
 
 use super::Target;
 use super::index::Index;
+use super::istio;
 use super::listeners::{GATEWAY_CLASS, ISTIO_CLASS, Listeners, Place, Section};
 use crate::model::{Hostname, ObjectName, Parent};
 use crate::objects::AllowedRoutes;
 use crate::refusal::Code;
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Why a route cannot attach: the field below the parentRef, and what to do.
 #[derive(Clone)]
@@ -16,7 +19,7 @@ pub(super) struct NoPlace {
     pub(super) message: String,
 }
 
-fn no_place(code: Code, field: &'static str, message: String) -> NoPlace {
+pub(super) fn no_place(code: Code, field: &'static str, message: String) -> NoPlace {
     NoPlace { code, field, message }
 }
 
@@ -27,34 +30,60 @@ pub(super) fn parent(
     index: &Index<'_>,
     target: Target,
 ) -> Result<Parent, NoPlace> {
-    let gateway = ObjectName::new(
+    let name = ObjectName::new(
         reference.namespace.as_deref().unwrap_or(namespace),
         &reference.name,
     );
-    if reference.group != "gateway.networking.k8s.io" || reference.kind != "Gateway" {
-        let message = format!(
-            "stand-alone Envoy serves no {:?} of group {:?}; name a Gateway of class {GATEWAY_CLASS}",
-            reference.kind, reference.group
-        );
-        return Err(no_place(Code::ParentNotServed, ".kind", message));
+    match (reference.group.as_str(), reference.kind.as_str(), target) {
+        (GATEWAY_API, "Gateway", _) => gateway(name, index, target),
+        ("networking.istio.io", "Gateway", Target::Every) => {
+            if index.istio_gateways.contains_key(&name) {
+                Ok(Parent::IstioGateway(name))
+            } else {
+                Err(not_found("Istio Gateway", &name, index.istio_gateways.keys()))
+            }
+        }
+        ("", "Service", Target::Every) => {
+            if index.services.contains_key(&name) {
+                Ok(Parent::MeshService(name))
+            } else {
+                Err(not_found("Service", &name, index.services.keys()))
+            }
+        }
+        (group, kind, _) => {
+            let served = match target {
+                Target::Standalone => {
+                    format!("stand-alone Envoy serves Gateways of class {GATEWAY_CLASS} only")
+                }
+                Target::Every => {
+                    "served are Gateways of gateway.networking.k8s.io or networking.istio.io, and Services"
+                        .to_owned()
+                }
+            };
+            let message = format!("{kind:?} of group {group:?} is no parent here; {served}");
+            Err(no_place(Code::ParentNotServed, ".kind", message))
+        }
     }
+}
+
+fn not_found<'n>(kind: &str, name: &ObjectName, known: impl Iterator<Item = &'n ObjectName>) -> NoPlace {
+    let known = known.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() {
+        "there are none at all".to_owned()
+    } else {
+        format!("there are {known}")
+    };
+    no_place(
+        Code::ParentNotFound,
+        ".name",
+        format!("there is no {kind} {name}; {known}"),
+    )
+}
+
+/// A Gateway of Gateway API is what its class says.
+fn gateway(gateway: ObjectName, index: &Index<'_>, target: Target) -> Result<Parent, NoPlace> {
     let Some(found) = index.gateways.get(&gateway) else {
-        let known = index
-            .gateways
-            .keys()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let known = if known.is_empty() {
-            "there are none at all".to_owned()
-        } else {
-            format!("there are {known}")
-        };
-        return Err(no_place(
-            Code::ParentNotFound,
-            ".name",
-            format!("there is no Gateway {gateway}; {known}"),
-        ));
+        return Err(not_found("Gateway", &gateway, index.gateways.keys()));
     };
     let class = found.object.spec.gateway_class_name.as_str();
     match (class, target) {
@@ -79,7 +108,20 @@ pub(super) fn places(
     reference: &ParentReference,
     hostnames: &[Hostname],
     listeners: &Listeners<'_>,
+    index: &Index<'_>,
 ) -> Result<Vec<Place>, NoPlace> {
+    match parent {
+        Parent::Standalone(_) | Parent::IstioClass(_) => {}
+        Parent::IstioGateway(name) => {
+            let Some(gateway) = index.istio_gateways.get(name) else {
+                return Err(not_found("Istio Gateway", name, index.istio_gateways.keys()));
+            };
+            return istio::gateway_places(parent, &gateway.object, namespace, reference.port, hostnames);
+        }
+        Parent::MeshService(_) => {
+            return istio::mesh_places(parent, reference.section_name.as_deref(), reference.port, index);
+        }
+    }
     let sections = listeners.sections(parent).unwrap_or_default();
     let selected: Vec<_> = sections
         .iter()
@@ -123,13 +165,19 @@ fn attach(
             format!("{parent} has this listener, but it is refused itself; its own message says why");
         return Err(no_place(Code::ListenerRefused, "", message));
     }
+    // What a foreign controller sees of the route is its HTTPRoute.
+    let kind = match parent {
+        Parent::IstioClass(_) => (GATEWAY_API, "HTTPRoute"),
+        _ => (clew_crds::GROUP, "WebSocketRoute"),
+    };
     let fitting: Vec<_> = bound
         .into_iter()
-        .filter(|section| takes_kind(section.listener.allowed_routes.as_ref()))
+        .filter(|section| takes_kind(section.listener.allowed_routes.as_ref(), kind))
         .collect();
     if fitting.is_empty() {
         let message = format!(
-            "no listener of {parent} takes WebSocketRoutes; add {{group: clew.dev, kind: WebSocketRoute}} to its allowedRoutes.kinds, or remove that list"
+            "no listener of {parent} takes {}s; add {{group: {}, kind: {}}} to its allowedRoutes.kinds, or remove that list",
+            kind.1, kind.0, kind.1
         );
         return Err(no_place(Code::KindNotAllowed, "", message));
     }
@@ -186,13 +234,13 @@ fn attach(
     Ok(places)
 }
 
-fn takes_kind(allowed: Option<&AllowedRoutes>) -> bool {
+fn takes_kind(allowed: Option<&AllowedRoutes>, (group, kind): (&str, &str)) -> bool {
     allowed.is_none_or(|allowed| {
         allowed.kinds.is_empty()
             || allowed
                 .kinds
                 .iter()
-                .any(|kind| kind.group.as_deref() == Some(clew_crds::GROUP) && kind.kind == "WebSocketRoute")
+                .any(|taken| taken.group.as_deref().unwrap_or(GATEWAY_API) == group && taken.kind == kind)
     })
 }
 

@@ -9,16 +9,18 @@ use clew_crds::websocket_route::RouteRule;
 use super::age::name_of;
 use super::certificates;
 use super::index::Index;
+use super::istio::{self, Attached, Candidate};
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
 use super::{
     ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, rules, unsupported,
 };
 use crate::model::{
-    Backend, BackendId, BackendShare, Hostname, Match, ObjectName, Parent, Rule, RuleId, RuleName, Target,
+    Backend, BackendId, BackendShare, Hostname, Istio, Match, ObjectName, Parent, Rule, RuleId, RuleName,
+    Target,
 };
 use crate::objects::Sourced;
-use crate::refusal::{Code, ObjectRef, Refusal};
+use crate::refusal::{Code, Condition, ObjectRef, Refusal};
 
 /// The routes so far.
 pub(super) struct Routes<'i, 'a> {
@@ -29,13 +31,14 @@ pub(super) struct Routes<'i, 'a> {
     ids: HashMap<RuleId, RuleName>,
     /// The shortest drain timeout of the rules in force, by backend.
     used: BTreeMap<BackendId, u64>,
+    istio: Attached,
 }
 
 /// The name of the one rule of a route that names none.
 const ONLY_RULE: &str = "default";
 
 /// A rule and what attaches it.
-type ReadRule = (Arc<Rule>, Vec<Arc<Match>>);
+pub(super) type ReadRule = (Arc<Rule>, Vec<Arc<Match>>);
 
 impl<'i, 'a> Routes<'i, 'a> {
     pub(super) fn new(index: &'i Index<'a>, target: Served) -> Self {
@@ -45,6 +48,7 @@ impl<'i, 'a> Routes<'i, 'a> {
             reports: BTreeMap::new(),
             ids: HashMap::new(),
             used: BTreeMap::new(),
+            istio: Attached::default(),
         }
     }
 
@@ -64,7 +68,15 @@ impl<'i, 'a> Routes<'i, 'a> {
         for (i, reference) in route.spec.parent_refs.iter().enumerate() {
             let parent = parents::parent(reference, &name.namespace, self.index, self.target);
             let places = parent.as_ref().map_err(Clone::clone).and_then(|parent| {
-                parents::places(route, &name.namespace, parent, reference, &hostnames, listeners)
+                parents::places(
+                    route,
+                    &name.namespace,
+                    parent,
+                    reference,
+                    &hostnames,
+                    listeners,
+                    self.index,
+                )
             });
             let places = places
                 .map_err(|no_place| {
@@ -73,21 +85,58 @@ impl<'i, 'a> Routes<'i, 'a> {
                 })
                 .ok()
                 .filter(|places| !conflict(places, &rules, &name, listeners, i, &mut refusals));
-            found.push((parent.ok(), places.unwrap_or_default()));
+            let mut places = places.unwrap_or_default();
+            if let (Ok(parent), false) = (&parent, places.is_empty()) {
+                let candidate = Candidate {
+                    route: sourced,
+                    name: &name,
+                    rules: &rules,
+                };
+                let hindrances = self.istio.hindrances(&candidate, parent, &places, self.index);
+                for (code, field, message) in hindrances {
+                    // The others are in force without what is missing.
+                    if !matches!(code.condition(), Condition::ResolvedRefs(_)) {
+                        places.clear();
+                    }
+                    let field = if field.is_empty() {
+                        format!("spec.parentRefs[{i}]")
+                    } else {
+                        field
+                    };
+                    refusals.add(code, field, message, Some(i));
+                }
+            }
+            found.push((parent.ok(), places));
         }
         // What is wrong with the route itself keeps it from every parent.
         let accepted = !refusals.list.iter().any(|refusal| {
-            refusal.parent.is_none()
-                && matches!(refusal.code.condition(), crate::refusal::Condition::Accepted(_))
+            refusal.parent.is_none() && matches!(refusal.code.condition(), Condition::Accepted(_))
         });
         let mut parents = Vec::new();
         for (reference, (parent, places)) in route.spec.parent_refs.iter().zip(found) {
             let in_force = accepted && !places.is_empty();
             if in_force {
                 self.attach(&rules, &places, listeners);
+                if let Some(parent) = parent
+                    .as_ref()
+                    .filter(|parent| !matches!(parent, Parent::Standalone(_)))
+                {
+                    let candidate = Candidate {
+                        route: sourced,
+                        name: &name,
+                        rules: &rules,
+                    };
+                    self.istio
+                        .attach(&candidate, parent, reference, &places, &hostnames);
+                }
             }
             let unsupported = match &parent {
-                Some(_) => unsupported(route),
+                Some(Parent::MeshService(_)) => istio::unsupported(route, parent.as_ref(), self.index),
+                Some(_) => [
+                    unsupported(route),
+                    istio::unsupported(route, parent.as_ref(), self.index),
+                ]
+                .concat(),
                 None => Vec::new(),
             };
             parents.push(ParentReport {
@@ -242,7 +291,8 @@ impl<'i, 'a> Routes<'i, 'a> {
     pub(super) fn finish(
         self,
         others: &mut Vec<Refusal>,
-    ) -> (Vec<RouteReport>, BTreeMap<BackendId, Backend>) {
+    ) -> (Vec<RouteReport>, BTreeMap<BackendId, Backend>, Istio) {
+        let istio = self.istio.finish(self.index);
         let mut backends = BTreeMap::new();
         for (id, drain_timeout_ms) in self.used {
             let service = self.index.services.get(&id.service);
@@ -261,7 +311,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                 },
             );
         }
-        (self.reports.into_values().collect(), backends)
+        (self.reports.into_values().collect(), backends, istio)
     }
 }
 

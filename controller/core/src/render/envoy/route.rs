@@ -178,12 +178,11 @@ impl<'a> Named<'a> {
 impl<'a> RouteMatch<'a> {
     fn of(matching: &'a Match, step: &'a Step) -> Self {
         let mut headers: Vec<_> = matching.headers.iter().map(Named::of).collect();
-        if !matching.subprotocols.is_empty() {
-            headers.push(Named::regex(
-                "sec-websocket-protocol",
-                one_of(&matching.subprotocols),
-            ));
-        }
+        headers.extend(
+            matching
+                .subprotocol_expression()
+                .map(|any| Named::regex("sec-websocket-protocol", any)),
+        );
         headers.extend(
             step.backend
                 .as_deref()
@@ -219,14 +218,4 @@ impl<'a> RouteMatch<'a> {
             },
         }
     }
-}
-
-/// A list with commas, of which one element is one of these.
-fn one_of(subprotocols: &[String]) -> String {
-    let any = subprotocols
-        .iter()
-        .map(|token| regex_syntax::escape(token))
-        .collect::<Vec<_>>()
-        .join("|");
-    format!("(?:.*,)?[ \\t]*(?:{any})[ \\t]*(?:,.*)?")
 }

@@ -1,0 +1,62 @@
+//! World → the objects that Istio carries out.
+//!
+//! Not one of them touches a listener: VirtualServices, HTTPRoutes, DestinationRules and Services become routes, clusters and
+//! endpoints. The module is installed once for each gateway, by [`wasm_plugin`], and no route edits that.
+
+mod destination_rule;
+mod grant;
+mod http_route;
+mod object;
+mod policy;
+mod service;
+mod step;
+mod virtual_service;
+mod wasm_plugin;
+
+pub use object::{Metadata, Object};
+pub use wasm_plugin::{Module, wasm_plugin};
+
+use clew_crds::status::GeneratedObject;
+
+use crate::model::{ObjectName, Parent, World};
+
+/// Every object, in the order in which they must be written: what comes last may refer to what came before.
+#[must_use]
+pub fn render(world: &World) -> Vec<Object> {
+    let istio = &world.istio;
+    [
+        service::objects(istio),
+        destination_rule::objects(istio),
+        grant::objects(istio),
+        virtual_service::objects(istio),
+        http_route::objects(istio),
+    ]
+    .concat()
+}
+
+/// The objects that stand for a route, as its status names them.
+#[must_use]
+pub fn generated(objects: &[Object], route: &ObjectName) -> Vec<GeneratedObject> {
+    let of_route = objects.iter().filter(|object| object.routes.contains(route));
+    of_route
+        .map(|object| GeneratedObject {
+            group: object.group().to_owned(),
+            kind: object.kind.to_owned(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone(),
+        })
+        .collect()
+}
+
+/// How the mesh calls a Service.
+fn host(service: &ObjectName) -> String {
+    format!("{}.{}.svc.cluster.local", service.name, service.namespace)
+}
+
+/// Whether a parent has routes of Istio's own, which can name a subset.
+fn names_subsets(parent: &Parent) -> bool {
+    !matches!(parent, Parent::IstioClass(_))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! DestinationRules. Of two for one host Istio takes the older one's policy whole and adds the younger one's subsets, so ours
+//! for the user's Service has subsets only, in the Service's namespace, exported as the user's is: what the user wrote goes
+//! on for everything that does not ask for our subset.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::object::{LABEL, Object, SUBDOMAIN, name};
+use super::policy::Policy;
+use super::{host, names_subsets};
+use crate::model::{Istio, IstioService, ObjectName, Parent, Target};
+
+pub(super) const API: &str = "networking.istio.io/v1";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic_policy: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subsets: Vec<Value>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    export_to: &'a [String],
+}
+
+/// A policy for a Service, and who wants it.
+pub(super) struct Wanted {
+    pub(super) policy: Policy,
+    pub(super) routes: BTreeSet<ObjectName>,
+    /// The namespaces of the gateways that ask for it.
+    pub(super) gateways: BTreeSet<String>,
+}
+
+/// By Service and the policy's name; subsets, or second Services.
+pub(super) fn wanted(istio: &Istio, subsets: bool) -> BTreeMap<(&ObjectName, String), Wanted> {
+    let mut all: BTreeMap<_, Wanted> = BTreeMap::new();
+    for route in istio
+        .routes
+        .iter()
+        .filter(|route| names_subsets(&route.parent) == subsets)
+    {
+        for rule in route.rules.iter().map(|attached| &attached.rule) {
+            for share in rule
+                .backends
+                .iter()
+                .filter(|share| share.target == Target::Service)
+            {
+                let policy = Policy::of(rule, share, &route.parent, istio);
+                let wanted = all
+                    .entry((&share.id.service, policy.name()))
+                    .or_insert_with(|| Wanted {
+                        policy,
+                        routes: BTreeSet::new(),
+                        gateways: BTreeSet::new(),
+                    });
+                wanted.routes.insert(route.name.clone());
+                if let Parent::IstioClass(gateway) = &route.parent {
+                    wanted.gateways.insert(gateway.namespace.clone());
+                }
+            }
+        }
+    }
+    all
+}
+
+pub(super) fn objects(istio: &Istio) -> Vec<Object> {
+    let mut by_service: BTreeMap<&ObjectName, Vec<(String, Wanted)>> = BTreeMap::new();
+    for ((service, subset), wanted) in wanted(istio, true) {
+        by_service.entry(service).or_default().push((subset, wanted));
+    }
+    let of_subsets = by_service
+        .into_iter()
+        .filter_map(|(service, subsets)| Some(with_subsets(service, istio.services.get(service)?, subsets)));
+    let of_services = wanted(istio, false)
+        .into_iter()
+        .filter_map(|((service, _), wanted)| Some(of_second(service, istio.services.get(service)?, wanted)));
+    of_subsets.chain(of_services).collect()
+}
+
+fn with_subsets(service: &ObjectName, known: &IstioService, subsets: Vec<(String, Wanted)>) -> Object {
+    let user = &known.rule;
+    // A rule that Istio does not merge with ours holds no more beside it, so ours says what it said.
+    let repeated = if user.is_merged { &[][..] } else { &user.subsets };
+    let ours = subsets
+        .iter()
+        .map(|(subset, wanted)| json!({"name": subset, "trafficPolicy": wanted.policy.of_subset()}));
+    let spec = Spec {
+        host: host(service),
+        traffic_policy: user.traffic_policy.as_ref().filter(|_| !user.is_merged),
+        subsets: repeated.iter().cloned().chain(ours).collect(),
+        export_to: &user.export_to,
+    };
+    let routes: BTreeSet<_> = subsets
+        .iter()
+        .flat_map(|(_, wanted)| wanted.routes.clone())
+        .collect();
+    let called = ObjectName::new(&service.namespace, name(&service.name, "clew", SUBDOMAIN));
+    Object::new(API, "DestinationRule", called, &spec, routes)
+}
+
+/// For the second Service alone, so all of it is ours.
+fn of_second(service: &ObjectName, known: &IstioService, wanted: Wanted) -> Object {
+    let second = wanted.policy.second_service(service);
+    let export_to: Vec<_> = wanted.gateways.into_iter().collect();
+    let policy = wanted.policy.of_second_service(known);
+    let spec = Spec {
+        host: host(&second),
+        traffic_policy: Some(&policy),
+        subsets: Vec::new(),
+        export_to: &export_to,
+    };
+    let called = ObjectName::new(&second.namespace, name(&second.name, "second", LABEL + 10));
+    Object::new(API, "DestinationRule", called, &spec, wanted.routes)
+}
+
+/// Where a VirtualService sends what a rule takes.
+pub(super) fn destination(policy: &Policy, share: &crate::model::BackendShare) -> Map<String, Value> {
+    let mut destination = Map::new();
+    destination.insert("host".to_owned(), host(&share.id.service).into());
+    destination.insert("subset".to_owned(), policy.name().into());
+    destination.insert("port".to_owned(), json!({"number": share.id.port}));
+    destination
+}

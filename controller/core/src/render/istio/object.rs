@@ -1,0 +1,104 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::model::ObjectName;
+use crate::render::{MANAGED_BY, MANAGER};
+
+/// An object that is to be in a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Object {
+    /// Group and version.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Name, namespace and whose it is.
+    pub metadata: Metadata,
+    /// As the kind's schema has it.
+    pub spec: Value,
+    /// The routes that it stands for.
+    #[serde(skip)]
+    pub routes: BTreeSet<ObjectName>,
+}
+
+/// What of an object's metadata is ours to decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// The name.
+    pub name: String,
+    /// The namespace.
+    pub namespace: String,
+    /// With [`MANAGED_BY`].
+    pub labels: BTreeMap<&'static str, &'static str>,
+    /// Rarely any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<&'static str, String>,
+}
+
+impl Object {
+    pub(super) fn new(
+        api_version: &'static str,
+        kind: &'static str,
+        name: ObjectName,
+        spec: &impl Serialize,
+        routes: impl IntoIterator<Item = ObjectName>,
+    ) -> Self {
+        Self {
+            api_version,
+            kind,
+            metadata: Metadata {
+                name: name.name,
+                namespace: name.namespace,
+                labels: [(MANAGED_BY, MANAGER)].into(),
+                annotations: BTreeMap::new(),
+            },
+            spec: serde_json::to_value(spec)
+                .unwrap_or_else(|error| unreachable!("a spec is text, numbers, lists and objects: {error}")),
+            routes: routes.into_iter().collect(),
+        }
+    }
+
+    /// The API group; empty for core kinds.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
+/// Eight hex digits that stand for something.
+pub(super) fn digits(of: &str) -> String {
+    format!("{:08x}", xxh64(of.as_bytes(), 0) >> 32)
+}
+
+/// A name with an end of ours, within a kind's bound: a long one is cut, and what was cut is told apart by digits.
+pub(super) fn name(stem: &str, end: &str, most: usize) -> String {
+    if stem.len() + end.len() < most {
+        return format!("{stem}-{end}");
+    }
+    // A dash, eight digits, a dash and the end.
+    let cut = stem.floor_char_boundary(most.saturating_sub(end.len() + 10));
+    let kept = stem[..cut].trim_end_matches(['-', '.']);
+    format!("{kept}-{}-{end}", digits(stem))
+}
+
+/// The most bytes of a Service's name (RFC 1035).
+pub(super) const LABEL: usize = 63;
+/// The most bytes of the names of most kinds (RFC 1123).
+pub(super) const SUBDOMAIN: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::{LABEL, name};
+
+    #[test]
+    fn long_names_are_cut_and_stay_apart() {
+        assert_eq!(name("chat", "clew", LABEL), "chat-clew");
+        let long = |last: &str| name(&format!("{}{last}", "a".repeat(62)), "clew", LABEL);
+        assert_eq!(long("x").len(), LABEL);
+        assert_ne!(long("x"), long("y"));
+        assert_eq!(name(&"a".repeat(58), "clew", LABEL).len(), LABEL);
+    }
+}

@@ -1,0 +1,48 @@
+//! The module on a gateway. It is written once for each gateway's pods, as an act that is announced, because the first plugin of
+//! a gateway changes its listeners and cuts what is open there. No route and no pod changes a byte of it.
+
+use clew_filter_config::plugin::PluginConfig;
+use serde_json::json;
+
+use super::object::{Object, SUBDOMAIN, name};
+use crate::model::{ObjectName, Proxies};
+
+/// Where the filter's module is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// `http(s)://…` or `oci://…`.
+    pub url: String,
+    /// 64 hex digits.
+    pub sha256: String,
+}
+
+/// The plugin for a gateway's pods. One for pods that Istio's Gateways select acts only from the namespace of the pods, or
+/// from the root namespace; one for a Gateway of Istio's class from the Gateway's own.
+#[must_use]
+pub fn wasm_plugin(proxies: &Proxies, namespace: &str, module: &Module, config: &PluginConfig) -> Object {
+    let (stem, mut spec) = match proxies {
+        Proxies::Of(gateway) => {
+            let target = json!({
+                "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway.name,
+            });
+            (gateway.name.clone(), json!({"targetRefs": [target]}))
+        }
+        Proxies::Selected(labels) => {
+            let values: Vec<_> = labels.values().map(String::as_str).collect();
+            (
+                values.join("-").to_ascii_lowercase(),
+                json!({"selector": {"matchLabels": labels}}),
+            )
+        }
+    };
+    spec["url"] = json!(module.url);
+    spec["sha256"] = json!(module.sha256);
+    spec["pluginName"] = json!("clew");
+    spec["pluginConfig"] = json!(config);
+    // After authentication and authorization.
+    spec["phase"] = json!("STATS");
+    // A filter that failed is started again for the next session.
+    spec["failStrategy"] = json!("FAIL_RELOAD");
+    let called = ObjectName::new(namespace, name(&stem, "clew", SUBDOMAIN));
+    Object::new("extensions.istio.io/v1alpha1", "WasmPlugin", called, &spec, [])
+}

@@ -1,0 +1,62 @@
+//! DestinationRules of other people's that a gateway would follow instead of ours. Istio looks into the namespace of the
+//! client first (unless that is the root namespace), then into the Service's, then into the root namespace, and takes what
+//! it finds first whole.
+
+use std::collections::BTreeSet;
+
+use super::service::{ROOT_NAMESPACE, rule, rules_of};
+use super::{Candidate, Hindrance, host};
+use crate::model::{ObjectName, Parent, Target};
+use crate::refusal::Code;
+use crate::validate::index::Index;
+
+/// What hides the rules that a route needs at a parent. The pods of an Istio Gateway are taken to run in its namespace.
+pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_>) -> Vec<Hindrance> {
+    let clients = match parent {
+        Parent::MeshService(_) => &candidate.name.namespace,
+        _ => &parent.name().namespace,
+    };
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for (i, (rule, _)) in candidate.rules.iter().enumerate() {
+        for share in &rule.backends {
+            if share.target == Target::Service && seen.insert(&share.id.service) {
+                let why = why_hidden(&share.id.service, parent, clients, index);
+                found.extend(why.map(|why| (Code::RuleHidden, format!("spec.rules[{i}].backendRefs"), why)));
+            }
+        }
+    }
+    found
+}
+
+fn why_hidden(service: &ObjectName, parent: &Parent, clients: &str, index: &Index<'_>) -> Option<String> {
+    // The second Service has a rule for itself alone, and a name that only a wildcard meets.
+    let host = match parent {
+        Parent::IstioClass(_) => host(&ObjectName::new(
+            &service.namespace,
+            format!("{}-clew", service.name),
+        )),
+        _ => host(service),
+    };
+    if clients != service.namespace {
+        let theirs = rules_of(clients, &host, index)
+            .find(|(_, spec)| clients != ROOT_NAMESPACE || spec.export_to == ["."]);
+        if let Some((name, spec)) = theirs {
+            return Some(format!(
+                "DestinationRule {name} for {} is in the namespace of the clients, where Istio looks first, and hides the one that Clew writes into {}; narrow its host, or move it there",
+                spec.host, service.namespace
+            ));
+        }
+    }
+    if matches!(parent, Parent::IstioClass(_)) {
+        return None;
+    }
+    let exported = rule(service, index).export_to;
+    let reaches = |to: &String| to == "*" || to == clients || (to == "." && clients == service.namespace);
+    (!exported.is_empty() && !exported.iter().any(reaches)).then(|| {
+        format!(
+            "the DestinationRule for {host} is exported to {} only; Clew's must be exported as it is, and does not reach namespace {clients}; export it there too",
+            exported.join(", ")
+        )
+    })
+}
