@@ -4,6 +4,7 @@
 
 pub(crate) mod order;
 mod proxies;
+pub(crate) mod ring;
 pub(crate) mod server;
 mod table;
 

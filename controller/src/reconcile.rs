@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clew_core::model::{Gateway, World};
 use clew_core::render::{envoy, rules};
 use clew_core::validate::{Target, Validated};
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
 
 use crate::channel::Snapshot;
@@ -40,7 +41,7 @@ impl Standalone {
         let draining = self.draining();
         Plan {
             rendered: envoy::render(world, self.settings(), &drains),
-            snapshots: snapshots(world, &drains, draining),
+            snapshots: snapshots(world, &drains, &self.signing_keys(&world.signing_keys), draining),
             shapes: Plan::shapes(world),
         }
     }
@@ -50,6 +51,7 @@ impl Standalone {
 fn snapshots(
     world: &World,
     drains: &rules::Drains,
+    signing_keys: &[SigningKey],
     draining: Option<Draining>,
 ) -> BTreeMap<String, Snapshot> {
     let of = |gateway: &Gateway| {
@@ -59,6 +61,7 @@ fn snapshots(
             Snapshot {
                 rules,
                 backends,
+                signing_keys: signing_keys.to_vec(),
                 draining,
             },
         )

@@ -16,6 +16,7 @@ mod process;
 mod resources;
 mod run;
 mod signals;
+pub(crate) mod signing;
 pub(crate) mod state;
 mod view;
 mod xds;
@@ -30,6 +31,7 @@ use clew_core::model::{ObjectName, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
 
 use apply::Applier;
@@ -148,6 +150,11 @@ impl Standalone {
             self.keep(ROUTES, &in_force.routes().collect::<Vec<_>>());
         }
         self.in_force = in_force;
+    }
+
+    /// The keys of persistence tokens, where a Secret gives these.
+    pub(crate) fn signing_keys(&self, of_secret: &[SigningKey]) -> Vec<SigningKey> {
+        self.applier.signing().wanted(of_secret)
     }
 
     /// Set while everything drains.

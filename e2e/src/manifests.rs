@@ -105,6 +105,8 @@ pub fn service(name: &str, port: u16) -> Value {
 pub struct Pod {
     /// Its name.
     pub name: String,
+    /// What tells it from every other pod that has or had its name.
+    pub uid: String,
     /// Where it listens.
     pub address: SocketAddr,
     /// Whether it takes sessions.
@@ -118,6 +120,10 @@ impl Pod {
     pub fn new(name: &str, address: SocketAddr) -> Self {
         Self {
             name: name.to_owned(),
+            uid: format!(
+                "00000000-0000-4000-8000-{:0>12}",
+                address.to_string().replace(['.', ':'], "")
+            ),
             address,
             ready: true,
             terminating: false,
@@ -141,7 +147,7 @@ pub fn endpoint_slice(service: &str, port: u16, pods: &[Pod]) -> Value {
                     "kind": "Pod",
                     "name": pod.name,
                     "namespace": NAMESPACE,
-                    "uid": format!("00000000-0000-4000-8000-{:0>12}", pod.address.to_string().replace(['.', ':'], "")),
+                    "uid": pod.uid,
                 },
             })
         })

@@ -1,6 +1,6 @@
 //! The long poll to the controller, by whoever holds the lease, and the reports of who is connected.
 
-use clew_filter_config::channel::{self, PATH, PROTOCOL, Poll, Update};
+use clew_filter_config::channel::{self, News, PATH, PROTOCOL, Poll};
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::lease::{self, Lease};
 use clew_filter_core::live::{self, Members};
@@ -165,7 +165,7 @@ impl Channel {
         }
         let body = host::buffer(Buffer::CallResponse, 0, answer.size)
             .map_err(|status| format!("the controller's answer cannot be read: {status:?}"))?;
-        let update: Update = serde_json::from_slice(&body)
+        let update = News::parse(&body)
             .map_err(|error| format!("the controller's answer is not an update: {error}"))?;
         if Some(update.version.as_str()) == world.version() {
             return Ok(false);

@@ -60,6 +60,8 @@ series! {
     RefusedTooManySessions = Counter HANDSHAKES, "result" "refused_too_many_sessions";
     AffinityHit = Counter AFFINITY, "result" "hit";
     AffinityNew = Counter AFFINITY, "result" "new";
+    AffinityMoved = Counter AFFINITY, "result" "moved";
+    AffinityInvalid = Counter AFFINITY, "result" "invalid";
     AffinityMissed = Counter AFFINITY, "result" "missed";
     DrainCloseFrame = Counter DRAIN_CLOSES, "how" "close_frame";
     DrainReset = Counter DRAIN_CLOSES, "how" "reset";
@@ -90,6 +92,7 @@ impl From<Affinity> for Series {
         match affinity {
             Affinity::Hit => Self::AffinityHit,
             Affinity::New => Self::AffinityNew,
+            Affinity::Moved => Self::AffinityMoved,
             Affinity::Missed => Self::AffinityMissed,
         }
     }

@@ -10,7 +10,7 @@ use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
-use clew_filter_core::handshake::{self, Known, Placed, Random};
+use clew_filter_core::handshake::{self, Known, Placed, Presented, Random};
 use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session};
 use clew_filter_core::session_key::Request;
 use clew_filter_core::world::{LaidBackend, LaidRule};
@@ -120,11 +120,13 @@ impl Stream {
             let id = rule.rule.backends.get(backend).map_or("", |backend| &backend.id);
             gateway.load(id, shared.me, shared.now.ms)
         };
+        let presented = Presented::of(&rule.rule, gateway.world.ring(), &request, shared.now.ms);
         let known = Known {
             rule: &rule,
             seed,
             backends: &backends,
             loads: &load,
+            presented: &presented,
             draining: gateway.world.draining().is_some(),
         };
         if !upgrade {
@@ -134,9 +136,10 @@ impl Stream {
             return Flow::Continue;
         }
         let metrics = shared.metrics.rule(&rule.rule.name);
-        let secure =
-            || matches!(host::property(b"connection\0tls_version"), Ok(Some(version)) if !version.is_empty());
-        match handshake::upgrade(&known, &request, secure, &mut shared.dice) {
+        if matches!(presented, Presented::Invalid(_)) {
+            shared.metrics.add(metrics, Series::AffinityInvalid, 1);
+        }
+        match handshake::upgrade(&known, &request, came_by_tls, &mut shared.dice) {
             Err(reason) => self.refuse(reason, metrics, shared),
             Ok(placed) => {
                 steer(&placed);
@@ -188,7 +191,11 @@ impl Stream {
             return Flow::Continue;
         };
         if headers.get(b":status") == Some(b"101") {
-            upgrade.opened(gateway, shared);
+            if upgrade.opened(&headers, gateway, shared).is_err() {
+                let metrics = upgrade.metrics;
+                self.ended(gateway, shared);
+                return self.refuse(Reason::BackendGone, metrics, shared);
+            }
         } else {
             shared.metrics.add(upgrade.metrics, Series::Failed, 1);
         }
@@ -323,6 +330,11 @@ fn steer(placed: &Placed) {
         let _ = host::set_header(Map::Request, BACKEND, backend.as_bytes());
         let _ = host::call_foreign("clear_route_cache", b"");
     }
+}
+
+/// Whether the client came by TLS.
+fn came_by_tls() -> bool {
+    matches!(host::property(b"connection\0tls_version"), Ok(Some(version)) if !version.is_empty())
 }
 
 fn backends(gateway: &mut Gateway, rule: &LaidRule) -> Vec<Option<Rc<LaidBackend>>> {

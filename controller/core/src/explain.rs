@@ -4,11 +4,13 @@
 mod routing;
 
 use clew_filter_config::headers;
-use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
-use clew_filter_core::handshake;
+use clew_filter_config::persistence::OnBackendGone;
+use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Pod};
+use clew_filter_core::handshake::{self, Presented};
 use clew_filter_core::origin::{self, Verdict};
 use clew_filter_core::placement::{Choice, Draw, KeyHash, Pods, Policy, Seed, Shares, place};
 use clew_filter_core::session_key::{self, Found};
+use clew_filter_core::token::{Invalid, Ring};
 use serde::Serialize;
 use std::net::SocketAddr;
 
@@ -61,10 +63,25 @@ pub struct Place {
     pub service: String,
 }
 
-/// Explains where a handshake would go. Live counts are not known here: where they decide, there is no backend in the
+/// The secrets with which a gateway places.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// The hash seed.
+    pub seed: Seed,
+    /// The keys of persistence tokens.
+    pub ring: Ring,
+}
+
+/// Explains where a handshake would go at `now_ms`, milliseconds since the Unix epoch. Live counts are not known here: where they decide, there is no backend in the
 /// answer, and with bounded load it is the one that the key has while no pod is above the bound.
 #[must_use]
-pub fn explain(world: &World, drains: &Drains, request: &Request, seed: &Seed) -> Explanation {
+pub fn explain(
+    world: &World,
+    drains: &Drains,
+    request: &Request,
+    secrets: &Secrets,
+    now_ms: u64,
+) -> Explanation {
     let request = Request {
         headers: request
             .headers
@@ -75,7 +92,7 @@ pub fn explain(world: &World, drains: &Drains, request: &Request, seed: &Seed) -
         ..request.clone()
     };
     match routing::route(world, &request) {
-        Ok(rule) => placed(world, drains, &request, seed, rule),
+        Ok(rule) => placed(world, drains, &request, secrets, now_ms, rule),
         Err(why) => Explanation {
             why,
             ..Explanation::default()
@@ -83,7 +100,15 @@ pub fn explain(world: &World, drains: &Drains, request: &Request, seed: &Seed) -
     }
 }
 
-fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: &Rule) -> Explanation {
+fn placed(
+    world: &World,
+    drains: &Drains,
+    request: &Request,
+    secrets: &Secrets,
+    now_ms: u64,
+    rule: &Rule,
+) -> Explanation {
+    let seed = &secrets.seed;
     let borrowed: Vec<_> = request
         .headers
         .iter()
@@ -123,6 +148,29 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
             ))
         })
         .collect();
+    let presented = Presented::of(&rendered, &secrets.ring, &seen, now_ms);
+    if let Presented::Valid(opened) = &presented {
+        let bound = pods.iter().enumerate().find_map(|(backend, pods)| {
+            let pods = pods.as_ref()?;
+            Some((backend, pods.get(pods.bound(&opened.token)?)?))
+        });
+        if let Some((backend, pod)) = bound {
+            answer.backend = Some(place_of(pod, rule, backend));
+            answer.why = "its persistence token names the pod".to_owned();
+            return answer;
+        }
+        if rule
+            .persistence
+            .as_ref()
+            .is_some_and(|it| it.on_backend_gone == OnBackendGone::Reject)
+        {
+            answer.why = format!(
+                "its persistence token names {}, which takes no sessions, and onBackendGone is Reject: 503, backend_gone",
+                opened.token.pod
+            );
+            return answer;
+        }
+    }
     // Where there is no key, any draw tells whether there is a place at all.
     let draw = Draw { key: hash, random: 0 };
     let shares = Shares::new(seed, &rendered.backends);
@@ -148,11 +196,7 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
         }
         (Some(Choice::Pod { backend, pod }), ..) if by_key => {
             let chosen = pods.get(backend).and_then(Option::as_ref).and_then(|pods| pods.get(pod));
-            answer.backend = chosen.map(|pod| Place {
-                name: pod.name.clone(),
-                address: pod.address.clone(),
-                service: id(rule, backend),
-            });
+            answer.backend = chosen.map(|pod| place_of(pod, rule, backend));
             why_by_key(rule)
         }
         _ => match rule.balancer {
@@ -160,7 +204,34 @@ fn placed(world: &World, drains: &Drains, request: &Request, seed: &Seed, rule: 
             _ => "the balancer is LeastSessions: of two pods drawn at random the one with fewer sessions".to_owned(),
         },
     };
+    answer.why.insert_str(0, &without_token(&presented));
     answer
+}
+
+/// Why a token that was brought does not decide.
+fn without_token(presented: &Presented) -> String {
+    let why = match presented {
+        Presented::Nothing => return String::new(),
+        Presented::Valid(opened) => {
+            return format!(
+                "its persistence token names {}, which takes no sessions; ",
+                opened.token.pod
+            );
+        }
+        Presented::Invalid(Invalid::Malformed) => "is none",
+        Presented::Invalid(Invalid::Forged) => "is signed by no key that is known here",
+        Presented::Invalid(Invalid::Foreign) => "is of another rule",
+        Presented::Invalid(Invalid::Expired) => "is too old",
+    };
+    format!("its persistence token {why}; ")
+}
+
+fn place_of(pod: &Pod, rule: &Rule, backend: usize) -> Place {
+    Place {
+        name: pod.name.clone(),
+        address: pod.address.clone(),
+        service: id(rule, backend),
+    }
 }
 
 fn why_by_key(rule: &Rule) -> String {

@@ -12,6 +12,8 @@ mod rule;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use clew_filter_config::persistence::SigningKey;
+
 pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
 pub use hostname::Hostname;
@@ -32,6 +34,8 @@ pub struct World {
     pub backends: BTreeMap<BackendId, Backend>,
     /// The certificates that a listener shows, by the name of their Secret.
     pub certificates: BTreeMap<ObjectName, Certificate>,
+    /// The keys of persistence tokens that a Secret gives, of which one signs. Empty: no Secret does.
+    pub signing_keys: Vec<SigningKey>,
 }
 
 impl World {

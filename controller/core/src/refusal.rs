@@ -133,6 +133,7 @@ codes! {
     0124 SecretMissing Unresolved(SecretNotFound), "A Secret that the route refers to does not exist or lacks its entry.";
     0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
     0126 OriginInvalid NotAccepted(InvalidRule), "An entry of security.origin.allowed that no browser's Origin can equal.";
+    0127 PersistenceInvalid NotAccepted(InvalidRule), "A sessionPersistence that cannot carry a token: its type and members do not fit, or its cookie or header is another's.";
     0131 ServerUnsuited NotAccepted(NoMatchingParent), "The servers of an Istio Gateway that the parentRef selects do not speak HTTP, or only redirect.";
     0132 MatchShadowed NotAccepted(Conflicted), "An older route or VirtualService takes the match's handshakes first, because Istio tries them in the order of their age.";
     0133 MeshHostTaken NotAccepted(Conflicted), "Another VirtualService or an older route has the Service's host on the mesh, where only one counts.";
@@ -146,6 +147,8 @@ codes! {
     0206 CertificateForeign Elsewhere, "A certificate in another namespace needs a ReferenceGrant there.";
     0207 GatewayFieldUnsupported Elsewhere, "A field of a Gateway that stand-alone Envoy cannot follow.";
     0208 EndpointInvalid Elsewhere, "An endpoint without an IP address.";
+    0209 SigningKeyInvalid Elsewhere, "An entry of a Secret of type clew.dev/signing-keys that is too short for a key; it is left out.";
+    0210 SigningKeysTwice Elsewhere, "A second Secret of type clew.dev/signing-keys; the first one counts.";
 }
 
 impl fmt::Display for Code {

@@ -14,8 +14,10 @@ mod listeners;
 mod matches;
 mod origin;
 mod parents;
+mod persistence;
 mod routes;
 mod rules;
+mod signing_keys;
 mod unsupported;
 
 use std::collections::BTreeSet;
@@ -117,12 +119,14 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     }
     let (reports, backends, istio) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
+    let signing_keys = signing_keys::read(&index, &mut others);
     Validated {
         world: World {
             gateways,
             istio,
             backends,
             certificates,
+            signing_keys,
         },
         routes: reports,
         others,

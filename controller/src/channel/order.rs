@@ -1,9 +1,11 @@
 //! Make before break: what may be said at each step of a change. A pod that leaves leaves here first and Envoy after;
-//! one that comes comes to Envoy first. A rule comes here before its routes and leaves after them.
+//! one that comes comes to Envoy first. A rule comes here before its routes and leaves after them. A pod that changes its
+//! address has the new one here first: until Envoy knows it too, whoever is bound to it is refused, and goes to nobody else.
 
 use clew_filter_config::rule::{Backend, Pod};
 
 use super::Snapshot;
+use super::ring::introduce;
 
 /// Before Envoy hears anything: the old, without the pods that the new no longer has, and with the drains of the new.
 /// A backend that would have no pod left keeps what it had: a pod that may be gone is better than none.
@@ -33,12 +35,14 @@ pub(crate) fn arrivals(old: &Snapshot, new: &Snapshot) -> Snapshot {
     let mut both = old.clone();
     both.rules.extend(new.rules.clone());
     both.backends.extend(new.backends.clone());
+    both.signing_keys = introduce(&old.signing_keys, &new.signing_keys);
     both.draining = new.draining;
     both
 }
 
+/// Wherever it is.
 fn is_same(a: &Pod, b: &Pod) -> bool {
-    a.name == b.name && a.uid == b.uid && a.address == b.address
+    a.name == b.name && a.uid == b.uid
 }
 
 #[cfg(test)]
@@ -75,6 +79,18 @@ mod tests {
         let old = snapshot(&[("s", &["a", "b", "c"])]);
         let new = snapshot(&[("s", &["a", "b!", "d"])]);
         assert_eq!(departures(&old, &new), snapshot(&[("s", &["a", "b!"])]));
+    }
+
+    #[test]
+    fn a_pod_that_changes_its_address_is_never_missing_and_its_old_address_is_nobodys() {
+        let (old, mut new) = (
+            snapshot(&[("s", &["a", "b"])]),
+            snapshot(&[("s", &["a", "b", "c"])]),
+        );
+        let pods = &mut new.backends.get_mut("s").unwrap().pods;
+        pods[0].address = "127.0.0.2:1".into();
+        let (moved, stays) = (pods[0].clone(), pods[1].clone());
+        assert_eq!(departures(&old, &new).backends["s"].pods, [moved, stays]);
     }
 
     #[test]

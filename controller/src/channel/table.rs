@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use clew_filter_config::channel::{PROTOCOL, Update};
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::{Backend, Draining, Rule};
 
 /// Entries that are gone are remembered up to this many; a proxy that held an older version than the forgotten ones
@@ -17,6 +18,8 @@ pub(crate) struct Snapshot {
     pub(crate) rules: BTreeMap<String, Rule>,
     /// By `namespace/name:port`.
     pub(crate) backends: BTreeMap<String, Backend>,
+    /// The keys of persistence tokens.
+    pub(crate) signing_keys: Vec<SigningKey>,
     /// Set while the whole proxy drains.
     pub(crate) draining: Option<Draining>,
 }
@@ -31,6 +34,7 @@ pub(crate) struct Table {
     oldest_delta: u64,
     rules: BTreeMap<String, Entry<Rule>>,
     backends: BTreeMap<String, Entry<Backend>>,
+    signing_keys: Vec<SigningKey>,
     draining: Option<Draining>,
 }
 
@@ -49,6 +53,7 @@ impl Table {
             oldest_delta: 0,
             rules: BTreeMap::new(),
             backends: BTreeMap::new(),
+            signing_keys: Vec::new(),
             draining: None,
         }
     }
@@ -61,8 +66,11 @@ impl Table {
     /// Makes `snapshot` what the proxies get. The version moves only when something differs.
     pub(crate) fn publish(&mut self, snapshot: Snapshot) -> u64 {
         let next = self.version + 1;
-        let mut changed = self.version == 0 || self.draining != snapshot.draining;
+        let mut changed = self.version == 0
+            || self.draining != snapshot.draining
+            || self.signing_keys != snapshot.signing_keys;
         self.draining = snapshot.draining;
+        self.signing_keys = snapshot.signing_keys;
         changed |= replace(&mut self.rules, snapshot.rules, next);
         changed |= replace(&mut self.backends, snapshot.backends, next);
         if changed {
@@ -87,6 +95,7 @@ impl Table {
             version: format!("{}:{}", self.epoch, self.version),
             full: after.is_none(),
             seed: seed.to_owned(),
+            signing_keys: self.signing_keys.clone(),
             rules: changed_after(&self.rules, after),
             backends: changed_after(&self.backends, after),
             draining: self.draining,
@@ -162,6 +171,7 @@ fn changed_after<T: Clone>(
 #[cfg(test)]
 mod tests {
     use super::{Snapshot, TOMBSTONES, Table};
+    use clew_filter_config::persistence::SigningKey;
     use clew_filter_config::rule::{Backend, Draining, Pod};
 
     fn backends(names: &[&str]) -> Snapshot {
@@ -253,6 +263,22 @@ mod tests {
                 timeout_ms: 2
             })
         );
+    }
+
+    #[test]
+    fn signing_keys_are_a_new_version_and_come_with_each() {
+        let mut table = Table::new("e".into());
+        let with = |signs| Snapshot {
+            signing_keys: vec![SigningKey {
+                secret: "ab".into(),
+                signs,
+            }],
+            ..backends(&["a"])
+        };
+        table.publish(with(false));
+        assert_eq!(table.publish(with(true)), 2);
+        let delta = table.since(Some("e:1"), "s").unwrap();
+        assert_eq!((delta.full, delta.signing_keys), (false, with(true).signing_keys));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clew_core::explain::{Explanation, Request, explain};
+use clew_core::explain::{Explanation, Request, Secrets, explain};
 
 use super::manifests::{Paths, StateDir};
 use super::output::Format;
+use crate::clock;
 use crate::failure::{Failure, REFUSED};
 
 #[derive(clap::Args)]
@@ -34,8 +35,12 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let request = request(args)?;
     let checked = args.paths.check();
     checked.report();
-    let seed = args.state.seed()?;
-    let answer = explain(&checked.validated.world, &checked.drains, &request, &seed);
+    let world = &checked.validated.world;
+    let secrets = Secrets {
+        seed: args.state.seed()?,
+        ring: args.state.ring(&world.signing_keys)?,
+    };
+    let answer = explain(world, &checked.drains, &request, &secrets, clock::unix_ms());
     Format::for_whoever_reads(args.output).print(&answer, || lines(&answer))?;
     Ok(if answer.rule.is_some() {
         ExitCode::SUCCESS

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clew_core::render::rules::Drains;
 use clew_core::validate::{Target, Validated, validate};
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_core::placement::Seed;
+use clew_filter_core::token::Ring;
 
 use crate::clock;
 use crate::failure::Failure;
 use crate::finding::Finding;
 use crate::manifests::Manifests;
+use crate::standalone::signing::Signing;
 use crate::standalone::state::State;
 
 /// Which manifests.
@@ -78,8 +81,8 @@ impl StateDir {
     /// # Errors
     /// When there is something else than a seed.
     pub(crate) fn seed(&self) -> Result<Seed, Failure> {
-        let folder = self.state_dir.clone().or_else(State::default_folder);
-        let Some(path) = folder
+        let Some(path) = self
+            .folder()
             .map(|folder| folder.join("seed"))
             .filter(|path| self.state_dir.is_some() || path.exists())
         else {
@@ -89,6 +92,28 @@ impl StateDir {
             return Ok(Seed::new([0; 16]));
         };
         read_seed(&path)
+    }
+}
+
+impl StateDir {
+    /// The keys of persistence tokens: those of the manifests' Secret, and the one that the `clew run` has made.
+    ///
+    /// # Errors
+    /// When there is something else than keys.
+    pub(crate) fn ring(&self, of_secret: &[SigningKey]) -> Result<Ring, Failure> {
+        let kept = self
+            .folder()
+            .map(|folder| Signing::of(&folder))
+            .transpose()?
+            .flatten();
+        Ok(match kept {
+            Some(signing) => Ring::new(&signing.wanted(of_secret)),
+            None => Ring::new(of_secret),
+        })
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.state_dir.clone().or_else(State::default_folder)
     }
 }
 

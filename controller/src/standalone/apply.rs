@@ -17,9 +17,10 @@ use super::inotify;
 use super::log::Log;
 use super::ports;
 use super::resources;
+use super::signing::Signing;
 use super::state::State;
 use super::xds::{NotTaken, Xds};
-use crate::channel::{Channel, Snapshot, order};
+use crate::channel::{Channel, Snapshot, order, ring};
 use crate::finding::Finding;
 
 const SHAPES: &str = "listeners.json";
@@ -59,16 +60,21 @@ pub(crate) struct Applier {
     xds: Xds,
     log: Log,
     channel: Arc<Channel>,
+    signing: Signing,
+    /// Not every proxy has said yet that it holds the newest signing keys.
+    rotating: bool,
     published: BTreeMap<String, Snapshot>,
     shapes: BTreeMap<String, String>,
 }
 
 impl Applier {
-    pub(crate) fn new(state: &State, channel: Arc<Channel>) -> Self {
+    pub(crate) fn new(state: &State, channel: Arc<Channel>, signing: Signing) -> Self {
         Self {
             xds: Xds::open(Self::folder(state)),
             log: Log::new(state.path("envoy/envoy.log")),
             channel,
+            signing,
+            rotating: false,
             published: BTreeMap::new(),
             shapes: state.load(SHAPES).unwrap_or_default(),
         }
@@ -77,6 +83,16 @@ impl Applier {
     /// Where Envoy's files are.
     pub(crate) fn folder(state: &State) -> PathBuf {
         state.path("envoy/xds")
+    }
+
+    /// The keys of persistence tokens.
+    pub(crate) fn signing(&self) -> &Signing {
+        &self.signing
+    }
+
+    /// Whether new signing keys wait for a proxy: another turn may find that it has them.
+    pub(crate) fn is_rotating(&self) -> bool {
+        self.rotating
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -89,6 +105,8 @@ impl Applier {
             check_free(address)?;
         }
         check_room(plan.rendered.files().count())?;
+        // Nobody holds any others.
+        self.put_in_force(plan, state)?;
         self.publish(plan, |_, new| new.clone());
         for (path, file) in plan.rendered.files() {
             self.xds.write(path, file).map_err(unwritable)?;
@@ -124,6 +142,7 @@ impl Applier {
         if self.publish(plan, order::arrivals) {
             self.acknowledged(plan).await;
         }
+        self.rotating = !self.may_sign(plan).await;
         let routes = || rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
         let known: Vec<_> = routes().filter(|(path, _)| self.xds.has(path)).collect();
         self.take(known, admin).await?;
@@ -136,7 +155,17 @@ impl Applier {
         }
         self.take([(LISTENERS, &listeners)], admin).await?;
         self.take([(CLUSTERS, &rendered.clusters)], admin).await?;
-        self.publish(plan, |_, new| new.clone());
+        let rotating = self.rotating;
+        self.publish(plan, |old, new| Snapshot {
+            signing_keys: match rotating {
+                true => ring::introduce(&old.signing_keys, &new.signing_keys),
+                false => new.signing_keys.clone(),
+            },
+            ..new.clone()
+        });
+        if !rotating {
+            self.put_in_force(plan, state)?;
+        }
         self.finish(plan, state)?;
         side_taken
     }
@@ -219,7 +248,10 @@ impl Applier {
             let said = match self.published.get(&gateway) {
                 Some(old) => step(old, new),
                 // A proxy that another life of ours left behind knows something older, which is better than half of this.
-                None => new.clone(),
+                None => Snapshot {
+                    signing_keys: ring::introduce(self.signing.in_force(), &new.signing_keys),
+                    ..new.clone()
+                },
             };
             if self.published.get(&gateway) != Some(&said) {
                 self.channel.publish(&gateway, said.clone());
@@ -228,6 +260,37 @@ impl Applier {
             }
         }
         news
+    }
+
+    /// Whether all that is wanted of signing keys is where it is needed: in every proxy, of which there is one at least.
+    async fn may_sign(&self, plan: &Plan) -> bool {
+        let in_force = self.signing.in_force();
+        if plan
+            .snapshots
+            .values()
+            .all(|snapshot| snapshot.signing_keys == in_force)
+        {
+            return true;
+        }
+        let mut proxies = 0;
+        for gateway in plan.snapshots.keys() {
+            let standing = self.channel.acknowledged(gateway, PATIENCE).await;
+            proxies += standing.proxies;
+            if standing.behind > 0 {
+                return false;
+            }
+        }
+        proxies > 0
+    }
+
+    fn put_in_force(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
+        match plan.snapshots.values().next() {
+            Some(snapshot) => self
+                .signing
+                .put_in_force(&snapshot.signing_keys, state)
+                .map_err(unwritable),
+            None => Ok(()),
+        }
     }
 
     /// Waits until every connected proxy holds what was published, or is behind.

@@ -16,6 +16,7 @@ use super::api::{self, Order};
 use super::apply::Applier;
 use super::drains::Drains;
 use super::ports::Ports;
+use super::signing::Signing;
 use super::state::{self, State};
 use super::view::View;
 use super::{API_ADDRESS, BIRTHS, DRAINS, Options, PORTS, ROUTES, Standalone};
@@ -34,6 +35,7 @@ pub(super) async fn begin(
 ) -> Result<(Standalone, mpsc::Receiver<Order>, SocketAddr), Failure> {
     let state = State::open(&options.state)?;
     let (seed, token) = (state.secret("seed")?, state.secret("token")?);
+    let signing = Signing::open(&state)?;
     let mut ports: Ports = state.load(PORTS).unwrap_or_default();
     let before = ports.clone();
     let channel = Channel::new(state::random_hex()?, seed);
@@ -97,7 +99,7 @@ pub(super) async fn begin(
         ports,
         drains: Drains::restore(state.load(DRAINS).unwrap_or_default()),
         draining: None,
-        applier: Applier::new(&state, channel.clone()),
+        applier: Applier::new(&state, channel.clone(), signing),
         envoy: None,
         adopted: false,
         in_force: kept.into_iter().collect(),

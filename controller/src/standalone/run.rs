@@ -100,6 +100,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
             _ = housekeeping.tick() => {
                 // A log that cannot be moved is tried again.
                 let _ = standalone.applier.log().rotate();
+                if standalone.applier.is_rotating() {
+                    standalone.reconcile().await;
+                }
                 standalone.look().await;
             }
             wish = signals.next() => match wish {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | held while a `clew run` works here |
 //! | `seed`, `token` | secrets, made once |
+//! | `signing-keys.json` | the keys of persistence tokens |
 //! | `routes.json` | the routes as they last were good |
 //! | `births.json`, `ports.json`, `drains.json`, `envoy.json` | what was seen first, bound, ordered and started |
 //! | `filter-<sha256>.wasm` | the filter's module, as Envoy loads it |

@@ -11,6 +11,7 @@ mod edits;
 mod hostile;
 mod metrics;
 mod origin;
+mod persistence;
 mod placement;
 mod pouring;
 mod restart;

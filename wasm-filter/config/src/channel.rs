@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use crate::persistence::SigningKey;
 use crate::rule::{Backend, Draining, Rule};
 
 /// The path that is polled.
@@ -61,6 +63,9 @@ pub struct Update {
     pub full: bool,
     /// The hash seed: 32 hex digits.
     pub seed: String,
+    /// The keys of persistence tokens, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signing_keys: Vec<SigningKey>,
     /// By the first part of the [route name](crate::route_name::RouteName); `null` removes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, Option<Rule>>,
@@ -70,4 +75,39 @@ pub struct Update {
     /// Set while the whole proxy drains: every session leaves by its own rule's `timeout_ms`, new ones are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<Draining>,
+}
+
+/// An [`Update`] as a proxy passes it on to its workers: rules and backends as they came, whatever a newer module among
+/// them knows to read there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct News<'a> {
+    /// [`Update::version`].
+    pub version: String,
+    /// [`Update::full`].
+    pub full: bool,
+    /// [`Update::seed`].
+    pub seed: String,
+    /// [`Update::signing_keys`].
+    #[serde(default, borrow)]
+    pub signing_keys: Option<&'a RawValue>,
+    /// [`Update::rules`].
+    #[serde(default, borrow)]
+    pub rules: BTreeMap<String, Option<&'a RawValue>>,
+    /// [`Update::backends`].
+    #[serde(default, borrow)]
+    pub backends: BTreeMap<String, Option<&'a RawValue>>,
+    /// [`Update::draining`].
+    #[serde(default, borrow)]
+    pub draining: Option<&'a RawValue>,
+}
+
+impl<'a> News<'a> {
+    /// Reads an answer's body.
+    ///
+    /// # Errors
+    /// When it is not an update.
+    pub fn parse(body: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
 }

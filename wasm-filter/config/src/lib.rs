@@ -8,6 +8,7 @@ pub mod channel;
 pub mod headers;
 pub mod metrics;
 pub mod origin;
+pub mod persistence;
 pub mod plugin;
 pub mod route_name;
 pub mod rule;

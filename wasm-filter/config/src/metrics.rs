@@ -20,8 +20,9 @@ pub const SESSIONS_CLOSED: &str = "clew_sessions_closed_total";
 /// policy did not only report) | failed (any other answer) | `refused_` and the reason of the refusal: upgrade
 /// requests by outcome, each once.
 pub const HANDSHAKES: &str = "clew_handshakes_total";
-/// Counter, label `result` = hit (the key's pod) | new (no key decided) | missed (Envoy went elsewhere than the filter
-/// wanted) | moved | invalid: where sessions landed.
+/// Counter, label `result` = hit (the pod of its token or key) | new (neither decided) | moved (its token's pod takes no
+/// sessions any more) | missed (Envoy went elsewhere than the filter wanted): where sessions landed. And, beside one of
+/// these, `invalid`: a request brought a token that is none of ours, or is too old.
 pub const AFFINITY: &str = "clew_affinity_total";
 /// Counter, label `how` = close_frame | reset: sessions that a drain ended.
 pub const DRAIN_CLOSES: &str = "clew_drain_closes_total";

@@ -5,6 +5,7 @@ mod flat;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::OriginPolicy;
+use crate::persistence::Persistence;
 use crate::terms::Terms;
 
 /// One rule, under one configuration.
@@ -32,11 +33,22 @@ pub struct Rule {
     /// No pod above this percentage of the mean of this proxy's sessions on the backend. At least 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded_load_percent: Option<u32>,
+    /// Set where sessions are bound to the pod that they reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
     /// How sessions leave.
     pub drain: DrainPolicy,
     /// How long sessions last, and what their messages may be.
     #[serde(default, skip_serializing_if = "Terms::is_default")]
     pub terms: Terms,
+}
+
+impl Rule {
+    /// Reads an entry; what cannot be read counts as absent.
+    #[must_use]
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
 }
 
 /// One source of a session key.
@@ -86,7 +98,7 @@ pub enum KeySource {
 
 /// What happens to a session for which no source has a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all_fields = "camelCase", try_from = "flat::OnMissing")]
 pub enum OnMissing {
     /// It is balanced: fewest sessions of two pods drawn at random.
     #[default]
@@ -140,6 +152,14 @@ pub struct DrainPolicy {
 pub struct Backend {
     /// In the order of their names.
     pub pods: Vec<Pod>,
+}
+
+impl Backend {
+    /// Reads an entry; what cannot be read counts as absent.
+    #[must_use]
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
 }
 
 /// One pod: an endpoint of the Service.

@@ -6,7 +6,7 @@
 # Seeds are in corpus/TARGET; what libFuzzer finds beyond them stays in target/corpus, an input that fails in artifacts.
 set -euo pipefail
 
-target=${1:?which target: frame, session_key, placement, session or origin}
+target=${1:?which target: frame, session_key, placement, session, origin or token}
 runs=${2:?how many executions}
 seed=${SEED:-$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}
 cd "$(dirname "$0")"

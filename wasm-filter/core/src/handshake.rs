@@ -1,10 +1,13 @@
 //! What becomes of a request on one of our routes: where an upgrade goes, or why it is refused.
 
+mod persistence;
+
 use std::cell::OnceCell;
 use std::rc::Rc;
 
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason};
 
+pub use self::persistence::{Binding, Presented, issue};
 use crate::live::{Load, Place};
 use crate::origin::{self, Verdict};
 use crate::placement::{Choice, Draw, KeyHash, Seed, place};
@@ -52,6 +55,8 @@ pub struct Known<'a> {
     pub backends: &'a [Option<Rc<LaidBackend>>],
     /// Counts the proxy's sessions on one of the rule's backends. Called only where the rule's balancer asks.
     pub loads: &'a dyn Fn(usize) -> Load,
+    /// The token that the request brings.
+    pub presented: &'a Presented,
     /// The whole proxy drains.
     pub draining: bool,
 }
@@ -69,8 +74,10 @@ pub struct Placed {
     pub pod: Option<Wanted>,
     /// The value of `set-cookie` for the 101: it carries a key that was generated.
     pub cookie: Option<String>,
-    /// Whether the request came with a key, and that decided.
+    /// Whether the request came with a key or a token, and that decided.
     pub keyed: bool,
+    /// How it is bound to its pod, where the rule wants that.
+    pub binding: Binding,
     /// Whether the sessions that pods hold decided.
     pub counted: bool,
     /// Whether its Origin would be refused if the policy did not only report.
@@ -113,6 +120,14 @@ pub fn upgrade(
     if known.draining {
         return Err(Reason::Draining);
     }
+    let origin_reported = origin == Verdict::Reported;
+    if let Some(kept) = persistence::keep(known) {
+        return Ok(Placed {
+            origin_reported,
+            ..kept
+        });
+    }
+    let binding = persistence::without(known)?;
     let found = key(&rule.session_key, &rule.on_missing, request);
     let keyed = found.is_some() && by_key(known.rule);
     let mut cookie = None;
@@ -137,15 +152,19 @@ pub fn upgrade(
     Ok(Placed {
         cookie,
         keyed,
-        origin_reported: origin == Verdict::Reported,
+        origin_reported,
+        binding,
         ..placed
     })
 }
 
-/// Places a request that is no upgrade, if it carries a key: so the requests around a session (long polling, a
+/// Places a request that is no upgrade, if it carries a token or a key: so the requests around a session (long polling, a
 /// handshake in several steps) reach the same pod. Such a request is never refused.
 #[must_use]
 pub fn plain(known: &Known<'_>, request: &Request<'_>) -> Option<Placed> {
+    if let Some(kept) = persistence::keep(known) {
+        return Some(kept);
+    }
     if !by_key(known.rule) {
         return None;
     }
@@ -171,28 +190,42 @@ fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed
         id.map_or(0, |id| load.get_or_init(|| (known.loads)(backend)).of(id))
     };
     let choice = place(rule.policy, &rule.shares, Draw { key, random }, pods, sessions)?;
-    let (backend, host, pod) = match choice {
-        Choice::Pod { backend, pod } => {
-            let pods = pods(backend)?;
+    let (backend, at) = match choice {
+        Choice::Pod { backend, pod } => (backend, Ok(pod)),
+        Choice::Unlisted { backend, hash } => (backend, Err(hash)),
+    };
+    Some(Placed {
+        keyed: key.is_some(),
+        counted: load.get().is_some(),
+        ..placed(known, backend, at)?
+    })
+}
+
+/// Says how Envoy is led to a pod of a backend, by its position, or by a hash where no list is known.
+fn placed(known: &Known<'_>, backend: usize, at: Result<usize, KeyHash>) -> Option<Placed> {
+    let (host, pod) = match at {
+        Ok(pod) => {
+            let pods = &known.backends.get(backend)?.as_ref()?.pods;
             let wanted = pods.get(pod)?;
             let wanted = Wanted {
                 name: wanted.name.clone(),
                 address: wanted.address.clone(),
             };
-            (backend, pods.steer(pod)?.to_owned(), Some(wanted))
+            (pods.steer(pod)?.to_owned(), Some(wanted))
         }
-        Choice::Unlisted { backend, hash } => (backend, hash.header(), None),
+        Err(hash) => (hash.header(), None),
     };
-    let backend_id = rule.rule.backends.get(backend)?.id.clone();
-    let several = rule.rule.backends.len() > 1;
+    let backends = &known.rule.rule.backends;
+    let backend_id = backends.get(backend)?.id.clone();
     Some(Placed {
         host,
-        backend: several.then(|| backend_id.clone()),
+        backend: (backends.len() > 1).then(|| backend_id.clone()),
         backend_id,
         pod,
         cookie: None,
-        keyed: key.is_some(),
-        counted: load.get().is_some(),
+        keyed: false,
+        binding: Binding::New,
+        counted: false,
         origin_reported: false,
     })
 }
@@ -200,10 +233,12 @@ fn choose(known: &Known<'_>, key: Option<KeyHash>, random: u64) -> Option<Placed
 /// How a session's place compares with what was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
-    /// It came with a key and reached its pod.
+    /// It came with a key or a token and reached its pod.
     Hit,
     /// It had no key, or a fresh one, or one that did not decide, or no pods are known.
     New,
+    /// Its token's pod takes no sessions any more, and it reached another one that it is bound to now.
+    Moved,
     /// Envoy took it elsewhere.
     Missed,
 }
@@ -213,9 +248,16 @@ pub enum Affinity {
 pub fn landed(placed: &Placed, address: &[u8]) -> Affinity {
     match &placed.pod {
         Some(pod) if pod.address.as_bytes() != address => Affinity::Missed,
+        _ if placed.binding == Binding::Moved => Affinity::Moved,
         Some(_) if placed.keyed => Affinity::Hit,
         _ => Affinity::New,
     }
+}
+
+/// Whether a session must not be where Envoy took it: its token names another pod, and the client must not see the 101.
+#[must_use]
+pub fn strayed(placed: &Placed, affinity: Affinity) -> bool {
+    affinity == Affinity::Missed && matches!(placed.binding, Binding::Kept(_))
 }
 
 /// Where a session counts, once it is known where Envoy took it: at the pod with that address, if there is one.

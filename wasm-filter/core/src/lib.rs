@@ -23,4 +23,5 @@ pub mod proxy_version;
 pub mod session;
 pub mod session_key;
 pub mod store;
+pub mod token;
 pub mod world;

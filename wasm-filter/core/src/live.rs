@@ -99,7 +99,7 @@ impl Counts {
 #[must_use]
 pub fn sum(rows: impl IntoIterator<Item = channel::Live>) -> Vec<channel::Live> {
     let mut rows: Vec<_> = rows.into_iter().collect();
-    rows.sort();
+    rows.sort_unstable();
     rows.dedup_by(|next, row| {
         let same = (&next.rule, &next.backend, &next.pod) == (&row.rule, &row.backend, &row.pod);
         if same {

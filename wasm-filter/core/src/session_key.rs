@@ -17,6 +17,7 @@ use std::borrow::Cow;
 
 use clew_filter_config::rule::KeySource;
 
+pub(crate) use self::cookie::values as cookies;
 pub use self::request::Request;
 
 /// How many bytes of cookies, of `:path` or of a token are looked at.
@@ -42,7 +43,7 @@ pub fn find<'a>(sources: &[KeySource], request: &Request<'a>) -> Option<Found<'a
 
 fn value<'a>(source: &KeySource, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
     match source {
-        KeySource::Cookie { name } => cookie::value(request, name.as_bytes()).map(Cow::Borrowed),
+        KeySource::Cookie { name } => cookies(request, name.as_bytes()).next().map(Cow::Borrowed),
         KeySource::Header { name } => header(request, name).map(Cow::Borrowed),
         KeySource::QueryParam { name } => target::query_param(request.path, name.as_bytes()),
         KeySource::PathSegment { index } => target::path_segment(request.path, *index),

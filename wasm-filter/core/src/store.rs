@@ -7,9 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use clew_filter_config::channel::Update;
+use clew_filter_config::channel::News;
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The names of the entries. A gateway's are its own: a process may serve several, and modules of others.
 #[derive(Clone, Debug)]
@@ -92,15 +94,29 @@ impl Names {
 }
 
 /// Which version the entries hold, and what is not of a single rule or backend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Head {
     /// `Update::version`.
     pub version: String,
     /// `Update::seed`.
     pub seed: String,
+    /// `Update::signing_keys`.
+    #[serde(default)]
+    pub signing_keys: Vec<SigningKey>,
     /// `Update::draining`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub draining: Option<Draining>,
+}
+
+/// A [`Head`] as it is written: of what came.
+#[derive(Serialize)]
+struct NewHead<'a> {
+    version: String,
+    seed: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_keys: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draining: Option<&'a RawValue>,
 }
 
 /// What entries there are.
@@ -123,14 +139,14 @@ pub struct Write {
 
 /// The entries to write, in this order, so that the table holds `update`. `index` is what it says it holds.
 #[must_use]
-pub fn writes(names: &Names, update: Update, mut index: Index) -> Vec<Write> {
+pub fn writes(names: &Names, update: News<'_>, mut index: Index) -> Vec<Write> {
     let mut writes = Vec::new();
     let before = index.clone();
     if update.full {
         index = Index::default();
     }
     for (id, rule) in update.rules {
-        let bytes = rule.as_ref().map(json).unwrap_or_default();
+        let bytes = raw(rule);
         writes.push(Write {
             name: names.rule(&id),
             bytes,
@@ -142,7 +158,7 @@ pub fn writes(names: &Names, update: Update, mut index: Index) -> Vec<Write> {
         }
     }
     for (id, backend) in update.backends {
-        let bytes = backend.as_ref().map(json).unwrap_or_default();
+        let bytes = raw(backend);
         writes.push(Write {
             name: names.backend(&id),
             bytes,
@@ -175,9 +191,10 @@ pub fn writes(names: &Names, update: Update, mut index: Index) -> Vec<Write> {
         name: names.index(),
         bytes: json(&index),
     });
-    let head = Head {
+    let head = NewHead {
         version: update.version,
         seed: update.seed,
+        signing_keys: update.signing_keys,
         draining: update.draining,
     };
     writes.push(Write {
@@ -196,6 +213,12 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }
 
+fn raw(entry: Option<&RawValue>) -> Vec<u8> {
+    entry
+        .map(|value| value.get().as_bytes().to_vec())
+        .unwrap_or_default()
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Maps with string keys and plain values always encode.
     serde_json::to_vec(value).unwrap_or_default()
@@ -205,7 +228,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use clew_filter_config::channel::Update;
+    use clew_filter_config::channel::{News, Update};
     use clew_filter_config::rule::Backend;
 
     use super::{Head, Index, Names, Write, parse, writes};
@@ -217,16 +240,17 @@ mod tests {
         }
     }
 
-    fn update(full: bool, backends: &[(&str, bool)]) -> Update {
+    fn update(full: bool, backends: &[(&str, bool)]) -> Vec<u8> {
         let backends = backends
             .iter()
             .map(|(id, is)| ((*id).to_owned(), is.then(Backend::default)));
-        Update {
+        let update = Update {
             version: "v2".to_owned(),
             full,
             backends: backends.collect::<BTreeMap<_, _>>(),
             ..Update::default()
-        }
+        };
+        serde_json::to_vec(&update).unwrap()
     }
 
     fn names(writes: &[Write]) -> Vec<(&str, bool)> {
@@ -241,7 +265,7 @@ mod tests {
         let names_of = Names::new("infra/edge");
         let all = writes(
             &names_of,
-            update(false, &[("a", true), ("b", false)]),
+            News::parse(&update(false, &[("a", true), ("b", false)])).unwrap(),
             index(&["b", "c"]),
         );
         assert_eq!(
@@ -259,13 +283,26 @@ mod tests {
 
     #[test]
     fn a_full_update_blanks_what_it_does_not_name() {
-        let all = writes(&Names::new("g"), update(true, &[("a", true)]), index(&["a", "c"]));
+        let update = update(true, &[("a", true)]);
+        let all = writes(
+            &Names::new("g"),
+            News::parse(&update).unwrap(),
+            index(&["a", "c"]),
+        );
         let names = names(&all);
         assert_eq!(
             names.get(..2),
             Some(&[("clew.g.backend.a", false), ("clew.g.backend.c", true)][..])
         );
         assert_eq!(parse::<Index>(&all[2].bytes), Some(index(&["a"])));
+    }
+
+    #[test]
+    fn what_is_not_known_here_is_passed_on() {
+        let update = br#"{"protocol":9,"version":"v","full":true,"seed":"","rules":{"r":{"config":"c","new":[1]}},"draining":null,"more":1}"#;
+        let all = writes(&Names::new("g"), News::parse(update).unwrap(), Index::default());
+        assert_eq!(all[0].bytes, br#"{"config":"c","new":[1]}"#);
+        assert_eq!(all[2].bytes, br#"{"version":"v","seed":""}"#);
     }
 
     #[test]

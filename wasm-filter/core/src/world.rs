@@ -9,6 +9,7 @@ use clew_filter_config::rule::{Backend, Draining, KeySource, Pod, Rule};
 use crate::live;
 use crate::placement::{Pods, Policy, Seed, Shares};
 use crate::store::{self, Head, Names};
+use crate::token::Ring;
 
 /// A rule, laid out.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ pub struct World {
     head: Vec<u8>,
     version: Option<String>,
     seed: Option<Seed>,
+    ring: Ring,
     draining: Option<Draining>,
     rules: HashMap<String, Rc<LaidRule>>,
     backends: HashMap<String, Known>,
@@ -90,6 +92,7 @@ impl World {
             head: Vec::new(),
             version: None,
             seed: None,
+            ring: Ring::default(),
             draining: None,
             rules: HashMap::new(),
             backends: HashMap::new(),
@@ -107,6 +110,12 @@ impl World {
     #[must_use]
     pub const fn seed(&self) -> Option<&Seed> {
         self.seed.as_ref()
+    }
+
+    /// The keys of persistence tokens.
+    #[must_use]
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     /// A rule that was asked for before, as it is now. `None`: it is gone.
@@ -141,10 +150,11 @@ impl World {
         let reseeded = self.seed.as_ref() != Some(&seed);
         self.head = bytes;
         self.version = Some(head.version);
+        self.ring = Ring::new(&head.signing_keys);
         self.draining = head.draining;
         let names = &self.names;
         self.rules.retain(
-            |id, laid| match read(&names.rule(id)).as_deref().and_then(store::parse::<Rule>) {
+            |id, laid| match read(&names.rule(id)).as_deref().and_then(Rule::parse) {
                 Some(rule) => {
                     if reseeded || rule != laid.rule {
                         *laid = Rc::new(LaidRule::new(&seed, rule));
@@ -181,10 +191,7 @@ impl World {
             return Some(Rc::clone(laid));
         }
         let seed = self.seed.as_ref()?;
-        match read(&self.names.rule(name.rule))
-            .as_deref()
-            .and_then(store::parse::<Rule>)
-        {
+        match read(&self.names.rule(name.rule)).as_deref().and_then(Rule::parse) {
             Some(rule) if cached.is_none_or(|laid| laid.rule != rule) => {
                 let laid = Rc::new(LaidRule::new(seed, rule));
                 self.rules.insert(name.rule.to_owned(), Rc::clone(&laid));
@@ -218,7 +225,7 @@ impl World {
 
 impl Known {
     fn new(seed: &Seed, bytes: Vec<u8>) -> Self {
-        let laid = store::parse(&bytes).map(|backend| Rc::new(LaidBackend::new(seed, backend)));
+        let laid = Backend::parse(&bytes).map(|backend| Rc::new(LaidBackend::new(seed, backend)));
         Self { bytes, laid }
     }
 }

@@ -11,9 +11,14 @@ use clew_filter_core::world::{LaidRule, World};
 
 use super::act::act;
 use crate::gateway::{Gateway, read};
-use crate::host::{self, Map};
+use crate::host::{self, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series};
 use crate::vm::Shared;
+
+use super::came_by_tls;
+
+/// Envoy took a session to another pod than its token names.
+pub(super) struct Strayed;
 
 /// From its placement to its end.
 pub(crate) struct Upgrade {
@@ -77,8 +82,16 @@ impl Upgrade {
         self.session.on(event, shared.now, &self.rule.rule.terms, traffic)
     }
 
-    pub(super) fn opened(&mut self, gateway: &mut Gateway, shared: &mut Shared) {
-        self.opened = Some(shared.now.ms);
+    /// The 101 is there, and may pass.
+    ///
+    /// # Errors
+    /// When the client must not see it: its token names another pod than the one that Envoy took it to.
+    pub(super) fn opened(
+        &mut self,
+        headers: &Pairs,
+        gateway: &mut Gateway,
+        shared: &mut Shared,
+    ) -> Result<(), Strayed> {
         let mut accepted = Series::Accepted;
         if let Some(placed) = self.placed.take() {
             if placed.origin_reported {
@@ -93,15 +106,40 @@ impl Upgrade {
                 self.move_to(&placed, &address, gateway, shared);
             }
             shared.metrics.add(self.metrics, affinity, 1);
+            if handshake::strayed(&placed, affinity) {
+                return Err(Strayed);
+            }
+            self.bind(&placed, &address, headers, gateway, shared);
             if let Some(cookie) = &placed.cookie {
                 // Without it the client has no key the next time, and gets another.
                 let _ = host::add_header(Map::Response, "set-cookie", cookie.as_bytes());
             }
         }
+        self.opened = Some(shared.now.ms);
         shared.metrics.add(self.metrics, accepted, 1);
         shared.metrics.add(self.metrics, Series::Opened, 1);
         shared.metrics.add(self.metrics, Series::Active, 1);
         self.on(Event::Opened, shared);
+        Ok(())
+    }
+
+    /// Brings the client the token of the pod that it reached, where it is to have one.
+    fn bind(&self, placed: &Placed, address: &[u8], headers: &Pairs, gateway: &mut Gateway, shared: &Shared) {
+        let Some(persistence) = &self.rule.rule.persistence else {
+            return;
+        };
+        if persistence.cookie.is_none() && headers.get(persistence.name.as_bytes()).is_some() {
+            // It is ours to say.
+            let _ = host::remove_header(Map::Response, &persistence.name);
+        }
+        let backend = gateway.world.backend(&placed.backend_id, read);
+        let reached = backend.as_ref().and_then(|backend| backend.at_address(address));
+        let (rule, ring) = (&self.rule.rule, gateway.world.ring());
+        if let Some((name, value)) = handshake::issue(rule, ring, placed, reached, shared.now.ms, came_by_tls)
+        {
+            // Without it the session is placed anew the next time.
+            let _ = host::add_header(Map::Response, &name, value.as_bytes());
+        }
     }
 
     /// It counts, and drains, where it is.

@@ -1,10 +1,24 @@
+use clew_filter_config::persistence::SigningKey;
 use clew_filter_core::placement::Seed;
+use clew_filter_core::token::{Ring, Token};
 use serde_json::{Value, json};
 
-use super::{Explanation, Request, explain};
+use super::{Explanation, Request, Secrets, explain};
 use crate::fixture::{Manifests, good, route};
 use crate::render::rules::{Drains, render};
 use crate::validate::{Target, validate};
+
+const NOW: u64 = 1_800_000_000_000;
+
+fn secrets() -> Secrets {
+    Secrets {
+        seed: Seed::new([7; 16]),
+        ring: Ring::new(&[SigningKey {
+            secret: "ab".repeat(32),
+            signs: true,
+        }]),
+    }
+}
 
 fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explanation {
     let world = validate(&manifests.objects(), Target::Standalone).world;
@@ -19,7 +33,7 @@ fn ask(manifests: &Manifests, target: &str, headers: &[(&str, &str)]) -> Explana
         peer: "127.0.0.1:5000".parse().unwrap(),
         listener: None,
     };
-    explain(&world, &drains, &request, &Seed::new([7; 16]))
+    explain(&world, &drains, &request, &secrets(), NOW)
 }
 
 /// What the filters are told.
@@ -213,4 +227,63 @@ fn an_origin_of_another_host_is_refused() {
     let refused = with("https://evil.example");
     assert!(refused.backend.is_none() && refused.rule.is_some());
     assert!(refused.why.contains("origin_refused"), "{}", refused.why);
+}
+
+#[test]
+fn a_token_decides_where_its_pod_takes_sessions() {
+    let mut manifests = good();
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/sessionPersistence",
+        json!({"type": "Header", "header": {"name": "X-Session"}}),
+    );
+    let token = |pod: &str, rule: &str| {
+        let token = Token {
+            pod: pod.to_owned(),
+            uid: pod.replace("chat", "uid"),
+            issued_ms: NOW,
+            expires_ms: None,
+        };
+        secrets().ring.seal(&token, rule).unwrap()
+    };
+    let by_key = ask(&manifests, "/ws?room=7", &[]);
+    for pod in ["chat-1", "chat-2", "chat-3"] {
+        let answer = ask(
+            &manifests,
+            "/ws?room=7",
+            &[("x-session", &token(pod, "shop/chat/rooms"))],
+        );
+        assert_eq!(
+            (answer.backend.unwrap().name.as_str(), &answer.key),
+            (pod, &by_key.key)
+        );
+        assert_eq!(answer.why, "its persistence token names the pod");
+    }
+    let gone = token("chat-9", "shop/chat/rooms");
+    for (token, why) in [
+        (
+            gone.as_str(),
+            "its persistence token names chat-9, which takes no sessions; the pod",
+        ),
+        ("x", "its persistence token is none; the pod"),
+        (
+            &token("chat-1", "shop/chat/other"),
+            "its persistence token is of another rule; the pod",
+        ),
+    ] {
+        let answer = ask(&manifests, "/ws?room=7", &[("x-session", token)]);
+        assert!(answer.why.starts_with(why), "{}", answer.why);
+        assert_eq!(answer.backend, by_key.backend);
+    }
+    Manifests::set(
+        &mut manifests.routes,
+        "/spec/rules/0/onBackendGone",
+        "Reject".into(),
+    );
+    let answer = ask(&manifests, "/ws?room=7", &[("x-session", &gone)]);
+    assert!(
+        answer.backend.is_none() && answer.why.contains("503"),
+        "{}",
+        answer.why
+    );
 }

@@ -1,4 +1,5 @@
 use clew_filter_config::origin::OriginPolicy;
+use clew_filter_config::persistence::Persistence;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
@@ -23,6 +24,8 @@ pub struct Rule {
     pub balancer: Balancer,
     /// No pod above this percentage of the mean.
     pub bounded_load_percent: Option<u32>,
+    /// What binds sessions to the pod that they reached.
+    pub persistence: Option<Persistence>,
     /// Milliseconds over which sessions leave.
     pub drain_timeout_ms: u64,
     /// The code of the Close with which they leave.

@@ -145,6 +145,7 @@ pub fn rule(rule: &model::Rule) -> Rule {
             .collect(),
         balancer: rule.balancer,
         bounded_load_percent: rule.bounded_load_percent,
+        persistence: rule.persistence.clone(),
         drain: DrainPolicy {
             timeout_ms: rule.drain_timeout_ms,
             close_code: rule.close_code,

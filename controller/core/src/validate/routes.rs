@@ -13,7 +13,8 @@ use super::istio::{self, Attached, Candidate};
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
 use super::{
-    ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, rules, unsupported,
+    ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, persistence, rules,
+    unsupported,
 };
 use crate::model::{
     Backend, BackendId, BackendShare, Hostname, Istio, Match, ObjectName, Parent, Rule, RuleId, RuleName,
@@ -133,7 +134,7 @@ impl<'i, 'a> Routes<'i, 'a> {
             let unsupported = match &parent {
                 Some(Parent::MeshService(_)) => istio::unsupported(route, parent.as_ref(), self.index),
                 Some(_) => [
-                    unsupported(route),
+                    unsupported(route, &name, self.index),
                     istio::unsupported(route, parent.as_ref(), self.index),
                 ]
                 .concat(),
@@ -209,7 +210,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                 }
             }
             let backends = self.backends(written, name, &path, refusals);
-            match rules::rule(rule_name, written, &matches, backends) {
+            match rules::rule(rule_name, written, &route.spec.hostnames, &matches, backends) {
                 Ok(rule) => read.push((Arc::new(rule), matches.into_iter().map(Arc::new).collect())),
                 Err((code, below, message)) => refusals.add(code, format!("{path}{below}"), message, None),
             }
@@ -316,10 +317,15 @@ impl<'i, 'a> Routes<'i, 'a> {
 }
 
 /// The fields of a route that are not honoured.
-fn unsupported(route: &WebSocketRoute) -> Vec<Unsupported> {
+fn unsupported(route: &WebSocketRoute, name: &ObjectName, index: &Index<'_>) -> Vec<Unsupported> {
     let rules = route.spec.rules.iter().enumerate();
     rules
-        .flat_map(|(i, rule)| unsupported::fields(rule, &format!("spec.rules[{i}]")))
+        .flat_map(|(i, rule)| {
+            let path = format!("spec.rules[{i}]");
+            let mut fields = unsupported::fields(rule, &path);
+            fields.extend(persistence::nameless(rule, &name.namespace, &path, index));
+            fields
+        })
         .collect()
 }
 

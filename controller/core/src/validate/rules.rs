@@ -8,7 +8,7 @@ use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
-use super::origin;
+use super::{origin, persistence};
 use crate::model::{
     BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
 };
@@ -24,6 +24,7 @@ const CLOSE_REASON_BYTES: usize = 123;
 pub(super) fn rule(
     name: RuleName,
     written: &RouteRule,
+    hostnames: &[String],
     matches: &[Match],
     backends: Vec<BackendShare>,
 ) -> Result<Rule, Wrong> {
@@ -34,6 +35,7 @@ pub(super) fn rule(
     };
     close(policy)?;
     let origin = origin::policy(policy.security.origin.as_ref())?;
+    let persistence = persistence::persistence(policy, hostnames, matches, &session_key)?;
     Ok(Rule {
         id: RuleId::of(&name),
         name,
@@ -51,6 +53,7 @@ pub(super) fn rule(
             .bounded_load
             .as_ref()
             .map(|bound| bound.percent.into()),
+        persistence,
         drain_timeout_ms: policy.drain.timeout.as_millis(),
         close_code: policy.drain.close_code,
         close_reason: policy.drain.close_reason.clone(),
@@ -168,7 +171,7 @@ fn on_missing(key: &SessionKey, matches: &[Match]) -> Result<OnMissing, Wrong> {
 }
 
 /// The path under which every handshake of the rule brings the cookie back.
-fn cookie_path(matches: &[Match]) -> String {
+pub(super) fn cookie_path(matches: &[Match]) -> String {
     match matches {
         [
             Match {

@@ -11,16 +11,6 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
     let several_backends = rule.backend_refs.len() > 1;
     let table = [
         (
-            policy.session_persistence.is_some(),
-            "sessionPersistence",
-            "sessions are placed by their key alone; no token binds them to a pod",
-        ),
-        (
-            policy.on_backend_gone != Default::default(),
-            "onBackendGone",
-            "it is for persistent sessions, and there are none",
-        ),
-        (
             limits.max_connections_per_proxy.is_some() && several_backends,
             "limits.maxConnectionsPerProxy",
             "Envoy counts for each backend, and the rule has several; it is not limited",

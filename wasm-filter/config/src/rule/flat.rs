@@ -42,9 +42,32 @@ impl TryFrom<KeySource> for super::KeySource {
     }
 }
 
+/// An [`OnMissing`](super::OnMissing) of any type.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct OnMissing {
+    r#type: String,
+    cookie: String,
+    path: String,
+}
+
+impl TryFrom<OnMissing> for super::OnMissing {
+    type Error = &'static str;
+
+    fn try_from(flat: OnMissing) -> Result<Self, Self::Error> {
+        let OnMissing { r#type, cookie, path } = flat;
+        Ok(match r#type.as_str() {
+            "LoadBalance" => Self::LoadBalance,
+            "Generate" => Self::Generate { cookie, path },
+            "Reject" => Self::Reject,
+            _ => return Err("unknown type of onMissing"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::rule::KeySource;
+    use crate::rule::{KeySource, OnMissing};
 
     #[test]
     fn what_is_written_is_read() {
@@ -69,5 +92,14 @@ mod tests {
             );
         }
         assert!(serde_json::from_str::<KeySource>(r#"{"type":"Tomorrow"}"#).is_err());
+        let generate = OnMissing::Generate {
+            cookie: name(),
+            path: name(),
+        };
+        for missing in [OnMissing::LoadBalance, generate, OnMissing::Reject] {
+            let written = serde_json::to_string(&missing).unwrap();
+            assert_eq!(serde_json::from_str::<OnMissing>(&written).unwrap(), missing);
+        }
+        assert!(serde_json::from_str::<OnMissing>(r#"{"cookie":"k"}"#).is_err());
     }
 }

@@ -6,7 +6,7 @@ use clew_filter_config::rule::{
 };
 use clew_filter_config::terms::Terms;
 
-use super::{Affinity, Known, Placed, Random, is_upgrade, key, landed, plain, seat, upgrade};
+use super::{Affinity, Known, Placed, Presented, Random, is_upgrade, key, landed, plain, seat, upgrade};
 use crate::live::{Counts, Load, Place};
 use crate::placement::Seed;
 use crate::session_key::Request;
@@ -39,6 +39,7 @@ fn rule() -> Rule {
         }],
         balancer: Balancer::ConsistentHash,
         bounded_load_percent: None,
+        persistence: None,
         drain: DrainPolicy {
             timeout_ms: 60_000,
             close_code: 1012,
@@ -97,6 +98,7 @@ impl Scene {
             seed: &SEED,
             backends: &backends,
             loads: &load,
+            presented: &Presented::Nothing,
             draining: self.draining,
         })
     }

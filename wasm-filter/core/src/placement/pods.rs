@@ -3,6 +3,7 @@
 use clew_filter_config::rule::{Backend, Pod};
 
 use super::hash::{KeyHash, Seed, score};
+use crate::token::Token;
 
 /// The pods of one backend in the order of their names. Pods are named by their position in that order.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ impl Pods {
     #[must_use]
     pub fn new(seed: &Seed, backend: Backend) -> Self {
         let mut pods = backend.pods;
-        pods.sort_by(|a, b| (&a.name, &a.address).cmp(&(&b.name, &b.address)));
+        pods.sort_unstable_by(|a, b| (&a.name, &a.address).cmp(&(&b.name, &b.address)));
         let (places, hashes) = pods
             .iter()
             .enumerate()
@@ -41,6 +42,13 @@ impl Pods {
     pub fn steer(&self, pod: usize) -> Option<&str> {
         let pod = self.pods.get(pod)?;
         Some(pod.steer.as_deref().unwrap_or(&pod.address))
+    }
+
+    /// The position of the pod to which a token binds, if it takes sessions: by what it is called, wherever it is.
+    #[must_use]
+    pub fn bound(&self, token: &Token) -> Option<usize> {
+        let is = |pod: &Pod| pod.name == token.pod && pod.uid == token.uid && pod.draining.is_none();
+        self.pods.iter().position(is)
     }
 
     /// Every pod in order, those that drain included.

@@ -3,11 +3,11 @@
 use super::READ_AT_MOST;
 use super::request::{Request, trim, whole};
 
-/// The first value of the cookie that is not empty, without its quotes. The name is case-sensitive. All `Cookie`
+/// The values of the cookie that are not empty, without their quotes. The name is case-sensitive. All `Cookie`
 /// headers together are read up to the bound.
-pub(super) fn value<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn values<'a>(request: &Request<'a>, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut budget = READ_AT_MOST;
-    request.all("cookie").find_map(|header| {
+    request.all("cookie").flat_map(move |header| {
         let pairs = match header.split_at_checked(budget) {
             Some((head, [_, ..])) => whole(head, b';'),
             _ => header,
@@ -15,7 +15,7 @@ pub(super) fn value<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> 
         budget = budget.saturating_sub(header.len());
         pairs
             .split(|&byte| byte == b';')
-            .find_map(|pair| of_pair(pair, name))
+            .filter_map(move |pair| of_pair(pair, name))
     })
 }
 

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use clew_filter_config::channel::Update;
+use clew_filter_config::channel::{News, Update};
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::{Backend, Draining, Pod, Rule};
 
@@ -24,7 +24,8 @@ impl Table {
             .entries
             .get(&names.index())
             .and_then(|bytes| store::parse::<Index>(bytes));
-        for write in store::writes(&names, update, index.unwrap_or_default()) {
+        let json = serde_json::to_vec(&update).unwrap();
+        for write in store::writes(&names, News::parse(&json).unwrap(), index.unwrap_or_default()) {
             self.entries.insert(write.name, write.bytes);
         }
     }
