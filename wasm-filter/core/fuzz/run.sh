@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Fuzzes one target and adds what it did to bench/results/fuzz.json.
 #
-#   run.sh TARGET RUNS      SEED=n repeats a run
+#   run.sh TARGET RUNS      SEED=n repeats a run, MAX_LEN=n bounds an input's bytes
 #
 # Seeds are in corpus/TARGET; what libFuzzer finds beyond them stays in target/corpus, an input that fails in artifacts.
 set -euo pipefail
 
-target=${1:?which target: frame, session_key, placement, session, origin or token}
+target=${1:?which target: a name in fuzz_targets}
 runs=${2:?how many executions}
 seed=${SEED:-$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}
 cd "$(dirname "$0")"
@@ -17,8 +17,9 @@ rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly -
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
 
 case $target in
-session_key) max_len=12000 ;; # beyond what is read of cookies, targets and tokens
-*) max_len=1024 ;;
+session_key) max_len=${MAX_LEN:-12000} ;; # beyond what is read of cookies, targets and tokens
+frame) max_len=${MAX_LEN:-64} ;;          # several frames, and many more executions in a second
+*) max_len=${MAX_LEN:-1024} ;;
 esac
 found=target/corpus/$target
 mkdir -p "$found" "$(dirname "$results")"
