@@ -44,7 +44,7 @@ e2e-standalone: envoy build
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
 
 .PHONY: e2e
-e2e: envoy build ## the end-to-end tests in their full sizes (ONLY=standalone)
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn')
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden
@@ -60,8 +60,14 @@ generated: build
 	@echo "== generated files"
 	@diff -u crds/websocketroute.yaml <($(CLEW_BIN) crd) || { echo "crds/websocketroute.yaml is not what the types say: run make generate" >&2; exit 1; }
 
+.PHONY: panics
+panics: build
+	@echo "== no new path to a panic in the module"
+	@module=$$(mktemp) && trap 'rm -f "$$module"' EXIT && $(CLEW_BIN) wasm --output "$$module" >/dev/null && \
+	$(CARGO) run --locked -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
+
 .PHONY: check
-check: lint generated deny ## format, lints, licences, generated files, what the documents name
+check: lint generated deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
 	$(CARGO) test --locked -p clew-e2e --test architecture
 
 .PHONY: deny

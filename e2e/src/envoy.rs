@@ -137,9 +137,22 @@ impl PlainEnvoy {
     /// # Errors
     /// When Envoy does not become ready; the error holds what it wrote.
     pub async fn start(cluster: Value, hash_policy: Value, workers: usize) -> Result<Self> {
+        Self::start_with(cluster, hash_policy, workers, json!({})).await
+    }
+
+    /// With more, or other, fields of the connection manager than [`PlainEnvoy::start`].
+    ///
+    /// # Errors
+    /// When Envoy does not become ready; the error holds what it wrote.
+    pub async fn start_with(
+        cluster: Value,
+        hash_policy: Value,
+        workers: usize,
+        manager: Value,
+    ) -> Result<Self> {
         let (gateway, admin) = (address::next(), address::next());
         let folder = tempfile::tempdir()?;
-        let config = bootstrap(gateway, admin, cluster, hash_policy);
+        let config = bootstrap(gateway, admin, cluster, hash_policy, manager);
         Self::run(folder, &config, gateway, admin, workers).await
     }
 
@@ -268,7 +281,13 @@ fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_policy: Value) -> Value {
+fn bootstrap(
+    gateway: SocketAddr,
+    admin: SocketAddr,
+    mut cluster: Value,
+    hash_policy: Value,
+    more: Value,
+) -> Value {
     cluster["name"] = json!("backends");
     // Envoy's own limit is 1,024 of each.
     let most = 1_000_000;
@@ -278,7 +297,7 @@ fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_po
         "match": {"prefix": "/"},
         "route": {"cluster": "backends", "timeout": "10s", "idle_timeout": "0s", "hash_policy": hash_policy},
     });
-    let manager = json!({
+    let mut manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "plain",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
@@ -290,6 +309,9 @@ fn bootstrap(gateway: SocketAddr, admin: SocketAddr, mut cluster: Value, hash_po
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
         }],
     });
+    if let (Some(manager), Value::Object(more)) = (manager.as_object_mut(), more) {
+        manager.extend(more);
+    }
     let chain = json!({"filters": [{"name": "http", "typed_config": manager}]});
     json!({
         "admin": {"address": socket(admin)},

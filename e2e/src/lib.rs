@@ -2,6 +2,7 @@
 //! the real `clew`. The sentences are in `tests/`.
 
 pub mod address;
+pub mod autobahn;
 pub mod echo_server;
 pub mod envoy;
 pub mod figures;

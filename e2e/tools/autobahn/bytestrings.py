@@ -34,6 +34,7 @@ def install():
         bytes_for(socket, method, position, "payload", "mask", "data")
     for method in ["sendMessageFrame", "sendMessageFrameData"]:
         bytes_for(socket, method, 0, "payload")
+    bytes_for(socket, "sendCloseFrame", 1, "reasonUtf8")
 
 
 class Utf8Validator(protocol.Utf8Validator):

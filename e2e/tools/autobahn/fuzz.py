@@ -23,6 +23,7 @@ hexadecimal = binascii.b2a_hex
 binascii.b2a_hex = lambda data: hexadecimal(bytestrings.encoded(data)).decode()
 
 from autobahntestsuite import fuzzing
+from twisted.python import log
 
 
 class Client(fuzzing.FuzzingClientFactory):
@@ -40,4 +41,8 @@ class Client(fuzzing.FuzzingClientFactory):
 agent, url, *patterns = sys.argv[1:]
 fuzzing.print = lambda *_: None
 client = Client({"servers": [{"agent": agent, "url": url}], "cases": patterns})
+# An error inside the client would hide what it looks for.
+errors = []
+log.addObserver(lambda event: errors.append(event) if event["isError"] else None)
 fuzzing.reactor.run()
+sys.exit(bool(errors))
