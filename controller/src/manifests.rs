@@ -4,6 +4,7 @@
 mod births;
 mod document;
 mod files;
+mod kept;
 mod object;
 mod watch;
 
@@ -20,6 +21,7 @@ use crate::finding::Finding;
 pub(crate) use births::Births;
 use document::Document;
 use files::{Entry, Stamp};
+use kept::Kept;
 use object::Object;
 pub(crate) use watch::Watch;
 
@@ -28,6 +30,9 @@ pub(crate) use watch::Watch;
 pub(crate) struct Manifests {
     paths: Vec<PathBuf>,
     births: Births,
+    kept: Kept,
+    /// The copies of files that are gone have been looked for.
+    swept: bool,
     files: BTreeMap<PathBuf, File>,
     /// Paths that cannot be looked into.
     unreadable: Vec<Finding>,
@@ -49,9 +54,17 @@ impl Manifests {
         Self {
             paths,
             births,
+            kept: Kept::default(),
+            swept: false,
             files: BTreeMap::new(),
             unreadable: Vec::new(),
         }
+    }
+
+    /// Keeps a copy of what is good in a folder, and begins with the copies of what is broken.
+    pub(crate) fn keeping(mut self, folder: PathBuf) -> Self {
+        self.kept = Kept::new(folder);
+        self
     }
 
     /// Reads once, for commands that answer and end.
@@ -87,7 +100,12 @@ impl Manifests {
         }
         let before = self.files.len();
         self.files.retain(|path, _| present.contains(path));
-        changed |= self.files.len() != before || self.unreadable != unreadable;
+        let gone = self.files.len() != before;
+        if unreadable.is_empty() && (gone || !self.swept) {
+            self.kept.retain(present.iter());
+            self.swept = true;
+        }
+        changed |= gone || self.unreadable != unreadable;
         self.unreadable = unreadable;
         let routes = self
             .files
@@ -113,28 +131,28 @@ impl Manifests {
         }
         let read = clock::system();
         let name: Arc<str> = path.display().to_string().into();
-        let known = self.files.get(path);
-        let outcome = match fs::read_to_string(path) {
+        let known = self.files.remove(path).map(|file| file.objects);
+        let text = fs::read_to_string(path);
+        let outcome = match &text {
             // A writer that truncates first is not done yet. Who wants the objects gone removes the file.
-            Ok(text) if text.is_empty() && known.is_some_and(|file| !file.objects.is_empty()) => {
+            Ok(text) if text.is_empty() => {
                 let message =
                     "is empty: what it last said stays in force; remove the file to remove its objects";
                 Err(vec![Finding::error(&name, 0, "CLEW0007", message)])
             }
-            Ok(text) => object::read(&name, &text, &mut self.births),
+            Ok(text) => object::read(&name, text, &mut self.births).inspect(|_| self.kept.keep(path, text)),
             Err(error) => {
                 let message = format!("cannot be read: {error}; what it last said stays in force");
                 Err(vec![Finding::error(&name, 0, "CLEW0006", message)])
             }
         };
-        let last_good = self
-            .files
-            .remove(path)
-            .map(|file| file.objects)
-            .unwrap_or_default();
         let (objects, findings) = match outcome {
             Ok(contents) => (contents.objects, contents.warnings),
-            Err(errors) => (last_good, errors),
+            Err(errors) => {
+                let last_good = known.unwrap_or_else(|| self.kept_objects(path, &name));
+                let never_said_a_word = last_good.is_empty() && text.is_ok_and(|text| text.is_empty());
+                (last_good, if never_said_a_word { Vec::new() } else { errors })
+            }
         };
         self.files.insert(
             path.to_owned(),
@@ -146,6 +164,18 @@ impl Manifests {
             },
         );
         true
+    }
+
+    /// What a file last said to an earlier `clew run`.
+    fn kept_objects(&mut self, path: &Path, name: &Arc<str>) -> Vec<Object> {
+        let Some(text) = self.kept.last_good(path) else {
+            return Vec::new();
+        };
+        let contents = object::read(name, &text, &mut self.births).unwrap_or_default();
+        if !contents.objects.is_empty() {
+            tracing::info!("{name} is in force as it was when it last was good");
+        }
+        contents.objects
     }
 
     /// Everything that is in force, in the order of the files' names.

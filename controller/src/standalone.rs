@@ -21,7 +21,7 @@ pub(crate) mod state;
 mod view;
 mod xds;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,8 @@ const PORTS: &str = "ports.json";
 pub(crate) const API_ADDRESS: &str = "api-address";
 const DRAINS: &str = "drains.json";
 const ROUTES: &str = "routes.json";
+const MANIFESTS: &str = "manifests";
+const KEY_SETS: &str = "key-sets.json";
 
 /// Everything that a turn works on.
 pub(crate) struct Standalone {
@@ -68,7 +70,7 @@ pub(crate) struct Standalone {
     envoy: Option<Envoy>,
     /// Whether that Envoy was there before us.
     adopted: bool,
-    /// The routes as they last were good.
+    /// The routes, and the keys for tokens, as they last were good.
     in_force: InForce,
     /// What is in force, as far as files say: for those who name a pod.
     world: World,
@@ -148,6 +150,7 @@ impl Standalone {
     pub(crate) fn keep_in_force(&mut self, in_force: InForce) {
         if in_force != self.in_force {
             self.keep(ROUTES, &in_force.routes().collect::<Vec<_>>());
+            self.keep(KEY_SETS, &in_force.key_sets().collect::<BTreeMap<_, _>>());
         }
         self.in_force = in_force;
     }

@@ -8,6 +8,7 @@ pub mod envoy;
 pub mod figures;
 pub mod handshake;
 pub mod http;
+pub mod issuer;
 pub mod manifests;
 pub mod process;
 pub mod scene;

@@ -190,3 +190,15 @@ pub fn rule(name: &str, prefix: &str, service: &str, port: u16, policy: Value) -
     }
     Value::Object(rule)
 }
+
+/// A Secret with one entry.
+pub fn secret(name: &str, entry: &str, value: &str) -> Value {
+    let mut data = Map::new();
+    data.insert(entry.to_owned(), json!(value));
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": data,
+    })
+}

@@ -11,6 +11,7 @@ use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
 use clew_filter_core::handshake::{self, Known, Placed, Presented, Random};
+use clew_filter_core::jwt;
 use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session};
 use clew_filter_core::session_key::Request;
 use clew_filter_core::world::{LaidBackend, LaidRule};
@@ -151,8 +152,15 @@ impl Stream {
                 let lot = (shared.dice.draw() >> 32) as u32;
                 self.due = 0;
                 gateway.due_at(0);
+                let mut session = Session::new(shared.armable, lot);
+                let sources = &rule.rule.session_key;
+                if rule.rule.close_at_token_expiry
+                    && let Some(end) = jwt::expires_at(sources, &request)
+                {
+                    session.expires_at(end);
+                }
                 self.state = State::Upgrade(Box::new(Upgrade {
-                    session: Session::new(shared.armable, lot),
+                    session,
                     rule_id: name.rule.into(),
                     rule,
                     metrics,

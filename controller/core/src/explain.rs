@@ -123,7 +123,7 @@ fn placed(
         headers: &borrowed,
         peer: peer.as_bytes(),
     };
-    let found = handshake::key(&rule.session_key, &rule.on_missing, &seen);
+    let found = handshake::key(&unverified(&rule.session_key), &rule.on_missing, &seen);
     let hash = found.as_ref().map(|found| seed.key(&found.value));
     let mut answer = Explanation {
         rule: Some(rule.name.to_string()),
@@ -232,6 +232,17 @@ fn place_of(pod: &Pod, rule: &Rule, backend: usize) -> Place {
         address: pod.address.clone(),
         service: id(rule, backend),
     }
+}
+
+/// Tokens as they stand in the request: nobody has verified them here.
+fn unverified(sources: &[KeySource]) -> Vec<KeySource> {
+    let mut sources = sources.to_vec();
+    for source in &mut sources {
+        if let KeySource::JwtClaim { verified, .. } = source {
+            *verified = false;
+        }
+    }
+    sources
 }
 
 fn why_by_key(rule: &Rule) -> String {

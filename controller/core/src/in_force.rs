@@ -3,26 +3,32 @@
 //! What is refused for the sake of others (a conflict, a parent that is gone) is not kept: the text is good, and its place
 //! is not free.
 
+mod key_sets;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use clew_crds::websocket_route::RouteRule;
+use clew_crds::websocket_route::{RouteRule, Verification};
 use clew_crds::{ALLOW_REMAP_ANNOTATION, WebSocketRoute};
 
-use crate::model::{ObjectName, World};
+use crate::model::{Jwks, ObjectName, World};
 use crate::objects::{Objects, Sourced};
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
 use crate::validate::{RouteReport, Target, Validated, name_of, validate};
+use key_sets::KeySets;
 
 /// The routes as they last were good. Equal ones share every route, not only its text.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
     routes: BTreeMap<ObjectName, Arc<WebSocketRoute>>,
+    key_sets: KeySets,
 }
 
 impl PartialEq for InForce {
     fn eq(&self, other: &Self) -> bool {
-        self.routes.len() == other.routes.len()
+        self.key_sets == other.key_sets
+            && self.routes.len() == other.routes.len()
             && self
                 .routes
                 .iter()
@@ -37,6 +43,7 @@ impl FromIterator<WebSocketRoute> for InForce {
         let named = |route: WebSocketRoute| (name_of(&route.metadata), Arc::new(route));
         Self {
             routes: routes.into_iter().map(named).collect(),
+            key_sets: KeySets::new(),
         }
     }
 }
@@ -47,9 +54,33 @@ impl InForce {
         self.routes.values().map(Arc::as_ref)
     }
 
+    /// The key sets as they last were good: `(namespace/name of the Secret, the JSON of each key)`.
+    pub fn key_sets(&self) -> impl Iterator<Item = (String, &[String])> {
+        self.key_sets
+            .iter()
+            .map(|(name, keys)| (name.to_string(), keys.0.as_slice()))
+    }
+
+    /// With key sets that were good before, as [`key_sets`](Self::key_sets) gave them.
+    #[must_use]
+    pub fn with_key_sets(mut self, sets: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
+        let named = |(name, keys): (String, Vec<String>)| {
+            let (namespace, name) = name.split_once('/')?;
+            Some((ObjectName::new(namespace, name), Jwks(keys)))
+        };
+        self.key_sets = sets.into_iter().filter_map(named).collect();
+        self
+    }
+
     /// As [`validate`], and what an edit spoiled is in force as it was before.
     pub fn validate(&mut self, objects: &Objects, target: Target) -> Validated {
         let mut validated = validate(objects, target);
+        let mut objects = Cow::Borrowed(objects);
+        let mut said = Default::default();
+        if let Some(kept) = key_sets::put_back(&self.key_sets, &objects, &validated, target) {
+            objects = Cow::Owned(kept.0);
+            (validated, said) = (kept.1, kept.2);
+        }
         let written = objects
             .routes
             .iter()
@@ -68,7 +99,7 @@ impl InForce {
             .filter(|name| self.routes.contains_key(*name))
             .collect();
         if !kept.is_empty() {
-            self.put_back(objects, &kept, target, &mut validated);
+            self.put_back(&objects, &kept, target, &mut validated);
         }
         self.routes.retain(|name, _| written.contains_key(name));
         for (name, sourced) in written {
@@ -76,6 +107,8 @@ impl InForce {
                 self.routes.insert(name, sourced.object.clone());
             }
         }
+        self.key_sets.clone_from(&validated.world.key_sets);
+        key_sets::say(said, &mut validated);
         validated
     }
 
@@ -153,11 +186,17 @@ fn remaps(
         return Vec::new();
     }
     let sources = |rule: &RouteRule| {
-        rule.policy
+        let mut sources = rule
+            .policy
             .session_key
             .as_ref()
             .map(|key| key.sources.clone())
-            .unwrap_or_default()
+            .unwrap_or_default();
+        // A claim says the same when it is verified.
+        for claim in sources.iter_mut().filter_map(|source| source.jwt_claim.as_mut()) {
+            claim.verification = Verification::None;
+        }
+        sources
     };
     let mut refusals = Vec::new();
     for (i, rule) in route.spec.rules.iter().enumerate() {
@@ -204,123 +243,4 @@ fn pods(world: &World, route: &ObjectName, rule: &RouteRule) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::InForce;
-    use crate::fixture::{Manifests, good, route};
-    use crate::refusal::Code;
-    use crate::validate::{Target, Validated};
-
-    fn edited(pointer: &str, value: Value) -> Manifests {
-        let mut manifests = good();
-        Manifests::set(&mut manifests.routes, pointer, value);
-        manifests
-    }
-
-    fn turn(in_force: &mut InForce, manifests: &Manifests) -> Validated {
-        in_force.validate(&manifests.objects(), Target::Standalone)
-    }
-
-    fn codes(validated: &Validated) -> Vec<Code> {
-        validated.refusals().map(|refusal| refusal.code).collect()
-    }
-
-    fn cookie() -> Value {
-        json!([{"type": "Cookie", "cookie": {"name": "sid"}}])
-    }
-
-    const SOURCES: &str = "/spec/rules/0/sessionKey/sources";
-
-    #[test]
-    fn a_spoiled_edit_leaves_the_route_as_it_was() {
-        let mut in_force = InForce::default();
-        let before = turn(&mut in_force, &good());
-        let mut spoiled = edited(
-            "/spec/rules/0/matches/0/path",
-            json!({"type": "RegularExpression", "value": "("}),
-        );
-        spoiled.routes.push(route("another", "/another"));
-        let after = turn(&mut in_force, &spoiled);
-        assert_eq!(codes(&after), [Code::ExpressionInvalid]);
-        let message = &after.refusals().next().unwrap().message;
-        assert!(
-            message.ends_with("stays in force as it was before this edit"),
-            "{message}"
-        );
-        let names = |validated: &Validated| -> Vec<String> {
-            let rules = validated.world.gateways[0].rules();
-            rules.map(|rule| rule.name.to_string()).collect()
-        };
-        assert_eq!(names(&before), ["shop/chat/rooms"]);
-        assert_eq!(names(&after).len(), 2, "the old one and the other route's");
-        // A second spoiled edit, a mend, and the end of it.
-        assert_eq!(names(&turn(&mut in_force, &spoiled)).len(), 2);
-        assert_eq!(codes(&turn(&mut in_force, &good())), []);
-        let mut none = good();
-        none.routes.clear();
-        assert_eq!(turn(&mut in_force, &none).world.gateways[0].rules().count(), 0);
-        assert_eq!(in_force.routes().count(), 0);
-    }
-
-    #[test]
-    fn a_route_that_never_was_good_is_not_in_force() {
-        let never = edited(
-            "/spec/rules/0/matches/0/path",
-            json!({"type": "RegularExpression", "value": "("}),
-        );
-        let validated = turn(&mut InForce::default(), &never);
-        assert_eq!(validated.world.gateways[0].rules().count(), 0);
-        assert!(
-            !validated
-                .refusals()
-                .next()
-                .unwrap()
-                .message
-                .contains("stays in force")
-        );
-    }
-
-    #[test]
-    fn keys_of_a_live_route_move_only_where_that_is_wanted() {
-        let mut in_force = InForce::default();
-        turn(&mut in_force, &good());
-        let mut moved = edited(SOURCES, cookie());
-        let refused = turn(&mut in_force, &moved);
-        assert_eq!(codes(&refused), [Code::KeysWouldMove]);
-        assert!(
-            refused
-                .refusals()
-                .next()
-                .unwrap()
-                .message
-                .contains("about 2 of 3")
-        );
-        moved.routes[0]["metadata"]["annotations"] = json!({"clew.dev/allow-remap": "true"});
-        assert_eq!(codes(&turn(&mut in_force, &moved)), []);
-        // From now on the cookie is what a live route reads.
-        assert_eq!(codes(&turn(&mut in_force, &good())), [Code::KeysWouldMove]);
-    }
-
-    #[test]
-    fn a_source_behind_the_others_moves_nobody() {
-        let mut in_force = InForce::default();
-        turn(&mut in_force, &good());
-        let mut more = good().routes[0].pointer(SOURCES).unwrap().clone();
-        more.as_array_mut()
-            .unwrap()
-            .extend(cookie().as_array().unwrap().clone());
-        assert_eq!(codes(&turn(&mut in_force, &edited(SOURCES, more))), []);
-    }
-
-    #[test]
-    fn what_another_process_kept_counts() {
-        let mut first = InForce::default();
-        turn(&mut first, &good());
-        let mut second: InForce = first.routes().cloned().collect();
-        assert_eq!(
-            codes(&turn(&mut second, &edited(SOURCES, cookie()))),
-            [Code::KeysWouldMove]
-        );
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod backend;
 mod gateway;
 mod hostname;
 mod istio;
+mod jwt;
 mod matching;
 mod name;
 mod parent;
@@ -18,6 +19,7 @@ pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
 pub use hostname::Hostname;
 pub use istio::{Istio, IstioRoute, IstioService, Proxies, Section, UserRule};
+pub use jwt::{Jwks, JwtProvider};
 pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
 pub use name::{ObjectName, RuleId, RuleName};
 pub use parent::Parent;
@@ -36,6 +38,8 @@ pub struct World {
     pub certificates: BTreeMap<ObjectName, Certificate>,
     /// The keys of persistence tokens that a Secret gives, of which one signs. Empty: no Secret does.
     pub signing_keys: Vec<SigningKey>,
+    /// The key sets that rules verify tokens with, by the name of their Secret. One that is not here has no key.
+    pub key_sets: BTreeMap<ObjectName, Jwks>,
 }
 
 impl World {

@@ -10,6 +10,8 @@ mod expression;
 mod grants;
 mod index;
 mod istio;
+mod jwt;
+mod key_sets;
 mod listeners;
 mod matches;
 mod origin;
@@ -24,6 +26,7 @@ use std::collections::BTreeSet;
 
 pub(crate) use age::name_of;
 use clew_crds::websocket_route::ParentReference;
+pub(crate) use key_sets::ENTRY as KEY_SET;
 
 use crate::model::{ObjectName, Parent, World};
 use crate::objects::{Objects, Source};
@@ -117,7 +120,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     for route in age::oldest_first(index.routes.values().copied()) {
         routes.add(route, &mut listeners);
     }
-    let (reports, backends, istio) = routes.finish(&mut others);
+    let (reports, backends, istio, key_sets) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
     Validated {
@@ -127,6 +130,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
             backends,
             certificates,
             signing_keys,
+            key_sets,
         },
         routes: reports,
         others,

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Births, Manifests};
@@ -233,4 +234,37 @@ fn a_field_is_found_in_the_file_of_its_object() {
         14
     );
     assert_eq!(super::Lines::default().of(&file, 1, "spec.ports[0]"), 4);
+}
+
+#[test]
+fn a_file_that_is_broken_when_another_begins_says_what_it_last_said() {
+    let (kept, mut folder) = (tempfile::tempdir().unwrap(), Folder::new());
+    let begin = |folder: &Folder| {
+        let paths = vec![folder.folder.path().to_owned()];
+        let mut manifests = Manifests::new(paths, Births::default()).keeping(kept.path().join("copies"));
+        manifests.refresh_at(1);
+        manifests
+    };
+    folder.save("a.yaml", ROUTE);
+    folder.save("b.yaml", SERVICE);
+    folder.save("c.yaml", SERVICE);
+    begin(&folder);
+    for (name, text) in [("a.yaml", "{"), ("b.yaml", "")] {
+        folder.save(name, text);
+    }
+    fs::remove_file(folder.folder.path().join("c.yaml")).unwrap();
+    let second = begin(&folder);
+    let objects = second.objects();
+    assert_eq!((objects.routes.len(), objects.services.len()), (1, 1));
+    assert_eq!(second.findings().len(), 2, "both are said");
+    // What was removed in between is forgotten, and what never was good says nothing.
+    folder.save("c.yaml", "{");
+    folder.save("d.yaml", "");
+    let third = begin(&folder);
+    assert_eq!((third.objects().services.len(), third.findings().len()), (1, 3));
+    // Copies are for nobody else: there are Secrets among them.
+    for copy in fs::read_dir(kept.path().join("copies")).unwrap() {
+        let mode = copy.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }

@@ -24,6 +24,9 @@ use crate::channel::{Channel, Snapshot, order, ring};
 use crate::finding::Finding;
 
 const SHAPES: &str = "listeners.json";
+/// What its routes rely on in a listener's chain beside our own filter: one that an older `clew` wrote without it is written
+/// anew.
+const FILTERS: &str = "jwt";
 /// A proxy that does not answer for this long is behind, and is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -45,7 +48,7 @@ impl Plan {
             let shape = |listener: &clew_core::model::Listener| {
                 (
                     listener.address.to_string(),
-                    format!("{name} {:?}", listener.protocol),
+                    format!("{name} {FILTERS} {:?}", listener.protocol),
                 )
             };
             gateway.listeners.iter().map(shape).collect::<Vec<_>>()
@@ -135,6 +138,10 @@ impl Applier {
         };
         let known: Vec<_> = side().filter(|(path, _)| self.xds.has(path)).collect();
         let side_taken = self.take(known, admin).await;
+        // Whose tokens are good is known before a route asks, and for as long as one does.
+        let tokens = self.tokens(rendered);
+        self.take(tokens.iter().map(|(path, file)| (*path, file)), admin)
+            .await?;
         let old = self.old(CLUSTERS, &rendered.clusters);
         let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
         let clusters = union.as_ref().unwrap_or(&rendered.clusters);
@@ -146,9 +153,12 @@ impl Applier {
         let routes = || rendered.routes.iter().map(|(path, file)| (path.as_str(), file));
         let known: Vec<_> = routes().filter(|(path, _)| self.xds.has(path)).collect();
         self.take(known, admin).await?;
+        let jwt = || rendered.jwt.iter().map(|(path, file)| (path.as_str(), file));
+        let known: Vec<_> = jwt().filter(|(path, _)| self.xds.has(path)).collect();
+        self.take(known, admin).await?;
         // Nothing but a listener may be held back by what is wrong with a listener.
         may_listen?;
-        for (path, file) in side().chain(routes()) {
+        for (path, file) in side().chain(jwt()).chain(routes()) {
             if !self.xds.has(path) {
                 self.xds.write(path, file).map_err(unwritable)?;
             }
@@ -168,6 +178,17 @@ impl Applier {
         }
         self.finish(plan, state)?;
         side_taken
+    }
+
+    /// Whose tokens are good by the files that are there, together with whose tokens are to be.
+    fn tokens<'r>(&self, rendered: &'r Rendered) -> Vec<(&'r str, File)> {
+        let with_old = |(path, new): (&'r String, &File)| {
+            let old = self.old(path, new);
+            let both = old.and_then(|old| resources::with_requirements(&old, new));
+            (path.as_str(), both.unwrap_or_else(|| new.clone()))
+        };
+        let files = rendered.jwt.iter().filter(|(path, _)| self.xds.has(path));
+        files.map(with_old).collect()
     }
 
     /// Writes files, and waits until Envoy has taken those that differed.

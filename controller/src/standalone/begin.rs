@@ -1,11 +1,12 @@
 //! What `clew run` stands on before it reads anything: the state folder, the channel, the API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clew_core::in_force::InForce;
 use clew_core::model::World;
 use clew_core::render::envoy::Settings;
 use clew_crds::WebSocketRoute;
@@ -19,7 +20,7 @@ use super::ports::Ports;
 use super::signing::Signing;
 use super::state::{self, State};
 use super::view::View;
-use super::{API_ADDRESS, BIRTHS, DRAINS, Options, PORTS, ROUTES, Standalone};
+use super::{API_ADDRESS, BIRTHS, DRAINS, KEY_SETS, MANIFESTS, Options, PORTS, ROUTES, Standalone};
 use crate::channel::{Channel, server};
 use crate::failure::Failure;
 use crate::manifests::{Births, Manifests};
@@ -93,8 +94,9 @@ pub(super) async fn begin(
     });
     let births: Births = state.load(BIRTHS).unwrap_or_default();
     let kept: Vec<WebSocketRoute> = state.load(ROUTES).unwrap_or_default();
+    let key_sets: BTreeMap<String, Vec<String>> = state.load(KEY_SETS).unwrap_or_default();
     let standalone = Standalone {
-        manifests: Manifests::new(options.paths.clone(), births.clone()),
+        manifests: Manifests::new(options.paths.clone(), births.clone()).keeping(state.path(MANIFESTS)),
         settings,
         ports,
         drains: Drains::restore(state.load(DRAINS).unwrap_or_default()),
@@ -102,7 +104,7 @@ pub(super) async fn begin(
         applier: Applier::new(&state, channel.clone(), signing),
         envoy: None,
         adopted: false,
-        in_force: kept.into_iter().collect(),
+        in_force: InForce::from_iter(kept).with_key_sets(key_sets),
         world: World::default(),
         said: BTreeSet::new(),
         failed: false,

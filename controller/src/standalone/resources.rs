@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use clew_core::render::envoy::File;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -58,9 +59,30 @@ pub(super) fn keeping(old: &str, new: &File, keep: impl Fn(&str) -> bool) -> Fil
     if kept { file(&resources) } else { new.clone() }
 }
 
+/// `new`, a configuration of the JWT filter, and what routes may still ask for by `old`. `None` where that is nothing else.
+pub(super) fn with_requirements(old: &str, new: &File) -> Option<File> {
+    let old: Value = serde_json::from_str(old).ok()?;
+    let mut both: Value = serde_json::from_str(&new.content).ok()?;
+    let mut kept = false;
+    for map in ["providers", "requirement_map"] {
+        let pointer = format!("/resources/0/typed_config/{map}");
+        let named = both.pointer_mut(&pointer)?.as_object_mut()?;
+        for (name, value) in old.pointer(&pointer)?.as_object()? {
+            if !named.contains_key(name) {
+                named.insert(name.clone(), value.clone());
+                kept = true;
+            }
+        }
+    }
+    kept.then(|| of_text(&both["resources"].to_string()))
+}
+
 fn file(resources: &BTreeMap<String, &RawValue>) -> File {
     let texts: Vec<_> = resources.values().map(|resource| resource.get()).collect();
-    let resources = format!("[{}]", texts.join(","));
+    of_text(&format!("[{}]", texts.join(",")))
+}
+
+fn of_text(resources: &str) -> File {
     let digest = Sha256::digest(resources.as_bytes());
     let version: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let content = format!(r#"{{"version_info":"{version}","resources":{resources}}}"#);
@@ -69,7 +91,7 @@ fn file(resources: &BTreeMap<String, &RawValue>) -> File {
 
 #[cfg(test)]
 mod tests {
-    use super::{keeping, union};
+    use super::{keeping, union, with_requirements};
     use clew_core::render::envoy::File;
 
     fn of(resources: &str) -> File {
@@ -98,6 +120,25 @@ mod tests {
     fn where_nothing_leaves_there_is_no_step_between() {
         assert_eq!(union(&of(A1).content, &of(&format!("{A2},{B1}"))), None);
         assert_eq!(union("damaged", &of(A1)), None);
+    }
+
+    #[test]
+    fn who_may_still_be_asked_for_stays_beside_who_will_be() {
+        let jwt = |providers: &str| {
+            of(&format!(
+                r#"{{"name":"j","typed_config":{{"providers":{{{providers}}},"requirement_map":{{{providers}}}}}}}"#
+            ))
+        };
+        let (old, new) = (jwt(r#""a":1,"b":1"#), jwt(r#""b":2"#));
+        let both = with_requirements(&old.content, &new).unwrap();
+        let content: serde_json::Value = serde_json::from_str(&both.content).unwrap();
+        for map in ["providers", "requirement_map"] {
+            let named = &content["resources"][0]["typed_config"][map];
+            assert_eq!(*named, serde_json::json!({"a": 1, "b": 2}));
+        }
+        assert_eq!(content["version_info"], both.version.as_str());
+        assert_eq!(with_requirements(&new.content, &old), None);
+        assert_eq!(with_requirements("damaged", &new), None);
     }
 
     #[test]

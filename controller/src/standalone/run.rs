@@ -83,7 +83,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
         }
     }
     standalone.say_ready(api);
-    let watch = Watch::new(&options.paths);
+    let mut watch = Watch::new(&options.paths);
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {

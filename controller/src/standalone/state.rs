@@ -5,7 +5,8 @@
 //! | `lock` | held while a `clew run` works here |
 //! | `seed`, `token` | secrets, made once |
 //! | `signing-keys.json` | the keys of persistence tokens |
-//! | `routes.json` | the routes as they last were good |
+//! | `routes.json`, `key-sets.json` | the routes, and the public keys for tokens, as they last were good |
+//! | `manifests/` | every manifest as it last was good, Secrets among them |
 //! | `births.json`, `ports.json`, `drains.json`, `envoy.json` | what was seen first, bound, ordered and started |
 //! | `filter-<sha256>.wasm` | the filter's module, as Envoy loads it |
 //! | `envoy/` | the bootstrap, the xDS files and the log of Envoy |

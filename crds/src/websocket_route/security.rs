@@ -74,7 +74,8 @@ pub enum MissingOrigin {
     Deny,
 }
 
-/// Whose tokens are good, and with which keys they are verified.
+/// Whose tokens are good, and with which keys they are verified. Every handshake must bring one, as `Bearer` in `Authorization` or alone in the
+/// header of the JWTClaim source that requires one; others are answered with 401.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct JwtProvider {

@@ -9,6 +9,7 @@ mod bad_input;
 mod drain;
 mod edits;
 mod hostile;
+mod jwt;
 mod metrics;
 mod origin;
 mod persistence;

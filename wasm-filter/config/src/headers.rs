@@ -6,7 +6,9 @@ pub const HOST: &str = "x-clew-host";
 pub const BACKEND: &str = "x-clew-backend";
 /// Why Clew itself answered a handshake with 4xx or 5xx: one of [`Reason`](crate::rule::Reason).
 pub const REASON: &str = "x-clew-reason";
+/// The payload of the token that Envoy verified for this request, in base64url: read by the filter and taken away again.
+pub const JWT_PAYLOAD: &str = "x-clew-jwt-payload";
 /// All headers that are removed from a request before anything looks at it.
-pub const REMOVED_FROM_REQUESTS: [&str; 3] = [HOST, BACKEND, REASON];
+pub const REMOVED_FROM_REQUESTS: [&str; 4] = [HOST, BACKEND, REASON, JWT_PAYLOAD];
 /// What HTTP/1 calls `Host`, as Envoy and its filters name it whatever the protocol (RFC 9113, 8.3.1).
 pub const AUTHORITY: &str = ":authority";

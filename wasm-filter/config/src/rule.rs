@@ -41,6 +41,9 @@ pub struct Rule {
     /// How long sessions last, and what their messages may be.
     #[serde(default, skip_serializing_if = "Terms::is_default")]
     pub terms: Terms,
+    /// A session is closed with 1008 at the `exp` of the token that the first `JwtClaim` of its sources reads.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub close_at_token_expiry: bool,
 }
 
 impl Rule {
@@ -75,13 +78,17 @@ pub enum KeySource {
         /// From 0, after the leading slash.
         index: u32,
     },
-    /// A claim of a JWT in a header. The signature is not verified here.
+    /// A claim of a JWT.
     #[serde(rename = "JWTClaim")]
     JwtClaim {
         /// The path of names to the claim.
         path: Vec<String>,
         /// Lowercase; a `Bearer ` prefix of its value is removed.
         header: String,
+        /// Envoy has verified the token: what counts is not the header but the payload that Envoy put into
+        /// [`JWT_PAYLOAD`](crate::headers::JWT_PAYLOAD).
+        #[serde(skip_serializing_if = "core::ops::Not::not")]
+        verified: bool,
     },
     /// What follows a prefix in `Sec-WebSocket-Protocol`.
     Subprotocol {

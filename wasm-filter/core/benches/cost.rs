@@ -61,6 +61,7 @@ fn session_key(c: &mut Criterion) {
             KeySource::JwtClaim {
                 path: vec![name("sub")],
                 header: name("authorization"),
+                verified: false,
             },
         ),
         (

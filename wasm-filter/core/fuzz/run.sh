@@ -17,7 +17,7 @@ rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly -
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
 
 case $target in
-session_key) max_len=${MAX_LEN:-12000} ;; # beyond what is read of cookies, targets and tokens
+session_key | jwt) max_len=${MAX_LEN:-12000} ;; # beyond what is read of cookies, targets and tokens
 frame) max_len=${MAX_LEN:-64} ;;          # several frames, and many more executions in a second
 *) max_len=${MAX_LEN:-1024} ;;
 esac

@@ -15,6 +15,7 @@
 pub mod drain;
 pub mod frame;
 pub mod handshake;
+pub mod jwt;
 pub mod lease;
 pub mod live;
 pub mod origin;

@@ -8,7 +8,6 @@
 //! part of one.
 
 mod cookie;
-mod jwt;
 mod request;
 mod source_ip;
 mod target;
@@ -19,6 +18,8 @@ use clew_filter_config::rule::KeySource;
 
 pub(crate) use self::cookie::values as cookies;
 pub use self::request::Request;
+pub(crate) use self::request::trim;
+use crate::jwt;
 
 /// How many bytes of cookies, of `:path` or of a token are looked at.
 pub const READ_AT_MOST: usize = 8 * 1024;
@@ -47,7 +48,11 @@ fn value<'a>(source: &KeySource, request: &Request<'a>) -> Option<Cow<'a, [u8]>>
         KeySource::Header { name } => header(request, name).map(Cow::Borrowed),
         KeySource::QueryParam { name } => target::query_param(request.path, name.as_bytes()),
         KeySource::PathSegment { index } => target::path_segment(request.path, *index),
-        KeySource::JwtClaim { path, header } => jwt::claim(request, header, path).map(Cow::Owned),
+        KeySource::JwtClaim {
+            path,
+            header,
+            verified,
+        } => jwt::claim(request, (header, *verified), path).map(Cow::Owned),
         KeySource::Subprotocol { prefix } => subprotocol(request, prefix.as_bytes()).map(Cow::Borrowed),
         KeySource::SourceIp { trusted_hops } => source_ip::value(request, *trusted_hops).map(Cow::Owned),
     }

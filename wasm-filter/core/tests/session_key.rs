@@ -68,6 +68,7 @@ fn claim(path: &[&str]) -> KeySource {
     KeySource::JwtClaim {
         path: path.iter().map(ToString::to_string).collect(),
         header: "authorization".to_owned(),
+        verified: false,
     }
 }
 

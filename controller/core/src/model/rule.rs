@@ -3,7 +3,7 @@ use clew_filter_config::persistence::Persistence;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
-use super::{BackendId, RuleId, RuleName};
+use super::{BackendId, JwtProvider, RuleId, RuleName};
 
 /// What holds for the handshakes that a rule takes, and for the sessions that they open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct Rule {
     pub terms: Terms,
     /// Sessions of one proxy. None: as many as come.
     pub max_connections: Option<u32>,
+    /// Whose tokens are taken. None: nothing verifies one.
+    pub jwt: Option<JwtProvider>,
+    /// Whether a session ends with the token that the first claim of its sources reads.
+    pub close_at_token_expiry: bool,
     /// Retries and the like.
     pub resilience: Resilience,
 }

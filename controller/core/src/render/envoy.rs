@@ -2,7 +2,7 @@
 //!
 //! Which file changes with what: a route edit changes `routes/*` and `clusters.json` and never
 //! `listeners.json`, because one changed byte of a listener cuts its sockets. A renewed certificate changes one file of
-//! `secrets/`, a new module the files of `extensions/`.
+//! `secrets/`, a new module the files of `extensions/`, new keys for tokens those of `jwt/`.
 
 mod action;
 mod bootstrap;
@@ -10,6 +10,7 @@ mod cluster;
 mod endpoint;
 mod extension;
 mod file;
+mod jwt;
 mod listener;
 mod route;
 mod secret;
@@ -53,6 +54,8 @@ pub struct Rendered {
     pub secrets: BTreeMap<String, File>,
     /// ECDS: `extensions/…`. A file for each gateway; it holds the channel's token.
     pub extensions: BTreeMap<String, File>,
+    /// ECDS: `jwt/…`. A file for each gateway, with the keys by which its rules verify tokens.
+    pub jwt: BTreeMap<String, File>,
     /// CDS: `clusters.json`, with the endpoints of each cluster.
     pub clusters: File,
     /// RDS: `routes/…`. A file for each socket.
@@ -72,6 +75,7 @@ pub fn render(world: &World, settings: &Settings, drains: &Drains) -> Rendered {
     Rendered {
         secrets: secret::files(world),
         extensions: extension::files(world, settings),
+        jwt: jwt::files(world),
         clusters: cluster::file(world, settings, drains),
         routes: route::files(world),
         listeners: listener::file(world, settings),
@@ -84,6 +88,7 @@ impl Rendered {
         let of = |files| BTreeMap::iter(files).map(|(path, file)| (String::as_str(path), file));
         of(&self.secrets)
             .chain(of(&self.extensions))
+            .chain(of(&self.jwt))
             .chain([(CLUSTERS, &self.clusters)])
             .chain(of(&self.routes))
             .chain([(LISTENERS, &self.listeners)])

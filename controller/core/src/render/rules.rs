@@ -152,6 +152,7 @@ pub fn rule(rule: &model::Rule) -> Rule {
             close_reason: rule.close_reason.clone(),
         },
         terms: rule.terms,
+        close_at_token_expiry: rule.close_at_token_expiry,
     };
     let bytes = serde_json::to_vec(&rendered)
         .unwrap_or_else(|error| unreachable!("a rule is text and numbers: {error}"));

@@ -7,9 +7,9 @@ use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::RouteRule;
 
 use super::age::name_of;
-use super::certificates;
 use super::index::Index;
 use super::istio::{self, Attached, Candidate};
+use super::key_sets::KeySets;
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
 use super::{
@@ -17,8 +17,8 @@ use super::{
     unsupported,
 };
 use crate::model::{
-    Backend, BackendId, BackendShare, Hostname, Istio, Match, ObjectName, Parent, Rule, RuleId, RuleName,
-    Target,
+    Backend, BackendId, BackendShare, Hostname, Istio, Jwks, Match, ObjectName, Parent, Rule, RuleId,
+    RuleName, Target,
 };
 use crate::objects::Sourced;
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
@@ -33,7 +33,16 @@ pub(super) struct Routes<'i, 'a> {
     /// The shortest drain timeout of the rules in force, by backend.
     used: BTreeMap<BackendId, u64>,
     istio: Attached,
+    key_sets: KeySets<'i, 'a>,
 }
+
+/// The reports, the backends that rules in force use, and the key sets.
+type Finished = (
+    Vec<RouteReport>,
+    BTreeMap<BackendId, Backend>,
+    Istio,
+    BTreeMap<ObjectName, Jwks>,
+);
 
 /// The name of the one rule of a route that names none.
 const ONLY_RULE: &str = "default";
@@ -50,6 +59,7 @@ impl<'i, 'a> Routes<'i, 'a> {
             ids: HashMap::new(),
             used: BTreeMap::new(),
             istio: Attached::default(),
+            key_sets: KeySets::new(index),
         }
     }
 
@@ -64,7 +74,7 @@ impl<'i, 'a> Routes<'i, 'a> {
         };
         let rules = self.rules(route, &name, &mut refusals);
         let hostnames = hostnames(route, &mut refusals);
-        secrets(route, &name, self.index, &mut refusals);
+        self.want_keys(route, &name, &mut refusals);
         let mut found: Vec<(Option<Parent>, Vec<Place>)> = Vec::new();
         for (i, reference) in route.spec.parent_refs.iter().enumerate() {
             let parent = parents::parent(reference, &name.namespace, self.index, self.target);
@@ -94,7 +104,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                     rules: &rules,
                 };
                 let hindrances = self.istio.hindrances(&candidate, parent, &places, self.index);
-                for (code, field, message) in hindrances {
+                for (code, field, message) in hindrances.into_iter().chain(unverified(route, parent)) {
                     // The others are in force without what is missing.
                     if !matches!(code.condition(), Condition::ResolvedRefs(_)) {
                         places.clear();
@@ -289,10 +299,21 @@ impl<'i, 'a> Routes<'i, 'a> {
         shares
     }
 
-    pub(super) fn finish(
-        self,
-        others: &mut Vec<Refusal>,
-    ) -> (Vec<RouteReport>, BTreeMap<BackendId, Backend>, Istio) {
+    /// The Secrets with which a route verifies tokens.
+    fn want_keys(&mut self, route: &WebSocketRoute, name: &ObjectName, refusals: &mut Refusals<'_>) {
+        for (i, rule) in route.spec.rules.iter().enumerate() {
+            let Some(jwt) = &rule.policy.security.jwt else {
+                continue;
+            };
+            let secret = ObjectName::new(&name.namespace, &jwt.jwks_secret_ref.name);
+            if let Err((code, message)) = self.key_sets.want(&secret) {
+                let field = format!("spec.rules[{i}].security.jwt.jwksSecretRef.name");
+                refusals.add(code, field, message, None);
+            }
+        }
+    }
+
+    pub(super) fn finish(self, others: &mut Vec<Refusal>) -> Finished {
         let istio = self.istio.finish(self.index);
         let mut backends = BTreeMap::new();
         for (id, drain_timeout_ms) in self.used {
@@ -312,7 +333,12 @@ impl<'i, 'a> Routes<'i, 'a> {
                 },
             );
         }
-        (self.reports.into_values().collect(), backends, istio)
+        (
+            self.reports.into_values().collect(),
+            backends,
+            istio,
+            self.key_sets.read(),
+        )
     }
 }
 
@@ -327,6 +353,20 @@ fn unsupported(route: &WebSocketRoute, name: &ObjectName, index: &Index<'_>) -> 
             fields
         })
         .collect()
+}
+
+/// What a route has verified that its parent does not verify: there the claims would be anybody's.
+fn unverified(route: &WebSocketRoute, parent: &Parent) -> Option<(Code, String, String)> {
+    let verifies = |rule: &RouteRule| rule.policy.security.jwt.is_some();
+    let rule = route.spec.rules.iter().position(verifies)?;
+    let message = "only stand-alone Envoy verifies tokens by this field; remove it here, and let the mesh's own policy verify them";
+    (!matches!(parent, Parent::Standalone(_))).then(|| {
+        (
+            Code::ClaimUnverified,
+            format!("spec.rules[{rule}].security.jwt"),
+            message.to_owned(),
+        )
+    })
 }
 
 /// The mistakes of one route.
@@ -407,30 +447,4 @@ fn hostnames(route: &WebSocketRoute, refusals: &mut Refusals<'_>) -> Vec<Hostnam
         }
     }
     hostnames
-}
-
-/// The Secrets that a route refers to.
-fn secrets(route: &WebSocketRoute, name: &ObjectName, index: &Index<'_>, refusals: &mut Refusals<'_>) {
-    for (i, rule) in route.spec.rules.iter().enumerate() {
-        let Some(jwt) = &rule.policy.security.jwt else {
-            continue;
-        };
-        let secret = ObjectName::new(&name.namespace, &jwt.jwks_secret_ref.name);
-        let message = match index.secrets.get(&secret) {
-            None => format!("there is no Secret {secret}; add it, with the key set under jwks"),
-            Some(found) if certificates::entry(&found.object, "jwks").is_none() => {
-                format!(
-                    "Secret {secret} ({}) has no entry jwks; put the key set there",
-                    found.source
-                )
-            }
-            Some(_) => continue,
-        };
-        refusals.add(
-            Code::SecretMissing,
-            format!("spec.rules[{i}].security.jwt.jwksSecretRef.name"),
-            message,
-            None,
-        );
-    }
 }

@@ -2,15 +2,16 @@
 
 use clew_crds::websocket_route::{
     KeySource as Written, KeySourceType, LoadBalancerType, OnMissing as WrittenOnMissing,
-    Resilience as WrittenResilience, RouteRule, SessionKey, SessionPolicy, Verification,
+    Resilience as WrittenResilience, RouteRule, SessionKey, SessionPolicy,
 };
 use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
-use super::{origin, persistence};
+use super::{jwt, origin, persistence};
 use crate::model::{
-    BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
+    BackendShare, Fault, FaultAbort, FaultDelay, JwtProvider, Match, Outlier, Path, Resilience, Rule, RuleId,
+    RuleName,
 };
 use crate::refusal::Code;
 
@@ -29,8 +30,9 @@ pub(super) fn rule(
     backends: Vec<BackendShare>,
 ) -> Result<Rule, Wrong> {
     let policy = &written.policy;
+    let jwt = jwt::provider(policy, &name.route.namespace);
     let (session_key, on_missing) = match &policy.session_key {
-        Some(key) => (sources(key)?, on_missing(key, matches)?),
+        Some(key) => (sources(key, jwt.as_ref())?, on_missing(key, matches)?),
         None => (Vec::new(), OnMissing::LoadBalance),
     };
     close(policy)?;
@@ -60,22 +62,27 @@ pub(super) fn rule(
         handshake_timeout_ms: policy.timeouts.handshake.as_millis(),
         terms: terms(policy),
         max_connections: policy.limits.max_connections_per_proxy,
+        close_at_token_expiry: policy.security.close_at_token_expiry,
+        jwt,
         resilience: resilience(&policy.resilience),
     })
 }
 
-fn sources(key: &SessionKey) -> Result<Vec<KeySource>, Wrong> {
+fn sources(key: &SessionKey, jwt: Option<&JwtProvider>) -> Result<Vec<KeySource>, Wrong> {
     key.sources
         .iter()
         .enumerate()
         .map(|(i, written)| {
-            source(written)
+            source(written, jwt)
                 .map_err(|(code, below, message)| (code, format!(".sessionKey.sources[{i}]{below}"), message))
         })
         .collect()
 }
 
-fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> {
+fn source(
+    written: &Written,
+    provider: Option<&JwtProvider>,
+) -> Result<KeySource, (Code, &'static str, String)> {
     let incomplete = |member: &str| {
         (
             Code::KeySourceIncomplete,
@@ -107,18 +114,7 @@ fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> 
         },
         KeySourceType::JwtClaim => {
             let claim = written.jwt_claim.as_ref().ok_or_else(|| incomplete("jwtClaim"))?;
-            if claim.verification == Verification::Required {
-                let message = "nothing verifies the token before stand-alone Envoy reads it; write verification: None if the claim is only a hint for routing, or use another source";
-                return Err((
-                    Code::ClaimUnverified,
-                    ".jwtClaim.verification",
-                    message.to_owned(),
-                ));
-            }
-            KeySource::JwtClaim {
-                path: claim.name.split('.').map(str::to_owned).collect(),
-                header: header_name(&claim.header),
-            }
+            jwt::source(claim, provider)?
         }
         KeySourceType::Subprotocol => KeySource::Subprotocol {
             prefix: written
@@ -139,7 +135,7 @@ fn source(written: &Written) -> Result<KeySource, (Code, &'static str, String)> 
 }
 
 /// As Envoy and its filters know it: what HTTP/1 calls `Host` has the name that HTTP/2 gave it.
-fn header_name(written: &str) -> String {
+pub(super) fn header_name(written: &str) -> String {
     match written.to_ascii_lowercase().as_str() {
         "host" => AUTHORITY.to_owned(),
         name => name.to_owned(),

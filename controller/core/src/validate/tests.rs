@@ -283,6 +283,36 @@ const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        code: Code::KeySetInvalid,
+        field: "spec.rules[0].security.jwt.jwksSecretRef.name",
+        change: |m| {
+            let jwt = json!({"jwt": {"issuer": "https://id.example.com", "jwksSecretRef": {"name": "jwks"}}});
+            set(&mut m.routes, "/spec/rules/0/security", jwt);
+            m.secrets.push(json!({
+                "metadata": {"name": "jwks", "namespace": "shop"},
+                "stringData": {"jwks": "{\"keys\": [{\"kty\": \"oct\", \"k\": \"AQAB\"}]}"},
+            }));
+        },
+    },
+    Mistake {
+        code: Code::ClaimUnverified,
+        field: "spec.rules[0].sessionKey.sources[1].jwtClaim.header",
+        change: |m| {
+            let claim = |header| json!({"type": "JWTClaim", "jwtClaim": {"name": "sub", "header": header}});
+            set(
+                &mut m.routes,
+                "/spec/rules/0/sessionKey/sources",
+                json!([claim("x-token"), claim("authorization")]),
+            );
+            let jwt = json!({"jwt": {"issuer": "https://id.example.com", "jwksSecretRef": {"name": "jwks"}}});
+            set(&mut m.routes, "/spec/rules/0/security", jwt);
+            m.secrets.push(json!({
+                "metadata": {"name": "jwks", "namespace": "shop"},
+                "stringData": {"jwks": "{\"keys\": []}"},
+            }));
+        },
+    },
+    Mistake {
         code: Code::GatewayAddressInvalid,
         field: "spec.addresses[0]",
         change: |m| {

@@ -7,7 +7,7 @@ use super::Unsupported;
 /// The fields of a rule that are not honoured; `path` is the rule's own.
 pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
     let policy = &rule.policy;
-    let (limits, security) = (&policy.limits, &policy.security);
+    let limits = &policy.limits;
     let several_backends = rule.backend_refs.len() > 1;
     let table = [
         (
@@ -24,16 +24,6 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
             limits.handshake_rate_per_proxy.is_some(),
             "limits.handshakeRatePerProxy",
             "handshakes are not counted against a rate",
-        ),
-        (
-            security.close_at_token_expiry,
-            "security.closeAtTokenExpiry",
-            "sessions outlive their token",
-        ),
-        (
-            security.jwt.is_some(),
-            "security.jwt",
-            "tokens are not verified; let the backend do so",
         ),
     ];
     table

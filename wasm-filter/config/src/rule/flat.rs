@@ -12,6 +12,7 @@ pub(super) struct KeySource {
     index: u32,
     path: Vec<String>,
     header: String,
+    verified: bool,
     prefix: String,
     trusted_hops: u32,
 }
@@ -26,6 +27,7 @@ impl TryFrom<KeySource> for super::KeySource {
             index,
             path,
             header,
+            verified,
             prefix,
             trusted_hops,
         } = flat;
@@ -34,7 +36,11 @@ impl TryFrom<KeySource> for super::KeySource {
             "Header" => Self::Header { name },
             "QueryParam" => Self::QueryParam { name },
             "PathSegment" => Self::PathSegment { index },
-            "JWTClaim" => Self::JwtClaim { path, header },
+            "JWTClaim" => Self::JwtClaim {
+                path,
+                header,
+                verified,
+            },
             "Subprotocol" => Self::Subprotocol { prefix },
             "SourceIP" => Self::SourceIp { trusted_hops },
             _ => return Err("unknown type of key source"),
@@ -80,6 +86,7 @@ mod tests {
             KeySource::JwtClaim {
                 path: vec![name(), name()],
                 header: name(),
+                verified: true,
             },
             KeySource::Subprotocol { prefix: name() },
             KeySource::SourceIp { trusted_hops: 2 },

@@ -14,6 +14,7 @@ fn sources() -> [KeySource; 9] {
     let claim = |path: &[&str]| KeySource::JwtClaim {
         path: path.iter().map(ToString::to_string).collect(),
         header: "authorization".to_owned(),
+        verified: false,
     };
     [
         KeySource::Cookie { name: name() },

@@ -46,6 +46,7 @@ fn rule() -> Rule {
             close_reason: "moving".into(),
         },
         terms: Terms::default(),
+        close_at_token_expiry: false,
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Request<'a> {
 }
 
 /// Removes spaces and tabs from both ends (RFC 9110, 5.6.3).
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }

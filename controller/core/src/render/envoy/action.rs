@@ -5,8 +5,8 @@ use clew_filter_config::rule::KeySource;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{cluster, seconds};
-use crate::model::{BackendShare, Resilience, Rule, Target};
+use super::{cluster, jwt, seconds};
+use crate::model::{BackendShare, ObjectName, Resilience, Rule, Target};
 use crate::render::rules;
 
 /// The actions of a rule's routes.
@@ -15,8 +15,8 @@ pub(super) struct Actions {
     pub(super) name: String,
     /// In the order in which they are tried.
     pub(super) steps: Vec<Step>,
-    /// For the fault filter.
-    pub(super) fault: Option<Value>,
+    /// What they say to filters, by the filters' names.
+    pub(super) per_filter: Map<String, Value>,
 }
 
 /// What is done with some of the handshakes that match.
@@ -65,7 +65,7 @@ enum HashOn {
 }
 
 impl Actions {
-    pub(super) fn of(rule: &Rule) -> Self {
+    pub(super) fn of(gateway: &ObjectName, rule: &Rule) -> Self {
         let mut steps = Vec::new();
         if rule.backends.len() > 1 {
             for share in &rule.backends {
@@ -82,7 +82,10 @@ impl Actions {
         Self {
             name: rules::route_name(rule),
             steps,
-            fault: fault(&rule.resilience),
+            per_filter: fault(&rule.resilience)
+                .into_iter()
+                .chain(rule.jwt.as_ref().map(|provider| jwt::of_route(gateway, provider)))
+                .collect(),
         }
     }
 }
@@ -173,7 +176,7 @@ fn retry_policy(retries: u8) -> Value {
     })
 }
 
-fn fault(resilience: &Resilience) -> Option<Value> {
+fn fault(resilience: &Resilience) -> Option<(String, Value)> {
     let fault = resilience.fault.as_ref()?;
     let percentage = |percent: u8| json!({"numerator": percent, "denominator": "HUNDRED"});
     let mut rendered = Map::new();
@@ -186,5 +189,5 @@ fn fault(resilience: &Resilience) -> Option<Value> {
         let delay = json!({"fixed_delay": seconds(delay.delay_ms), "percentage": percentage(delay.percent)});
         rendered.insert("delay".to_owned(), delay);
     }
-    Some(json!({super::listener::FAULT: rendered}))
+    Some((super::listener::FAULT.to_owned(), rendered.into()))
 }

@@ -4,7 +4,7 @@ use clew_filter_config::headers;
 use serde_json::{Value, json};
 
 use super::file::File;
-use super::{Settings, address, cluster, extension, route, secret, watched};
+use super::{Settings, address, cluster, extension, jwt, route, secret, watched};
 use crate::model::{Gateway, Hostname, Listener, ObjectName, Protocol, TlsHost, World};
 
 /// The filter for faults on purpose, and the type of its configuration.
@@ -99,6 +99,13 @@ fn connection_manager(gateway: &ObjectName, listener: &Listener, settings: &Sett
                 },
             }],
             "http_filters": [
+                {
+                    "name": jwt::name(gateway),
+                    "config_discovery": {
+                        "config_source": watched(settings, &jwt::path(gateway)),
+                        "type_urls": [jwt::TYPE],
+                    },
+                },
                 {
                     "name": extension::name(gateway),
                     "config_discovery": {

@@ -10,18 +10,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use clew_filter_config::headers;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::action::{Action, Actions, Step};
 use super::file::{File, file_name};
-use crate::model::{Listener, Match, Path, Pattern, RuleId, World};
+use crate::model::{Gateway, Listener, Match, ObjectName, Path, Pattern, RuleId, World};
 
 /// A file for each socket, by its path.
 pub(super) fn files(world: &World) -> BTreeMap<String, File> {
-    let listeners = world.gateways.iter().flat_map(|gateway| &gateway.listeners);
-    listeners
-        .map(|listener| (path(listener), file(listener)))
-        .collect()
+    let of = |gateway: &Gateway| {
+        let file = |listener| (path(listener), file(&gateway.name, listener));
+        gateway.listeners.iter().map(file).collect::<Vec<_>>()
+    };
+    world.gateways.iter().flat_map(of).collect()
 }
 
 /// Where the routes of a socket are.
@@ -53,16 +54,16 @@ struct Route<'a> {
     #[serde(flatten)]
     action: &'a Action,
     #[serde(skip_serializing_if = "Option::is_none")]
-    typed_per_filter_config: Option<&'a Value>,
+    typed_per_filter_config: Option<&'a Map<String, Value>>,
 }
 
-fn file(listener: &Listener) -> File {
+fn file(gateway: &ObjectName, listener: &Listener) -> File {
     let attached = || listener.virtual_hosts.iter().flat_map(|host| &host.routes);
     let actions: HashMap<&RuleId, Actions> = attached()
         .map(|route| (&route.rule.id, &*route.rule))
         .collect::<HashMap<_, _>>()
         .into_iter()
-        .map(|(id, rule)| (id, Actions::of(rule)))
+        .map(|(id, rule)| (id, Actions::of(gateway, rule)))
         .collect();
     let virtual_hosts = listener
         .virtual_hosts
@@ -79,7 +80,7 @@ fn file(listener: &Listener) -> File {
                         name: &actions.name,
                         r#match: RouteMatch::of(&route.matching, step),
                         action: &step.action,
-                        typed_per_filter_config: actions.fault.as_ref(),
+                        typed_per_filter_config: Some(&actions.per_filter).filter(|of| !of.is_empty()),
                     })
                 })
                 .collect(),

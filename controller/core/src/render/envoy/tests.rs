@@ -89,7 +89,7 @@ const EDITS: &[Edit] = &[
     ),
     (
         "/spec/rules/0/security",
-        || json!({"origin": {"allowed": ["*"]}, "closeAtTokenExpiry": true}),
+        || json!({"origin": {"allowed": ["*"]}, "closeAtTokenExpiry": true, "jwt": {"issuer": "https://id.example.com", "jwksSecretRef": {"name": "issuer"}}}),
     ),
     (
         "/spec/rules/0/drain",
@@ -157,6 +157,56 @@ fn equal_input_gives_equal_bytes_in_any_order() {
         .unwrap()
         .reverse();
     assert_eq!(rendered(&manifests), before);
+}
+
+/// The good fixture, whose tokens are verified by these keys.
+fn verifying(jwks: &str) -> Manifests {
+    let mut manifests = good();
+    let jwt = json!({"jwt": {"issuer": "https://id.example.com", "jwksSecretRef": {"name": "issuer"}}});
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/security", jwt);
+    manifests.secrets.push(json!({
+        "metadata": {"name": "issuer", "namespace": "shop"},
+        "stringData": {"jwks": jwks},
+    }));
+    manifests
+}
+
+#[test]
+fn new_keys_for_tokens_touch_one_file() {
+    let before = rendered(&verifying(r#"{"keys": []}"#));
+    let after = rendered(&verifying(
+        r#"{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}"#,
+    ));
+    let changed: Vec<_> = after
+        .files()
+        .zip(before.files())
+        .filter(|(a, b)| a != b)
+        .map(|(a, _)| a.0)
+        .collect();
+    assert_eq!(changed, ["jwt/shop.edge.json"]);
+}
+
+#[test]
+fn a_route_asks_for_a_token_in_all_its_forms_and_no_other_route_does() {
+    let mut manifests = verifying(r#"{"keys": []}"#);
+    let timeouts = json!({"handshake": "5s"});
+    Manifests::set(&mut manifests.routes, "/spec/rules/0/timeouts", timeouts);
+    manifests.routes.push(route("open", "/open"));
+    let asks: Vec<_> = routes(&rendered(&manifests))
+        .iter()
+        .map(|route| {
+            let path = route["match"]["path_separated_prefix"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            (path, route.get("typed_per_filter_config").is_some())
+        })
+        .collect();
+    assert_eq!(asks.len(), 4, "{asks:?}");
+    assert!(
+        asks.iter().all(|(path, asks)| *asks == (path == "/ws")),
+        "{asks:?}"
+    );
 }
 
 #[test]
