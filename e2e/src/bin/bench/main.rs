@@ -17,6 +17,7 @@ use clew_e2e::envoy;
 use clew_e2e::figures::{self, Figures};
 use clew_e2e::standalone::clew;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 struct Arguments {
@@ -38,10 +39,14 @@ async fn main() -> ExitCode {
     if suites.is_empty() {
         suites = Suite::value_variants().to_vec();
     }
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return ExitCode::from(3);
+    };
     let measured = tokio::select! {
         measured = measure(&suites) => measured,
         // Everything that was started goes with what `measure` holds.
         _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        _ = terminate.recv() => return ExitCode::from(143),
     };
     match measured {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use clew_e2e::echo_server::SERVED_BY;
-use clew_e2e::handshake::{Kind, read_head};
+use clew_e2e::handshake::{Head, Kind, read_head};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +40,47 @@ pub(crate) async fn send(
     Ok(answers.concat())
 }
 
+/// Sends one request again and again over one connection, many at a time.
+///
+/// # Errors
+/// When one is not answered with `status`.
+pub(crate) async fn pipeline(gateway: SocketAddr, request: &[u8], count: usize, status: u16) -> Result<()> {
+    const AT_ONCE: usize = 50;
+    let mut io = TcpStream::connect(gateway).await?;
+    io.set_nodelay(true)?;
+    let mut buffer = BytesMut::new();
+    let mut left = count;
+    while left > 0 {
+        let batch = left.min(AT_ONCE);
+        left -= batch;
+        io.write_all(&request.repeat(batch)).await?;
+        for _ in 0..batch {
+            let head = read_head(&mut io, &mut buffer, Kind::Response)
+                .await?
+                .context("closed without an answer")?;
+            if head.status != status {
+                bail!("{} instead of {status}: {head:?}", head.status);
+            }
+            skip_body(&mut io, &mut buffer, &head).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn skip_body(io: &mut TcpStream, buffer: &mut BytesMut, head: &Head) -> Result<()> {
+    let length: usize = head
+        .header("content-length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
+    while buffer.len() < length {
+        if io.read_buf(buffer).await? == 0 {
+            bail!("closed inside a body");
+        }
+    }
+    let _ = buffer.split_to(length);
+    Ok(())
+}
+
 async fn over_one(gateway: SocketAddr, requests: &[Vec<u8>]) -> Result<Vec<String>> {
     let mut connection = None;
     let mut answers = Vec::with_capacity(requests.len());
@@ -59,16 +100,7 @@ async fn over_one(gateway: SocketAddr, requests: &[Vec<u8>]) -> Result<Vec<Strin
         if head.status >= 500 || head.status == 101 {
             bail!("{} instead of a plain answer: {head:?}", head.status);
         }
-        let length: usize = head
-            .header("content-length")
-            .and_then(|l| l.parse().ok())
-            .unwrap_or(0);
-        while buffer.len() < length {
-            if io.read_buf(&mut buffer).await? == 0 {
-                bail!("closed inside a body");
-            }
-        }
-        let _ = buffer.split_to(length);
+        skip_body(&mut io, &mut buffer, &head).await?;
         // Envoy closes after an upgrade that was declined.
         if head.header("connection").as_deref() != Some("close") {
             connection = Some((io, buffer));

@@ -1,0 +1,241 @@
+//! What sessions cost: an Envoy that runs by the files of `clew run`, and the same without the filter.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clew_e2e::envoy::PlainEnvoy;
+use clew_e2e::figures::{Bound, Figure, Figures};
+use clew_e2e::scene::{self, Scene};
+use clew_e2e::statistics::median;
+use clew_e2e::ws_client::{Request, Socket};
+use clew_e2e::{process, wait};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::arms::{Rounds, alternate, cpu_each};
+
+const ROUNDS: usize = 9;
+const WORKERS: usize = 2;
+const UPGRADES: usize = 500;
+const TALKERS: usize = 32;
+const MESSAGES: u64 = 500;
+const MESSAGE: usize = 128;
+const IDLE: usize = 2000;
+/// As many as one process may have open files for, client and server together.
+const TICKING: usize = 8000;
+const TICKS_PER_SECOND: f64 = 4.0;
+
+/// What sessions are subject to.
+pub(super) struct Scope {
+    pub(super) suffix: &'static str,
+    pub(super) what: &'static str,
+    pub(super) policy: Value,
+    pub(super) bounds: Bounds,
+}
+
+/// At most.
+pub(super) struct Bounds {
+    pub(super) upgrade: f64,
+    pub(super) message: f64,
+    pub(super) idle_kib: f64,
+}
+
+/// One Envoy: without the filter (twice: their difference is the noise), and with it.
+struct Arm {
+    gateway: SocketAddr,
+    pid: u32,
+}
+
+/// A client that sends when the echo of its last message is there.
+type Talker = Mutex<Socket>;
+
+impl Scope {
+    pub(super) async fn measure(&self, figures: &mut Figures) -> Result<()> {
+        let scene = Scene::new(4, self.policy.clone()).await?;
+        // Started alike, by the same files: one with the module, the others with the filter taken out of the chain.
+        let envoy = async |module| PlainEnvoy::beside(scene.state.path(), module, WORKERS).await;
+        let module = scene.state.module()?;
+        let envoys = [
+            envoy(None).await?,
+            envoy(None).await?,
+            envoy(Some(&*module)).await?,
+        ];
+        let arms = envoys.each_ref().map(|envoy| Arm {
+            gateway: envoy.gateway,
+            pid: envoy.pid,
+        });
+        let requests: Vec<Request> = (0..UPGRADES).map(|i| request(i % 300)).collect();
+        for arm in &arms {
+            let opened = async || requests[0].place(arm.gateway).await.ok();
+            wait::until("the filter has its rules", Duration::from_secs(20), opened).await?;
+        }
+        // Every arm warm before memory is looked at: its workers, its pools, its allocator.
+        for arm in &arms {
+            scene::place(arm.gateway, &requests).await?;
+        }
+        self.idle_memory(figures, &arms).await?;
+
+        let upgrade = alternate(&arms, ROUNDS, async |arm: &Arm| {
+            let work = async { scene::place(arm.gateway, &requests).await.map(drop) };
+            cpu_each(arm.pid, UPGRADES, work).await
+        })
+        .await?;
+        let n = ROUNDS * UPGRADES;
+        figures.add(self.ratio("P1", "CPU per upgrade", &upgrade, self.bounds.upgrade, n));
+        self.messages(figures, &arms, &requests).await?;
+        self.tick(figures, &arms[2]).await
+    }
+
+    async fn messages(&self, figures: &mut Figures, arms: &[Arm], requests: &[Request]) -> Result<()> {
+        let mut talking: Vec<(&Arm, Vec<Talker>)> = Vec::new();
+        for arm in arms {
+            let open = requests[..TALKERS]
+                .iter()
+                .map(|request| request.open(arm.gateway));
+            let sockets: Vec<Socket> = stream::iter(open).buffered(8).try_collect().await?;
+            talking.push((arm, sockets.into_iter().map(Mutex::new).collect()));
+        }
+        let count = TALKERS * usize::try_from(MESSAGES)?;
+        let echo = alternate(&talking, ROUNDS, async |(arm, talkers): &(&Arm, Vec<Talker>)| {
+            let volleys = stream::iter(talkers.iter())
+                .map(async |talker| talker.lock().await.echo(MESSAGES, MESSAGE).await)
+                .buffer_unordered(TALKERS)
+                .try_collect::<()>();
+            cpu_each(arm.pid, count, volleys).await
+        })
+        .await?;
+        let what = "CPU per echoed 128-byte message";
+        figures.add(self.ratio("P2", what, &echo, self.bounds.message, ROUNDS * count));
+
+        // One talker alone: how long an echo takes.
+        let alone = alternate(&talking, ROUNDS, async |(_, talkers): &(&Arm, Vec<Talker>)| {
+            let mut socket = talkers[0].lock().await;
+            let mut took = Vec::new();
+            for _ in 0..MESSAGES {
+                let sent = Instant::now();
+                socket.echo(1, MESSAGE).await?;
+                took.push(sent.elapsed().as_secs_f64() * 1e6);
+            }
+            Ok(median(&took))
+        })
+        .await?;
+        let added = alone.difference(2);
+        let micros = |arm| alone.median(arm);
+        figures.add(Figure {
+            id: format!("latency{}", self.suffix),
+            what: format!(
+                "time to an echo, both ways, median, more than without{}",
+                self.what
+            ),
+            value: added.value,
+            unit: "µs",
+            // Five for each way.
+            bound: Bound::AtMost(10.0),
+            noise: added.noise,
+            n: ROUNDS as u64 * MESSAGES,
+            control: json!({"without_us": micros(0), "without_again_us": micros(1), "with_us": micros(2)}),
+        });
+        Ok(())
+    }
+
+    async fn idle_memory(&self, figures: &mut Figures, arms: &[Arm]) -> Result<()> {
+        let mut each = Vec::new();
+        for arm in arms {
+            let before = process::memory_bytes(arm.pid)?;
+            let sockets = open(arm, IDLE).await?;
+            each.push((process::memory_bytes(arm.pid)? as f64 - before as f64) / IDLE as f64 / 1024.0);
+            part(sockets).await?;
+        }
+        figures.add(Figure {
+            id: format!("P4{}", self.suffix),
+            what: format!(
+                "memory per idle session, more than without the filter{}",
+                self.what
+            ),
+            value: each[2] - f64::midpoint(each[0], each[1]),
+            unit: "KiB",
+            bound: Bound::AtMost(self.bounds.idle_kib),
+            noise: (each[0] - each[1]).abs(),
+            n: IDLE as u64,
+            control: json!({"without_kib": each[0], "without_again_kib": each[1], "with_kib": each[2]}),
+        });
+        Ok(())
+    }
+
+    /// What the ticks of a worker cost for sessions of which nothing is to be done.
+    async fn tick(&self, figures: &mut Figures, arm: &Arm) -> Result<()> {
+        let empty = idle_cpu(arm.pid).await?;
+        let sockets = open(arm, TICKING).await?;
+        let full = [idle_cpu(arm.pid).await?, idle_cpu(arm.pid).await?];
+        part(sockets).await?;
+        // The sessions lie on all workers, each of which ticks: what they do together is what one would do alone.
+        let for_ten_thousand = |nanos: f64| nanos / TICKS_PER_SECOND / TICKING as f64 * 10_000.0 / 1e6;
+        let [value, again] = full.map(|full| for_ten_thousand(full - empty));
+        figures.add(Figure {
+            id: format!("tick{}", self.suffix),
+            what: format!("a tick over 10,000 idle sessions{}", self.what),
+            value,
+            unit: "ms",
+            bound: Bound::AtMost(2.0),
+            noise: (value - again).abs(),
+            n: TICKING as u64,
+            control: json!({"empty_ns_per_second": empty, "full_ns_per_second": full}),
+        });
+        Ok(())
+    }
+
+    /// `[without, without again, with]`
+    fn ratio(&self, id: &str, what: &str, rounds: &Rounds, bound: f64, n: usize) -> Figure {
+        let compared = rounds.ratio(2);
+        let nanos = |arm| rounds.median(arm);
+        Figure {
+            id: format!("{id}{}", self.suffix),
+            what: format!("{what} ÷ the same Envoy without the filter{}", self.what),
+            value: compared.value,
+            unit: "1",
+            bound: Bound::AtMost(bound),
+            noise: compared.noise,
+            n: n as u64,
+            control: json!({"without_ns": nanos(0), "without_again_ns": nanos(1), "with_ns": nanos(2)}),
+        }
+    }
+}
+
+fn request(room: usize) -> Request {
+    Request::new("/ws")
+        .header("x-room", format!("room-{room}"))
+        .header("origin", "https://chat.example.com")
+}
+
+/// Opens sessions and waits until nothing moves any more, so that the CPU time stands still but for the timers.
+async fn open(arm: &Arm, sessions: usize) -> Result<Vec<Socket>> {
+    let requests: Vec<Request> = (0..sessions).map(request).collect();
+    let open = requests.iter().map(|request| request.open(arm.gateway));
+    let sockets: Vec<Socket> = stream::iter(open).buffered(32).try_collect().await?;
+    let mut last = process::cpu_nanos(arm.pid)?;
+    wait::until_true("Envoy is idle", Duration::from_secs(20), || {
+        let now = process::cpu_nanos(arm.pid).unwrap_or(last);
+        let idle = now - last < 2_000_000;
+        last = now;
+        idle
+    })
+    .await?;
+    Ok(sockets)
+}
+
+/// Ends sessions.
+async fn part(sockets: Vec<Socket>) -> Result<()> {
+    let goodbyes = sockets.into_iter().map(Socket::goodbye);
+    stream::iter(goodbyes).buffer_unordered(64).try_collect().await
+}
+
+/// CPU time in nanoseconds that a process spends in a second while nobody asks anything of it.
+async fn idle_cpu(pid: u32) -> Result<f64> {
+    let span = Duration::from_secs(3);
+    let before = process::cpu_nanos(pid)?;
+    tokio::time::sleep(span).await;
+    Ok((process::cpu_nanos(pid)? - before) as f64 / span.as_secs_f64())
+}
