@@ -151,7 +151,7 @@ impl Scene {
     /// one pod, and together on every pod that may take sessions and on no other.
     ///
     /// # Errors
-    /// When that does not happen within 30 s.
+    /// When that does not happen within 30 s, or longer where it takes many sessions to see.
     pub async fn settled(&self) -> Result<()> {
         let takes_sessions = |pod: &&Pod| pod.ready && !pod.terminating;
         let wanted: BTreeSet<String> = self
@@ -161,24 +161,20 @@ impl Scene {
             .map(|pod| pod.address.to_string())
             .collect();
         let keys = 64.max(16 * wanted.len());
-        wait::until(
-            "Envoy and the filter agree on the pods",
-            Duration::from_secs(30),
-            async || {
-                let round = next_mark();
-                let probes = (0..4 * keys).map(|probe| self.probe(format!("probe-{round}-{}", probe % keys)));
-                let landed: Vec<(String, String)> =
-                    stream::iter(probes).buffered(16).try_collect().await.ok()?;
-                let pods: BTreeSet<String> = landed.iter().map(|(_, pod)| pod.clone()).collect();
-                let as_wished = landed.iter().all(|(wish, pod)| wish == pod);
-                let agreed = self.bounded
-                    || landed
-                        .iter()
-                        .zip(landed.iter().skip(keys))
-                        .all(|(one, two)| one == two);
-                (as_wished && agreed && pods == wanted).then_some(())
-            },
-        )
+        let limit = Duration::from_secs(30 + keys as u64 / 20);
+        wait::until("Envoy and the filter agree on the pods", limit, async || {
+            let round = next_mark();
+            let probes = (0..4 * keys).map(|probe| self.probe(format!("probe-{round}-{}", probe % keys)));
+            let landed: Vec<(String, String)> = stream::iter(probes).buffered(16).try_collect().await.ok()?;
+            let pods: BTreeSet<String> = landed.iter().map(|(_, pod)| pod.clone()).collect();
+            let as_wished = landed.iter().all(|(wish, pod)| wish == pod);
+            let agreed = self.bounded
+                || landed
+                    .iter()
+                    .zip(landed.iter().skip(keys))
+                    .all(|(one, two)| one == two);
+            (as_wished && agreed && pods == wanted).then_some(())
+        })
         .await
     }
 

@@ -1,8 +1,6 @@
 //! What a worker does for one gateway besides its streams' own callbacks: it takes over news, says who is connected,
 //! and sees sessions off.
 
-use std::collections::HashMap;
-
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use clew_filter_config::rule::Draining;
 use clew_filter_core::drain::{self, Turns};
@@ -10,6 +8,7 @@ use clew_filter_core::handshake::Random;
 use clew_filter_core::live::{self, Counts, Load, Members, Place};
 use clew_filter_core::session::Direction;
 use clew_filter_core::store::Names;
+use clew_filter_core::table::Table;
 use clew_filter_core::world::World;
 
 use crate::channel::{Answer, Channel};
@@ -50,7 +49,7 @@ pub(crate) struct Wake {
 /// Pods that drain, by backend and name, and the turns of their sessions.
 #[derive(Default)]
 struct LeavingPods {
-    pods: HashMap<String, HashMap<String, (Draining, Turns)>>,
+    pods: Table<String, Table<String, (Draining, Turns)>>,
     proxy: Option<(Draining, Turns)>,
 }
 

@@ -4,13 +4,13 @@
 //! Envoy never frees a metric. So a rule's series are defined when they first count something, their labels come from
 //! fixed sets, and rules beyond [`MOST_RULES`] share the label [`OTHERS`].
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use clew_filter_config::metrics as names;
 use clew_filter_config::rule::Reason;
 use clew_filter_core::handshake::Affinity;
 use clew_filter_core::session::{Cause, Ended, Traffic};
+use clew_filter_core::table::Table;
 
 use crate::host::{self, MetricKind};
 
@@ -126,7 +126,7 @@ pub(crate) struct RuleMetrics(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     rules: Vec<Gathered>,
-    by_name: HashMap<Rc<str>, usize>,
+    by_name: Table<Rc<str>, usize>,
 }
 
 #[derive(Debug)]

@@ -2,13 +2,11 @@
 //! several root contexts: an edit of the plugin's configuration makes a new one, and the old one lives on for its
 //! streams.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::handshake::Random;
 use clew_filter_core::proxy_version;
 use clew_filter_core::session::{Direction, Now, Pace};
+use clew_filter_core::table::Table;
 
 use crate::abi::Flow;
 use crate::channel::Answer;
@@ -23,14 +21,14 @@ const TICK_MS: u32 = 250;
 /// Everything a worker knows.
 pub(crate) struct Vm {
     /// Root contexts, each with its place in `gateways` once it is configured.
-    roots: HashMap<u32, Option<usize>>,
+    roots: Table<u32, Option<usize>>,
     gateways: Vec<Gateway>,
     streams: Streams,
     shared: Shared,
 }
 
 /// The streams of all gateways.
-pub(crate) type Streams = HashMap<u32, Stream, BuildHasherDefault<ContextHasher>>;
+pub(crate) type Streams = Table<u32, Stream>;
 
 /// What gateways and streams have in common.
 pub(crate) struct Shared {
@@ -61,7 +59,7 @@ impl Vm {
             armable: false,
         };
         Self {
-            roots: HashMap::new(),
+            roots: Table::default(),
             gateways: Vec::new(),
             streams: Streams::default(),
             shared,
@@ -191,7 +189,7 @@ impl Shared {
 }
 
 fn gateway<'a>(
-    roots: &HashMap<u32, Option<usize>>,
+    roots: &Table<u32, Option<usize>>,
     gateways: &'a mut [Gateway],
     root: u32,
 ) -> Option<&'a mut Gateway> {
@@ -224,27 +222,5 @@ impl Random for Dice {
         let mut key = [0; 16];
         host::random(&mut key).ok()?;
         Some(key)
-    }
-}
-
-/// Spreads context ids, which Envoy counts up: every message looks one up.
-#[derive(Default)]
-pub(crate) struct ContextHasher(u64);
-
-impl Hasher for ContextHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = (self.0 ^ u64::from(id))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(32);
     }
 }

@@ -24,5 +24,6 @@ pub mod proxy_version;
 pub mod session;
 pub mod session_key;
 pub mod store;
+pub mod table;
 pub mod token;
 pub mod world;

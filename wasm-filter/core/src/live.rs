@@ -1,11 +1,12 @@
 //! Who is connected: sessions by rule, backend and pod. Each worker counts its own and publishes them in entries that
 //! only it writes; whoever wants the proxy's sum adds up those of the members that are alive.
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use clew_filter_config::channel;
 use siphasher::sip::SipHasher24;
+
+use crate::table::{Names, Table};
 
 /// A member that did not say for so long that it lives counts no more.
 pub const MEMBER_MS: u64 = 5_000;
@@ -26,10 +27,10 @@ pub struct Place {
 /// One worker's sessions.
 #[derive(Debug, Default)]
 pub struct Counts {
-    places: HashMap<Place, u64>,
-    loads: HashMap<Rc<str>, Load>,
+    places: Table<Place, u64>,
+    loads: Table<Rc<str>, Load>,
     changed: bool,
-    changed_backends: HashSet<Rc<str>>,
+    changed_backends: Names<Rc<str>>,
 }
 
 impl Counts {
@@ -71,7 +72,7 @@ impl Counts {
     }
 
     /// The backends whose load has changed since the last call.
-    pub fn take_changed_backends(&mut self) -> HashSet<Rc<str>> {
+    pub fn take_changed_backends(&mut self) -> Names<Rc<str>> {
         core::mem::take(&mut self.changed_backends)
     }
 
@@ -118,7 +119,7 @@ pub fn pod_id(name: &str) -> u64 {
 
 /// Sessions by pod of one backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Load(HashMap<u64, u32>);
+pub struct Load(Table<u64, u32>);
 
 impl Load {
     /// How many a pod has.

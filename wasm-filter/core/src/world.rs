@@ -1,6 +1,5 @@
 //! What one worker knows of the rules and backends: what it has needed so far, laid out for use.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use clew_filter_config::route_name::RouteName;
@@ -9,6 +8,7 @@ use clew_filter_config::rule::{Backend, Draining, KeySource, Pod, Rule};
 use crate::live;
 use crate::placement::{Pods, Policy, Seed, Shares};
 use crate::store::{self, Head, Names};
+use crate::table::Table;
 use crate::token::Ring;
 
 /// A rule, laid out.
@@ -72,8 +72,8 @@ pub struct World {
     seed: Option<Seed>,
     ring: Ring,
     draining: Option<Draining>,
-    rules: HashMap<String, Rc<LaidRule>>,
-    backends: HashMap<String, Known>,
+    rules: Table<String, Rc<LaidRule>>,
+    backends: Table<String, Known>,
     changed: bool,
 }
 
@@ -94,8 +94,8 @@ impl World {
             seed: None,
             ring: Ring::default(),
             draining: None,
-            rules: HashMap::new(),
-            backends: HashMap::new(),
+            rules: Table::default(),
+            backends: Table::default(),
             changed: false,
         }
     }

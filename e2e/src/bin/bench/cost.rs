@@ -51,7 +51,7 @@ fn policies() -> Value {
         "messageRate": {"messages": most, "interval": "1s"},
         "handshakeRatePerProxy": {"requests": most, "interval": "1s"},
     });
-    policy["security"] = json!({"origin": {"allowed": ["https://*.example.com"], "missing": "Deny"}});
+    policy["security"] = json!({"origin": {"allowed": ["https://*.example.com"]}});
     policy["timeouts"] = json!({"idle": "1h", "maxConnectionDuration": "24h"});
     policy
 }

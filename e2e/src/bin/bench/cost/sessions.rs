@@ -167,7 +167,8 @@ impl Scope {
 
     /// What the ticks of a worker cost for sessions of which nothing is to be done.
     async fn tick(&self, figures: &mut Figures, arm: &Arm) -> Result<()> {
-        let empty = idle_cpu(arm.pid).await?;
+        // What was before may still be cleared away in the first span.
+        let empty = idle_cpu(arm.pid).await?.min(idle_cpu(arm.pid).await?);
         let sockets = open(arm, TICKING).await?;
         let full = [idle_cpu(arm.pid).await?, idle_cpu(arm.pid).await?];
         part(sockets).await?;
