@@ -3,9 +3,7 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clew_filter_config::persistence::{Cookie, OnBackendGone, Persistence, SigningKey};
-use clew_filter_config::rule::{
-    Backend, Balancer, DrainPolicy, Draining, KeySource, OnMissing, Pod, Reason, Rule, WeightedBackend,
-};
+use clew_filter_config::rule::{Backend, Draining, OnMissing, Pod, Reason, Rule, WeightedBackend};
 
 use super::super::{Affinity, Known, Placed, Random, landed, plain, strayed, upgrade};
 use super::{Binding, Presented, issue};
@@ -38,31 +36,15 @@ fn pod(n: usize) -> Pod {
 }
 
 fn rule() -> Rule {
-    Rule {
-        config: "0000000a".into(),
-        name: "shop/chat/rooms".into(),
-        session_key: vec![KeySource::Header {
-            name: "x-room".into(),
-        }],
-        on_missing: OnMissing::LoadBalance,
-        backends: vec![WeightedBackend {
-            id: "shop/chat:80".into(),
-            weight: 1,
-        }],
-        balancer: Balancer::ConsistentHash,
-        bounded_load_percent: None,
-        persistence: Some(Persistence {
-            name: HEADER.into(),
-            cookie: None,
-            absolute_timeout_ms: None,
-            on_backend_gone: OnBackendGone::Reassign,
-        }),
-        drain: DrainPolicy {
-            timeout_ms: 60_000,
-            close_code: 1012,
-            close_reason: "moving".into(),
-        },
-    }
+    let json = serde_json::json!({
+        "config": "0000000a",
+        "name": "shop/chat/rooms",
+        "sessionKey": [{"type": "Header", "name": "x-room"}],
+        "backends": [{"id": "shop/chat:80", "weight": 1}],
+        "persistence": {"name": HEADER},
+        "drain": {"timeoutMs": 60_000, "closeCode": 1012, "closeReason": "moving"},
+    });
+    serde_json::from_value(json).unwrap()
 }
 
 /// Counts up, so that what is drawn is known.
