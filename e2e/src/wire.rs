@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +16,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
+
+/// No frame of a test is longer; what says so gets no memory.
+const LONGEST: u64 = 64 << 20;
 
 /// How a TCP connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,9 @@ impl FrameReader {
             return Ok(None);
         };
         let start = usize::try_from(cursor.position())?;
+        if length > LONGEST {
+            bail!("a frame of {length} bytes");
+        }
         let length = usize::try_from(length)?;
         if self.buffer.len() - start < length {
             self.buffer.reserve(start + length - self.buffer.len());

@@ -1,4 +1,7 @@
-//! What a client can throw at a worker does not touch its neighbours.
+//! What a client, or a server, can throw at a worker does not touch its neighbours.
+
+mod attack;
+mod many;
 
 use std::time::Duration;
 
@@ -12,9 +15,9 @@ use serde_json::json;
 
 use crate::{by_room, rooms};
 
-/// A scene whose filter reads every header that it can, and live sessions on both workers.
-async fn every_source() -> Result<(Scene, Vec<clew_e2e::ws_client::Session>)> {
-    let everything = json!([
+/// Every source of a key.
+fn everything() -> serde_json::Value {
+    json!([
         {"type": "Cookie", "cookie": {"name": "sid"}},
         {"type": "JWTClaim", "jwtClaim": {"name": "sub", "header": "Authorization", "verification": "None"}},
         {"type": "QueryParam", "queryParam": {"name": "room"}},
@@ -22,7 +25,12 @@ async fn every_source() -> Result<(Scene, Vec<clew_e2e::ws_client::Session>)> {
         {"type": "PathSegment", "pathSegment": {"index": 1}},
         {"type": "Subprotocol", "subprotocol": {"prefix": "room."}},
         {"type": "SourceIP", "sourceIP": {"trustedHops": 1}},
-    ]);
+    ])
+}
+
+/// A scene whose filter reads every header that it can, and live sessions on both workers.
+async fn every_source() -> Result<(Scene, Vec<clew_e2e::ws_client::Session>)> {
+    let everything = everything();
     let rules = json!([
         manifests::rule("rooms", "/ws", SERVICE, PORT, json!({"sessionKey": by_room()})),
         manifests::rule(
