@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -19,10 +19,11 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use crate::address;
 use crate::handshake::{Head, Kind, read_head};
 use crate::traffic::{self, Assembly, Author, Ledger};
-use crate::wire::{End, FrameReader, Outbox, Outgoing, Read, close_payload};
+use crate::wire::{End, FrameReader, Outbox, Outgoing, Read, close_frame, close_payload};
 
 /// The header of every answer that tells which server gave it.
 pub const SERVED_BY: &str = "x-served-by";
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a client asks of its server, in the request's query. Everything is echoed in any case.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,12 @@ pub struct Behaviour {
     pub say: Option<Say>,
     /// Instead of a 101.
     pub status: Option<u16>,
+    /// Neither a 101 nor anything else.
+    pub silent: bool,
+    /// Closes with this code when the first message has come.
+    pub close: Option<u16>,
+    /// Never answers a Close.
+    pub deaf: bool,
 }
 
 /// Messages of the server's own.
@@ -70,6 +77,14 @@ impl Behaviour {
         if let Some(status) = self.status {
             pairs.push(format!("status={status}"));
         }
+        if let Some(code) = self.close {
+            pairs.push(format!("close={code}"));
+        }
+        for (asked, name) in [(self.silent, "silent"), (self.deaf, "deaf")] {
+            if asked {
+                pairs.push(format!("{name}=1"));
+            }
+        }
         pairs.join("&")
     }
 
@@ -91,6 +106,9 @@ impl Behaviour {
                 gap: millis("gap").unwrap_or_default(),
             }),
             status: number("status").and_then(|n| u16::try_from(n).ok()),
+            silent: head.query("silent").is_some(),
+            close: number("close").and_then(|n| u16::try_from(n).ok()),
+            deaf: head.query("deaf").is_some(),
         }
     }
 }
@@ -131,6 +149,16 @@ impl Connection {
         let mut record = self.lock().clone();
         record.sent = self.outbox.get().map_or(0, Outbox::sent);
         record
+    }
+
+    /// The client's Close has come, and the server ends the connection.
+    fn closed(&self, payload: &[u8], cut: bool) {
+        let (code, reason) = close_payload(payload);
+        let mut record = self.lock();
+        let now = Instant::now();
+        record.close = Some((code, reason, now));
+        record.end = Some((End::Fin, now));
+        record.cut |= cut;
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -254,6 +282,11 @@ async fn serve(mut stream: TcpStream, name: &str, shared: &Shared) -> Result<()>
     let mut early = BytesMut::new();
     while let Some(head) = read_head(&mut stream, &mut early, Kind::Request).await? {
         let behaviour = Behaviour::asked(&head);
+        if behaviour.silent {
+            // Until the other end has had enough.
+            while stream.read_buf(&mut early).await? > 0 {}
+            return Ok(());
+        }
         let key = head.header("sec-websocket-key");
         let Some(key) = key.filter(|_| behaviour.status.is_none()) else {
             shared.plain.fetch_add(1, Ordering::AcqRel);
@@ -301,7 +334,8 @@ async fn converse(
 ) -> Result<()> {
     let (reading, writing) = stream.into_split();
     let mut reader = FrameReader::new(reading, early);
-    let (outbox, _writing) = Outbox::new(writing, false, true);
+    // Who closes first waits for the answer (RFC 6455, 7.1.1).
+    let (outbox, _writing) = Outbox::new(writing, false, behaviour.close.is_none());
     let outbox = connection.outbox.get_or_init(|| outbox);
     if behaviour.announce {
         let name = Bytes::copy_from_slice(name.as_bytes());
@@ -333,6 +367,15 @@ async fn converse(
                 continue;
             }
         };
+        if let Ok(Read::Frame(header, payload)) = &read
+            && header.opcode == OpCode::Control(Control::Close)
+            && behaviour.close.is_some()
+        {
+            // The answer, or both at once: it is over when ours is written.
+            connection.closed(payload, assembly.is_open());
+            timeout(PATIENCE, outbox.over()).await?;
+            return Ok(());
+        }
         let mut record = connection.lock();
         let (header, payload) = match read {
             Ok(Read::Frame(header, payload)) => (header, payload),
@@ -353,7 +396,9 @@ async fn converse(
                 let (code, reason) = close_payload(&payload);
                 record.cut |= assembly.is_open();
                 record.close = Some((code, reason, Instant::now()));
-                outbox.close(payload);
+                if !behaviour.deaf {
+                    outbox.close(payload);
+                }
             }
             OpCode::Control(Control::Pong) => record.pongs += 1,
             OpCode::Control(Control::Reserved(_)) => record.foreign += 1,
@@ -369,6 +414,10 @@ async fn converse(
                 match traffic::parse(&payload) {
                     Some((Author::Client, number)) => record.client.enter(number),
                     _ => record.foreign += 1,
+                }
+                if let Some(code) = behaviour.close {
+                    outbox.close(close_frame(code, "goodbye").into_payload());
+                    continue;
                 }
                 outbox.message(Outgoing {
                     text,

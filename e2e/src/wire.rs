@@ -214,6 +214,11 @@ impl Outbox {
         self.sent.load(Ordering::Acquire)
     }
 
+    /// Until the Close is written, or the connection is over.
+    pub async fn over(&self) {
+        self.orders.closed().await;
+    }
+
     /// Whether the writer still takes orders.
     pub fn is_open(&self) -> bool {
         !self.orders.is_closed()

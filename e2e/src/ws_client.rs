@@ -17,8 +17,10 @@ use crate::handshake::{Head, Kind, read_head};
 use crate::traffic::{self, Author};
 use crate::wire::close_frame;
 
+mod by_hand;
 mod session;
 
+pub use by_hand::ByHand;
 pub use session::{Record, Session, Traffic};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -266,6 +268,11 @@ impl Socket {
             }
         }
         Ok(())
+    }
+
+    /// Lets the test drive it.
+    pub fn by_hand(self) -> ByHand {
+        ByHand::new(self)
     }
 
     /// Lets a task drive it.

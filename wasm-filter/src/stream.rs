@@ -204,13 +204,14 @@ impl Stream {
                 self.ended(gateway, shared);
                 return self.refuse(Reason::BackendGone, metrics, shared);
             }
+            // Bytes of the request waited for this. Behind any other answer they have nowhere to go: Envoy would even
+            // put an error of its own in the place of its 504.
+            if upgrade.session.paused(Direction::Request) {
+                let _ = host::continue_stream(host::Direction::Request);
+                upgrade.resumed(Direction::Request, shared);
+            }
         } else {
             shared.metrics.add(upgrade.metrics, Series::Failed, 1);
-        }
-        // Bytes of the request waited for this.
-        if upgrade.session.paused(Direction::Request) {
-            let _ = host::continue_stream(host::Direction::Request);
-            upgrade.resumed(Direction::Request, shared);
         }
         if upgrade.opened.is_none() {
             self.ended(gateway, shared);

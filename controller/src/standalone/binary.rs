@@ -49,7 +49,7 @@ impl Version {
             ));
         }
         Ok((self < PREFERRED).then(|| {
-            format!("Envoy {self} cannot send a Close into an idle session: on a drain such sessions are reset at the deadline; {PREFERRED} can")
+            format!("Envoy {self} cannot send a Close into an idle session: on a drain such sessions are reset at the deadline, and where they are idle for too long; {PREFERRED} can")
         }))
     }
 }

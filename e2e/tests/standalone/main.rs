@@ -6,10 +6,12 @@
 )]
 
 mod bad_input;
+mod close;
 mod drain;
 mod edits;
 mod hostile;
 mod jwt;
+mod message_limits;
 mod metrics;
 mod origin;
 mod persistence;
@@ -17,6 +19,7 @@ mod placement;
 mod pouring;
 mod restart;
 mod session_keys;
+mod timeouts;
 mod weights;
 
 use std::time::Duration;

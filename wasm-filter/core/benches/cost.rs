@@ -1,12 +1,15 @@
 //! What one frame, one key and one placement cost natively: `cargo bench -p clew-filter-core`.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clew_filter_config::rule::{Backend, KeySource, Pod, WeightedBackend};
-use clew_filter_core::frame::{Event, Tracker};
+use clew_filter_config::terms::Terms;
+use clew_filter_core::frame::{self, Tracker};
 use clew_filter_core::placement::{Pods, Seed, Shares};
+use clew_filter_core::session::{Action, Direction, Event, Now, Session, Traffic};
 use clew_filter_core::session_key::{Request, find};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -24,11 +27,88 @@ fn frame(c: &mut Criterion) {
                     out.copy_from_slice(&message[at..at + out.len()]);
                     out.len()
                 },
-                |_, event| messages += u64::from(event == Event::Message),
+                |_, event| messages += u64::from(event == frame::Event::Message),
             );
             messages
         });
     });
+}
+
+/// What a worker's tick asks of 10,000 sessions, of which none is due, and what it does for as many that all are, as
+/// their terms have changed.
+fn tick(c: &mut Criterion) {
+    const SESSIONS: u32 = 10_000;
+    let terms = Terms {
+        idle_ms: 3_600_000,
+        max_duration_ms: 86_400_000,
+        ..Terms::default()
+    };
+    let now = Now {
+        ms: 1_000_000,
+        ..Now::default()
+    };
+    let mut traffic = Traffic::default();
+    let session = |lot: u32| {
+        let mut session = Session::new(true, lot.wrapping_mul(0x9e37_79b9));
+        session.on(Event::Opened, now, &terms, &mut Traffic::default());
+        session.on(Event::Tick { leave: None }, now, &terms, &mut Traffic::default());
+        Box::new(session)
+    };
+    let mut sessions: HashMap<u32, (u64, Box<Session>)> = (0..SESSIONS)
+        .map(|id| (id, session(id)))
+        .map(|(id, session)| (id, (session.due(), session)))
+        .collect();
+    c.bench_function("tick/10,000 not due", |b| {
+        b.iter(|| {
+            let due = sessions.values().filter(|(due, _)| *due <= black_box(now.ms));
+            due.count()
+        });
+    });
+    c.bench_function("tick/10,000 changed", |b| {
+        b.iter(|| {
+            let mut passed = 0;
+            for (due, session) in sessions.values_mut() {
+                let action = session.on(Event::Tick { leave: None }, now, &terms, &mut traffic);
+                passed += u32::from(action == Action::Pass);
+                *due = session.due();
+            }
+            assert_eq!(passed, SESSIONS);
+        });
+    });
+}
+
+/// The same message as [`frame`], through a whole session, without and with limits.
+fn message(c: &mut Criterion) {
+    let mut message = vec![0x82, 0x80 | 126, 0, 128, 1, 2, 3, 4];
+    message.resize(message.len() + 128, 7);
+    let limits = Terms {
+        max_message_bytes: 1 << 20,
+        rate_messages: 1_000_000_000,
+        rate_interval_ms: 1,
+        rate_burst: 1_000_000_000,
+        ..Terms::default()
+    };
+    for (name, terms) in [("free", Terms::default()), ("limited", limits)] {
+        let mut session = Session::new(false, 0);
+        let mut traffic = Traffic::default();
+        let mut now = Now::default();
+        session.on(Event::Opened, now, &terms, &mut traffic);
+        c.bench_function(&format!("message/{name}"), |b| {
+            b.iter(|| {
+                now.ms += 1;
+                let mut read = |at: usize, out: &mut [u8]| {
+                    out.copy_from_slice(&message[at..at + out.len()]);
+                    out.len()
+                };
+                let data = Event::Data {
+                    direction: Direction::Request,
+                    len: message.len(),
+                    read: &mut read,
+                };
+                assert_eq!(session.on(data, now, &terms, &mut traffic), Action::Pass);
+            });
+        });
+    }
 }
 
 fn session_key(c: &mut Criterion) {
@@ -114,5 +194,5 @@ fn placement(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, frame, session_key, placement);
+criterion_group!(benches, frame, message, tick, session_key, placement);
 criterion_main!(benches);
