@@ -1,7 +1,7 @@
 //! Envoy's way through a route configuration: the most specific virtual host, and in it the first route that matches.
 
 use super::Request;
-use crate::model::{Listener, Match, Pattern, Rule, World};
+use crate::model::{Listener, Match, Parent, Pattern, Rule, World};
 
 /// The rule whose route takes a request, or a sentence about why there is none.
 pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule, String> {
@@ -17,7 +17,8 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
         .flat_map(|gateway| &gateway.listeners)
         .filter(|listener| request.listener.is_none_or(|address| address == listener.address))
         .collect();
-    if listeners.is_empty() {
+    let has_gateways = !world.istio.proxies.is_empty() && request.listener.is_none();
+    if listeners.is_empty() && !has_gateways {
         return Err(match request.listener {
             Some(address) => format!("nothing listens on {address}"),
             None => "there is no listener at all".to_owned(),
@@ -40,8 +41,12 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
                 .find(|route| takes(&route.matching, request))
         })
     });
-    match found {
-        Some(route) => Ok(&route.rule),
+    let on_istio = || {
+        let mut gateways = world.istio.proxies.keys().filter(|_| has_gateways);
+        gateways.find_map(|gateway| at_istio(world, gateway, request, host.as_deref()))
+    };
+    match found.map(|route| &*route.rule).or_else(on_istio) {
+        Some(rule) => Ok(rule),
         None => Err(match host {
             Some(host) => format!(
                 "no route for host {host} matches the path, the headers, the query and the subprotocols: 404"
@@ -49,6 +54,29 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
             None => "no route matches the path, the headers, the query and the subprotocols: 404".to_owned(),
         }),
     }
+}
+
+/// The rule whose route takes a request at one of Istio's gateways: there too the most specific host alone is looked into.
+fn at_istio<'w>(
+    world: &'w World,
+    gateway: &Parent,
+    request: &Request,
+    host: Option<&str>,
+) -> Option<&'w Rule> {
+    let here = || world.istio.routes.iter().filter(|route| route.parent == *gateway);
+    let narrowest = here()
+        .flat_map(|route| &route.hostnames)
+        .filter(|hostname| host.is_none_or(|host| hostname.serves(host)))
+        .max_by_key(|hostname| hostname.specificity())?;
+    let mut tried: Vec<_> = here()
+        .filter(|route| host.is_none() || route.hostnames.contains(narrowest))
+        .flat_map(|route| &route.rules)
+        .collect();
+    tried.sort_by_cached_key(|attached| attached.matching.precedence());
+    tried
+        .into_iter()
+        .find(|attached| takes(&attached.matching, request))
+        .map(|attached| &*attached.rule)
 }
 
 fn takes(matching: &Match, request: &Request) -> bool {

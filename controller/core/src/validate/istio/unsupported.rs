@@ -2,7 +2,7 @@
 
 use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::{
-    Drain, KeySource, KeySourceType, Limits, LoadBalancerType, OnMissing, PathMatchType, RouteRule, Security,
+    Drain, KeySource, KeySourceType, Limits, LoadBalancerType, OnMissing, PathMatchType, RouteRule,
 };
 
 use crate::model::Parent;
@@ -131,7 +131,17 @@ fn mesh(rule: &RouteRule) -> Table {
             no_filter,
         ),
         (*limits != Limits::default(), "limits", no_filter),
-        (policy.security != Security::default(), "security", no_filter),
+        // Where nothing is written, a gateway's filter compares all the same.
+        (
+            true,
+            "security.origin",
+            "the sidecars of clients have no filter, and no Origin is compared",
+        ),
+        (
+            policy.security.close_at_token_expiry,
+            "security.closeAtTokenExpiry",
+            no_filter,
+        ),
     ]);
     let Some(key) = &policy.session_key else {
         return table;
