@@ -11,6 +11,7 @@ pub mod http;
 pub mod issuer;
 pub mod manifests;
 pub mod process;
+pub mod requests;
 pub mod scene;
 pub mod standalone;
 pub mod statistics;

@@ -1,16 +1,21 @@
 //! What a worker does for one gateway besides its streams' own callbacks: it takes over news, says who is connected,
 //! and sees sessions off.
 
+mod seats;
+
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
-use clew_filter_config::rule::Draining;
+use clew_filter_config::rule::{Draining, Reason};
 use clew_filter_core::drain::{self, Turns};
 use clew_filter_core::handshake::Random;
-use clew_filter_core::live::{self, Counts, Load, Members, Place};
+use clew_filter_core::live::{self, Counts, Load, MEMBER_MS, Members, Place};
+use clew_filter_core::placement::KeyHash;
 use clew_filter_core::session::Direction;
 use clew_filter_core::store::Names;
 use clew_filter_core::table::Table;
-use clew_filter_core::world::World;
+use clew_filter_core::world::{LaidRule, World};
 
+use self::seats::{Asked, Seats, swap};
+pub(crate) use self::seats::{Held, Refusal};
 use crate::channel::{Answer, Channel};
 use crate::host::{self, Level};
 use crate::vm::{Shared, Streams};
@@ -30,6 +35,7 @@ pub(crate) struct Gateway {
     pub(crate) world: World,
     channel: Channel,
     counts: Counts,
+    seats: Seats,
     published: u64,
     wake: Wake,
     leaving: LeavingPods,
@@ -63,6 +69,7 @@ impl Gateway {
             roots: Vec::new(),
             world: World::new(names.clone()),
             channel: Channel::new(names.clone()),
+            seats: Seats::new(names.clone()),
             names,
             counts: Counts::default(),
             published: 0,
@@ -126,6 +133,7 @@ impl Gateway {
             self.leaving.update(&self.world, shared);
             self.changed = true;
         }
+        self.seats.tick(&self.world, shared.me);
         if let Some((_, config)) = self.roots.last() {
             self.channel.tick(root, config, &self.world, shared.me, now);
         }
@@ -183,6 +191,34 @@ impl Gateway {
         self.counts.leave(place);
     }
 
+    /// Counts a handshake against its rule's limits.
+    pub(crate) fn admit(
+        &mut self,
+        rule: &LaidRule,
+        key: Option<KeyHash>,
+        shared: &mut Shared,
+    ) -> Result<Held, Refusal> {
+        let (me, now) = (shared.me, shared.now.ms);
+        // Others drop what is counted by who does not live.
+        if !rule.rule.limits.is_default() && self.published == 0 {
+            self.beat(me, now);
+        }
+        let seed = self.world.seed().ok_or(Reason::ConfigPending)?;
+        let asked = Asked {
+            rule,
+            seed,
+            key,
+            me,
+            now,
+        };
+        self.seats.admit(&asked, &mut shared.dice)
+    }
+
+    /// A session that was admitted is over, or its handshake has failed.
+    pub(crate) fn give_back(&mut self, held: Held, shared: &Shared) {
+        self.seats.leave(held, shared.me);
+    }
+
     /// The whole proxy's sessions by pod of a backend.
     pub(crate) fn load(&self, backend: &str, me: u64, now: u64) -> Load {
         let mut load = self.counts.load(backend).cloned().unwrap_or_default();
@@ -211,16 +247,25 @@ impl Gateway {
         if self.published == 0 && !changed {
             return;
         }
-        self.published = now;
         if changed && let Ok(rows) = serde_json::to_vec(&self.counts.rows()) {
             let _ = host::set_shared(&self.names.live(&live::member_name(me)), &rows, 0);
         }
-        let name = self.names.members();
-        let (bytes, cas) = host::shared(&name).ok().flatten().unwrap_or_default();
-        let mut members = Members::decode(&bytes);
-        members.beat(me, now);
-        if host::set_shared(&name, &members.encode(), cas).is_err() {
-            // Somebody else said so at the same time: again with the next tick.
+        self.beat(me, now);
+    }
+
+    /// Says that this worker lives.
+    fn beat(&mut self, me: u64, now: u64) {
+        if now.saturating_sub(self.published) >= MEMBER_MS {
+            self.seats.tell_all();
+        }
+        self.published = now;
+        let said = swap(&self.names.members(), &mut |bytes| {
+            let mut members = Members::decode(bytes);
+            members.beat(me, now);
+            Some(members.encode())
+        });
+        if said.is_err() {
+            // Again with the next tick.
             self.published = now.saturating_sub(PUBLISH_MS);
         }
     }

@@ -17,7 +17,7 @@ use clew_filter_core::session_key::Request;
 use clew_filter_core::world::{LaidBackend, LaidRule};
 
 use crate::abi::Flow;
-use crate::gateway::{Gateway, read};
+use crate::gateway::{Gateway, Refusal, read};
 use crate::host::{self, Buffer, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series, UNKNOWN};
 use crate::vm::Shared;
@@ -103,7 +103,7 @@ impl Stream {
             let never_had_any = gateway.world.version().is_none();
             if upgrade && !(never_had_any && gateway.failure_mode() == FailureMode::Open) {
                 let metrics = shared.metrics.rule(UNKNOWN);
-                return self.refuse(Reason::ConfigPending, metrics, shared);
+                return self.refuse(Reason::ConfigPending.into(), metrics, shared);
             }
             return Flow::Continue;
         };
@@ -140,9 +140,15 @@ impl Stream {
         if matches!(presented, Presented::Invalid(_)) {
             shared.metrics.add(metrics, Series::AffinityInvalid, 1);
         }
-        match handshake::upgrade(&known, &request, came_by_tls, &mut shared.dice) {
-            Err(reason) => self.refuse(reason, metrics, shared),
-            Ok(placed) => {
+        let placed =
+            handshake::upgrade(&known, &request, came_by_tls, &mut shared.dice).map_err(Refusal::from);
+        let admitted = placed.and_then(|placed| {
+            let held = gateway.admit(&rule, placed.counted_key, shared)?;
+            Ok((placed, held))
+        });
+        match admitted {
+            Err(refusal) => self.refuse(refusal, metrics, shared),
+            Ok((placed, held)) => {
                 steer(&placed);
                 // Counted from now on, so that those who come at the same time see each other.
                 let place = handshake::seat(&rule, &placed, None, None);
@@ -165,6 +171,7 @@ impl Stream {
                     rule,
                     metrics,
                     place,
+                    held: Some(held),
                     placed: Some(placed),
                     opened: None,
                 }));
@@ -173,12 +180,19 @@ impl Stream {
         }
     }
 
-    fn refuse(&mut self, reason: Reason, metrics: RuleMetrics, shared: &mut Shared) -> Flow {
+    fn refuse(&mut self, refusal: Refusal, metrics: RuleMetrics, shared: &mut Shared) -> Flow {
+        let Refusal { reason, retry_after } = refusal;
         shared.metrics.add(metrics, reason, 1);
-        let headers: [(&[u8], &[u8]); 2] = [
+        let seconds = retry_after.map(|seconds| seconds.to_string());
+        let mut headers: Vec<(&[u8], &[u8])> = vec![
             (REASON.as_bytes(), reason.as_str().as_bytes()),
             (b"content-type", b"text/plain"),
         ];
+        headers.extend(
+            seconds
+                .iter()
+                .map(|seconds| (&b"retry-after"[..], seconds.as_bytes())),
+        );
         let details = format!("clew_{}", reason.as_str());
         let body = format!("{}\n", sentence(reason));
         self.state = State::Refused;
@@ -202,7 +216,7 @@ impl Stream {
             if upgrade.opened(&headers, gateway, shared).is_err() {
                 let metrics = upgrade.metrics;
                 self.ended(gateway, shared);
-                return self.refuse(Reason::BackendGone, metrics, shared);
+                return self.refuse(Reason::BackendGone.into(), metrics, shared);
             }
             // Bytes of the request waited for this. Behind any other answer they have nowhere to go: Envoy would even
             // put an error of its own in the place of its 504.
@@ -295,6 +309,9 @@ impl Stream {
         };
         if let Some(place) = upgrade.place.take() {
             gateway.leave(&place);
+        }
+        if let Some(held) = upgrade.held.take() {
+            gateway.give_back(held, shared);
         }
         let Some(opened) = upgrade.opened.take() else {
             return;

@@ -12,6 +12,7 @@ mod index;
 mod istio;
 mod jwt;
 mod key_sets;
+mod limits;
 mod listeners;
 mod matches;
 mod origin;

@@ -7,10 +7,12 @@
 
 mod bad_input;
 mod close;
+mod collision;
 mod drain;
 mod edits;
 mod hostile;
 mod jwt;
+mod limits;
 mod message_limits;
 mod metrics;
 mod origin;

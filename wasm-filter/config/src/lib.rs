@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod headers;
+pub mod limits;
 pub mod metrics;
 pub mod origin;
 pub mod persistence;

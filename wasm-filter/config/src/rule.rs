@@ -4,6 +4,7 @@ mod flat;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
 use crate::origin::OriginPolicy;
 use crate::persistence::Persistence;
 use crate::terms::Terms;
@@ -25,6 +26,9 @@ pub struct Rule {
     /// Whose pages may open sessions.
     #[serde(default, skip_serializing_if = "OriginPolicy::is_default")]
     pub origin: OriginPolicy,
+    /// How many sessions and handshakes there may be.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
     /// The backends, at least one. Where there are several, one is chosen by weight.
     pub backends: Vec<WeightedBackend>,
     /// How a pod is chosen.

@@ -80,6 +80,8 @@ pub struct Placed {
     pub binding: Binding,
     /// Whether the sessions that pods hold decided.
     pub counted: bool,
+    /// The key, where its sessions are counted against a limit: not where anybody could have made it up.
+    pub counted_key: Option<KeyHash>,
     /// Whether its Origin would be refused if the policy did not only report.
     pub origin_reported: bool,
 }
@@ -123,6 +125,7 @@ pub fn upgrade(
     let origin_reported = origin == Verdict::Reported;
     if let Some(kept) = persistence::keep(known) {
         return Ok(Placed {
+            counted_key: counted_key(known, request),
             origin_reported,
             ..kept
         });
@@ -130,6 +133,9 @@ pub fn upgrade(
     let binding = persistence::without(known)?;
     let found = key(&rule.session_key, &rule.on_missing, request);
     let keyed = found.is_some() && by_key(known.rule);
+    let made_up = found
+        .as_ref()
+        .is_some_and(|found| is_unverified(rule.session_key.get(found.source)));
     let mut cookie = None;
     let key = match (found, &rule.on_missing) {
         (Some(found), _) => Some(known.seed.key(&found.value)),
@@ -152,6 +158,7 @@ pub fn upgrade(
     Ok(Placed {
         cookie,
         keyed,
+        counted_key: key.filter(|_| !made_up),
         origin_reported,
         binding,
         ..placed
@@ -173,6 +180,22 @@ pub fn plain(known: &Known<'_>, request: &Request<'_>) -> Option<Placed> {
     let key = known.seed.key(&found.value);
     // No draw: only the key decides.
     choose(known, Some(key), key.0)
+}
+
+/// The key of a session that another thing than its key places, where it counts against a limit.
+fn counted_key(known: &Known<'_>, request: &Request<'_>) -> Option<KeyHash> {
+    let rule = &known.rule.rule;
+    if rule.limits.sessions_per_key == 0 {
+        return None;
+    }
+    let found = key(&rule.session_key, &rule.on_missing, request)?;
+    let made_up = is_unverified(rule.session_key.get(found.source));
+    (!made_up).then(|| known.seed.key(&found.value))
+}
+
+/// A claim of a token that nobody verified.
+const fn is_unverified(source: Option<&KeySource>) -> bool {
+    matches!(source, Some(KeySource::JwtClaim { verified: false, .. }))
 }
 
 fn by_key(rule: &LaidRule) -> bool {
@@ -226,6 +249,7 @@ fn placed(known: &Known<'_>, backend: usize, at: Result<usize, KeyHash>) -> Opti
         keyed: false,
         binding: Binding::New,
         counted: false,
+        counted_key: None,
         origin_reported: false,
     })
 }

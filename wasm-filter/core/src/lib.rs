@@ -17,6 +17,7 @@ pub mod frame;
 pub mod handshake;
 pub mod jwt;
 pub mod lease;
+pub mod limits;
 pub mod live;
 pub mod origin;
 pub mod placement;

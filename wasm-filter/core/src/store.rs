@@ -82,6 +82,18 @@ impl Names {
         format!("{}load.{member}.{backend}", self.prefix)
     }
 
+    /// A [bucket](crate::limits::Bucket) of the sessions that are limited.
+    #[must_use]
+    pub fn seats(&self, bucket: u64) -> String {
+        format!("{}seats.{bucket:x}", self.prefix)
+    }
+
+    /// The token bucket of a rule's handshakes ([`crate::limits::take`]).
+    #[must_use]
+    pub fn rate(&self, rule: &str) -> String {
+        self.name("rate.", rule)
+    }
+
     /// The queue by which a context of a member wakes itself.
     #[must_use]
     pub fn queue(&self, member: &str, context: u32) -> String {

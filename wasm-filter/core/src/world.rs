@@ -5,6 +5,7 @@ use std::rc::Rc;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::{Backend, Draining, KeySource, Pod, Rule};
 
+use crate::limits::Subject;
 use crate::live;
 use crate::placement::{Pods, Policy, Seed, Shares};
 use crate::store::{self, Head, Names};
@@ -22,6 +23,8 @@ pub struct LaidRule {
     pub shares: Shares,
     /// Whether a source of its key is the client's address.
     pub asks_peer: bool,
+    /// Under which its sessions are counted against its limits.
+    pub subject: Subject,
 }
 
 impl LaidRule {
@@ -33,6 +36,7 @@ impl LaidRule {
             policy: Policy::from(&rule),
             shares: Shares::new(seed, &rule.backends),
             asks_peer: rule.session_key.iter().any(is_peer),
+            subject: Subject::rule(seed, &rule.name),
             rule,
         }
     }
@@ -122,6 +126,11 @@ impl World {
     #[must_use]
     pub fn current(&self, id: &str) -> Option<&Rc<LaidRule>> {
         self.rules.get(id)
+    }
+
+    /// Every rule that was asked for before, as it is now.
+    pub fn rules(&self) -> impl Iterator<Item = &LaidRule> {
+        self.rules.values().map(Rc::as_ref)
     }
 
     /// Set while the whole proxy drains.

@@ -10,7 +10,7 @@ use clew_filter_core::session::{Action, Direction, Event, Session, Traffic};
 use clew_filter_core::world::{LaidRule, World};
 
 use super::act::act;
-use crate::gateway::{Gateway, read};
+use crate::gateway::{Gateway, Held, read};
 use crate::host::{self, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series};
 use crate::vm::Shared;
@@ -27,6 +27,8 @@ pub(crate) struct Upgrade {
     pub(super) rule: Rc<LaidRule>,
     pub(super) metrics: RuleMetrics,
     pub(super) place: Option<Place>,
+    /// What it is counted as, until its end.
+    pub(super) held: Option<Held>,
     /// Until the 101.
     pub(super) placed: Option<Placed>,
     /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near

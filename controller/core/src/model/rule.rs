@@ -1,3 +1,4 @@
+use clew_filter_config::limits::Limits;
 use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::persistence::Persistence;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
@@ -36,8 +37,8 @@ pub struct Rule {
     pub handshake_timeout_ms: u64,
     /// How long sessions last, and what their messages may be.
     pub terms: Terms,
-    /// Sessions of one proxy. None: as many as come.
-    pub max_connections: Option<u32>,
+    /// How many sessions and handshakes one proxy lets through.
+    pub limits: Limits,
     /// Whose tokens are taken. None: nothing verifies one.
     pub jwt: Option<JwtProvider>,
     /// Whether a session ends with the token that the first claim of its sources reads.

@@ -135,6 +135,7 @@ pub fn rule(rule: &model::Rule) -> Rule {
         session_key: rule.session_key.clone(),
         on_missing: rule.on_missing.clone(),
         origin: rule.origin.clone(),
+        limits: rule.limits,
         backends: rule
             .backends
             .iter()

@@ -8,7 +8,7 @@ use clew_filter_config::headers::AUTHORITY;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing};
 use clew_filter_config::terms::Terms;
 
-use super::{jwt, origin, persistence};
+use super::{jwt, limits, origin, persistence};
 use crate::model::{
     BackendShare, Fault, FaultAbort, FaultDelay, JwtProvider, Match, Outlier, Path, Resilience, Rule, RuleId,
     RuleName,
@@ -61,7 +61,7 @@ pub(super) fn rule(
         close_reason: policy.drain.close_reason.clone(),
         handshake_timeout_ms: policy.timeouts.handshake.as_millis(),
         terms: terms(policy),
-        max_connections: policy.limits.max_connections_per_proxy,
+        limits: limits::limits(&policy.limits),
         close_at_token_expiry: policy.security.close_at_token_expiry,
         jwt,
         resilience: resilience(&policy.resilience),

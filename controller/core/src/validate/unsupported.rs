@@ -1,6 +1,6 @@
 //! What a rule asks for and its parent, with this filter, does not do. Nothing is dropped in silence.
 
-use clew_crds::websocket_route::RouteRule;
+use clew_crds::websocket_route::{KeySource, RouteRule, Verification};
 
 use super::Unsupported;
 
@@ -8,24 +8,11 @@ use super::Unsupported;
 pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
     let policy = &rule.policy;
     let limits = &policy.limits;
-    let several_backends = rule.backend_refs.len() > 1;
-    let table = [
-        (
-            limits.max_connections_per_proxy.is_some() && several_backends,
-            "limits.maxConnectionsPerProxy",
-            "Envoy counts for each backend, and the rule has several; it is not limited",
-        ),
-        (
-            limits.max_connections_per_key_per_proxy.is_some(),
-            "limits.maxConnectionsPerKeyPerProxy",
-            "sessions of one key are not limited",
-        ),
-        (
-            limits.handshake_rate_per_proxy.is_some(),
-            "limits.handshakeRatePerProxy",
-            "handshakes are not counted against a rate",
-        ),
-    ];
+    let table = [(
+        limits.max_connections_per_key_per_proxy.is_some() && !has_key_that_counts(rule),
+        "limits.maxConnectionsPerKeyPerProxy",
+        "the rule's keys are claims that nobody verifies, which anybody can make up; they are not counted",
+    )];
     table
         .into_iter()
         .filter(|(written, ..)| *written)
@@ -34,4 +21,15 @@ pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
             why: why.to_owned(),
         })
         .collect()
+}
+
+fn has_key_that_counts(rule: &RouteRule) -> bool {
+    let counts = |source: &KeySource| {
+        let claim = source.jwt_claim.as_ref();
+        claim.is_none_or(|claim| claim.verification == Verification::Required)
+    };
+    rule.policy
+        .session_key
+        .as_ref()
+        .is_some_and(|key| key.generate.is_some() || key.sources.iter().any(counts))
 }

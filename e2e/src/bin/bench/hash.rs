@@ -7,14 +7,13 @@ use anyhow::{Context, Result};
 use clew_e2e::echo_server::EchoServer;
 use clew_e2e::envoy::{PlainEnvoy, load_assignment};
 use clew_e2e::figures::{Bound, Figure, Figures};
+use clew_e2e::requests::{get, send};
 use clew_e2e::scene::Scene;
 use clew_e2e::statistics::fair_shares;
 use clew_e2e::ws_client::{Request, Socket};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use statrs::distribution::{ContinuousCDF, Normal};
-
-use crate::requests::{get, send};
 
 const KEYS: usize = 10_000;
 const SIZES: [usize; 5] = [3, 5, 10, 30, 200];

@@ -7,7 +7,6 @@ mod control_plane;
 mod cost;
 mod drain;
 mod hash;
-mod requests;
 
 use std::process::ExitCode;
 

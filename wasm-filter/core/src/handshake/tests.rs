@@ -1,5 +1,6 @@
 use std::rc::Rc;
 
+use clew_filter_config::limits::Limits;
 use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::rule::{
     Backend, Balancer, DrainPolicy, Draining, KeySource, OnMissing, Pod, Reason, Rule, WeightedBackend,
@@ -33,6 +34,7 @@ fn rule() -> Rule {
         }],
         on_missing: OnMissing::LoadBalance,
         origin: OriginPolicy::default(),
+        limits: Limits::default(),
         backends: vec![WeightedBackend {
             id: "shop/chat:80".into(),
             weight: 1,
@@ -169,7 +171,11 @@ fn a_key_finds_its_pod_each_time_and_plain_requests_follow() {
         assert!(first.keyed && !first.counted && first.backend.is_none() && first.cookie.is_none());
         assert_eq!(first.host, first.pod.as_ref().unwrap().address);
         assert_eq!(scene.upgrade(&headers).unwrap(), first);
-        assert_eq!(scene.plain(&headers).unwrap(), first);
+        let uncounted = Placed {
+            counted_key: None,
+            ..first
+        };
+        assert_eq!(scene.plain(&headers).unwrap(), uncounted);
     }
     assert_eq!(scene.plain(&[]), None);
 }
@@ -318,4 +324,32 @@ fn a_session_counts_where_it_landed() {
         ("10.0.0.1:80", "a")
     };
     assert_eq!(&*at(Some(other.as_bytes())), name);
+}
+
+#[test]
+fn a_key_counts_unless_anybody_could_have_made_it_up() {
+    let mut scene = Scene::new();
+    let counted = |scene: &Scene, headers: &[(&str, &str)]| scene.upgrade(headers).unwrap().counted_key;
+    assert_eq!(counted(&scene, &[("x-room", "a")]), Some(SEED.key(b"a")));
+    assert_eq!(counted(&scene, &[]), None);
+    let claim = |verified| KeySource::JwtClaim {
+        path: vec!["sub".into()],
+        header: "authorization".into(),
+        verified,
+    };
+    // {"sub":"me"}
+    let token = [("authorization", "Bearer e30.eyJzdWIiOiJtZSJ9.s")];
+    scene.rule.session_key = vec![claim(false)];
+    assert!(scene.upgrade(&token).unwrap().keyed);
+    assert_eq!(counted(&scene, &token), None);
+    scene.rule.session_key = vec![claim(true)];
+    assert_eq!(counted(&scene, &token), Some(SEED.key(b"me")));
+    scene.rule.on_missing = OnMissing::Generate {
+        cookie: "k".into(),
+        path: "/".into(),
+    };
+    assert!(
+        counted(&scene, &[]).is_some(),
+        "the session that gets the key is its first"
+    );
 }

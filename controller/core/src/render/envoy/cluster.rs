@@ -18,7 +18,8 @@ pub const CHANNEL: &str = "clew-channel";
 /// Bytes that a connection may hold back, toward clients and backends alike: a frame that is injected into a stream must
 /// fit beside what is waiting there.
 pub(super) const BUFFER_BYTES: u32 = 1 << 20;
-/// No limit: every session is a connection and a request for as long as it lives, and Envoy's own limit is 1024.
+/// No limit: every session is a connection and a request for as long as it lives, and Envoy's own limit is 1024. The
+/// filter counts sessions against a rule's limits, exactly and with a reason; Envoy would count plain requests too.
 const UNLIMITED: u32 = u32::MAX;
 
 pub(super) fn file(world: &World, settings: &Settings, drains: &Drains) -> File {
@@ -55,20 +56,13 @@ pub(super) fn name(rule: &Rule, share: &BackendShare) -> String {
 struct Policy {
     max_pending: Option<u32>,
     outlier: Option<Outlier>,
-    /// With the rule that it is counted for: rules with limits share no cluster.
-    max_connections: Option<(String, u32)>,
 }
 
 impl Policy {
     fn of(rule: &Rule) -> Self {
-        let alone = rule.backends.len() == 1;
         Self {
             max_pending: rule.resilience.max_pending,
             outlier: rule.resilience.outlier,
-            max_connections: rule
-                .max_connections
-                .filter(|_| alone)
-                .map(|most| (rule.name.to_string(), most)),
         }
     }
 }
@@ -140,16 +134,12 @@ impl<'a> Cluster<'a> {
             balancing: Balancing::default(),
             connect_timeout: "1s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
-            circuit_breakers: CircuitBreakers::of(UNLIMITED, UNLIMITED),
+            circuit_breakers: CircuitBreakers::of(UNLIMITED),
             outlier_detection: None,
         }
     }
 
     fn backend(name: &'a str, policy: &Policy, load_assignment: LoadAssignment) -> Self {
-        let sessions = policy
-            .max_connections
-            .as_ref()
-            .map_or(UNLIMITED, |(_, most)| *most);
         let balancing = Balancing {
             lb_policy: Some("MAGLEV"),
             maglev_lb_config: Some(Maglev {
@@ -168,7 +158,7 @@ impl<'a> Cluster<'a> {
             balancing,
             connect_timeout: "5s",
             per_connection_buffer_limit_bytes: BUFFER_BYTES,
-            circuit_breakers: CircuitBreakers::of(sessions, policy.max_pending.unwrap_or(UNLIMITED)),
+            circuit_breakers: CircuitBreakers::of(policy.max_pending.unwrap_or(UNLIMITED)),
             outlier_detection: policy.outlier.map(outlier),
         }
     }
@@ -177,14 +167,12 @@ impl<'a> Cluster<'a> {
 const TYPE: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 
 impl CircuitBreakers {
-    /// The limit of sessions is on requests: at the limit of connections Envoy lets a handshake wait, and here it is to
-    /// be refused.
-    fn of(sessions: u32, pending: u32) -> Self {
+    fn of(pending: u32) -> Self {
         let thresholds = ["DEFAULT", "HIGH"].map(|priority| Thresholds {
             priority,
             max_connections: UNLIMITED,
             max_pending_requests: pending,
-            max_requests: sessions,
+            max_requests: UNLIMITED,
             max_retries: UNLIMITED,
         });
         Self { thresholds }

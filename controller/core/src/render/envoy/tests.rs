@@ -248,8 +248,8 @@ fn rules_with_one_backend_and_one_policy_share_a_cluster() {
     for (name, resilience, limits) in [
         ("a", outlier.clone(), json!({})),
         ("b", outlier, json!({})),
+        // The filter counts sessions.
         ("c", json!({}), json!({"maxConnectionsPerProxy": 5})),
-        ("d", json!({}), json!({"maxConnectionsPerProxy": 5})),
     ] {
         let mut one = route(name, &format!("/{name}"));
         one["spec"]["rules"][0]["resilience"] = resilience;
@@ -258,8 +258,17 @@ fn rules_with_one_backend_and_one_policy_share_a_cluster() {
     }
     let rendered = rendered(&manifests);
     let file: Value = serde_json::from_str(&rendered.clusters.content).unwrap();
-    // The channel, the plain one, the one of a and b, and one each for c and d, whose limits are their own.
-    assert_eq!(file["resources"].as_array().unwrap().len(), 5);
+    // The channel, the plain one, and the one of a and b.
+    let clusters = file["resources"].as_array().unwrap();
+    assert_eq!(clusters.len(), 3);
+    for cluster in clusters {
+        for thresholds in cluster["circuit_breakers"]["thresholds"].as_array().unwrap() {
+            assert_eq!(
+                (&thresholds["max_connections"], &thresholds["max_requests"]),
+                (&json!(u32::MAX), &json!(u32::MAX))
+            );
+        }
+    }
     let cluster = |path: &str| {
         let routes = routes(&rendered);
         let route = routes
@@ -270,7 +279,7 @@ fn rules_with_one_backend_and_one_policy_share_a_cluster() {
     };
     assert_eq!(cluster("/a"), cluster("/b"));
     assert_ne!(cluster("/a"), cluster("/ws"));
-    assert_ne!(cluster("/c"), cluster("/d"));
+    assert_eq!(cluster("/c"), cluster("/ws"));
 }
 
 #[test]

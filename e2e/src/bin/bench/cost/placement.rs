@@ -9,6 +9,7 @@ use clew_e2e::address::PORT;
 use clew_e2e::echo_server::EchoServer;
 use clew_e2e::figures::{Bound, Figure, Figures};
 use clew_e2e::manifests::{self, Pod};
+use clew_e2e::requests::{get, pipeline};
 use clew_e2e::scene::{ROUTE, SERVICE, Scene};
 use clew_e2e::wait;
 use clew_e2e::ws_client::Request;
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::keyed;
 use crate::arms::{alternate, cpu_each};
-use crate::requests::{get, pipeline};
 
 const REQUESTS: usize = 8000;
 const ROUNDS: usize = 25;

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
-use clew_e2e::echo_server::SERVED_BY;
-use clew_e2e::handshake::{Head, Kind, read_head};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::echo_server::SERVED_BY;
+use crate::handshake::{Head, Kind, read_head};
+
 /// The bytes of a GET, with the headers of an upgrade or without.
-pub(crate) fn get(target: &str, upgrade: bool, header: Option<(&str, &str)>) -> Vec<u8> {
+pub fn get(target: &str, upgrade: bool, header: Option<(&str, &str)>) -> Vec<u8> {
     let upgrade = if upgrade {
         "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -26,11 +27,7 @@ pub(crate) fn get(target: &str, upgrade: bool, header: Option<(&str, &str)>) -> 
 ///
 /// # Errors
 /// When one is not answered, or with a 5xx.
-pub(crate) async fn send(
-    gateway: SocketAddr,
-    requests: &[Vec<u8>],
-    connections: usize,
-) -> Result<Vec<String>> {
+pub async fn send(gateway: SocketAddr, requests: &[Vec<u8>], connections: usize) -> Result<Vec<String>> {
     let share = requests.len().div_ceil(connections).max(1);
     let answers: Vec<Vec<String>> = stream::iter(requests.chunks(share))
         .map(|requests| over_one(gateway, requests))
@@ -44,7 +41,7 @@ pub(crate) async fn send(
 ///
 /// # Errors
 /// When one is not answered with `status`.
-pub(crate) async fn pipeline(gateway: SocketAddr, request: &[u8], count: usize, status: u16) -> Result<()> {
+pub async fn pipeline(gateway: SocketAddr, request: &[u8], count: usize, status: u16) -> Result<()> {
     const AT_ONCE: usize = 50;
     let mut left = count;
     while left > 0 {
