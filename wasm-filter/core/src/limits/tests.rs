@@ -136,6 +136,9 @@ fn clients_come_back_when_there_is_a_token_and_not_together() {
     assert!(retry_after(u64::MAX, u64::MAX) > 18_446_744_073);
 }
 
+/// Its bytes and its number.
+type Entry = (Vec<u8>, u32);
+
 /// A worker's step: it reads the entry, and later swaps it, if nobody else did in between.
 #[derive(Clone, Debug)]
 enum Step {
@@ -156,8 +159,8 @@ proptest! {
     #[test]
     fn however_workers_race_no_session_is_too_many(most in 1u32..6, steps in prop::collection::vec(step(), 0..200)) {
         let it = subject("a");
-        let mut entry = (Vec::new(), 0u32);
-        let mut workers: [(Seats, Option<(Vec<u8>, u32)>); 3] = Default::default();
+        let mut entry: Entry = (Vec::new(), 0);
+        let mut workers: [(Seats, Option<Entry>); 3] = Default::default();
         for step in steps {
             match step {
                 Step::Read(worker) => workers[worker].1 = Some(entry.clone()),
