@@ -39,9 +39,8 @@ pub(in crate::validate) fn fields(
             );
         }
         let table = match parent {
-            Parent::Standalone(_) => Vec::new(),
-            Parent::IstioGateway(_) => every_gateway(rule),
-            Parent::IstioClass(_) => [every_gateway(rule), http_route(route, rule)].concat(),
+            Parent::Standalone(_) | Parent::IstioGateway(_) => Vec::new(),
+            Parent::IstioClass(_) => http_route(route, rule),
             Parent::MeshService(_) => mesh(rule),
         };
         for (field, why) in table {
@@ -58,15 +57,6 @@ fn written(table: &[(bool, &str, &'static str)]) -> Table {
     written
         .map(|(_, field, why)| ((*field).to_owned(), *why))
         .collect()
-}
-
-fn every_gateway(rule: &RouteRule) -> Table {
-    let policy = &rule.policy;
-    written(&[(
-        policy.limits.max_connections_per_proxy.is_some() && rule.backend_refs.len() == 1,
-        "limits.maxConnectionsPerProxy",
-        "sessions of one proxy are not limited",
-    )])
 }
 
 fn http_route(route: &WebSocketRoute, rule: &RouteRule) -> Table {
