@@ -95,11 +95,12 @@ mod tests {
     use base64::Engine;
     use clew_filter_config::rule::KeySource;
 
-    fn jwt(verified: bool) -> Jwt {
-        Jwt {
+    fn jwt(verified: bool) -> [KeySource; 1] {
+        [KeySource::JwtClaim {
+            path: vec!["sub".to_owned()],
             header: "authorization".to_owned(),
             verified,
-        }
+        }]
     }
 
     fn with<T>(headers: &[(&str, &str)], ask: impl FnOnce(&Request<'_>) -> T) -> T {

@@ -2,8 +2,6 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clew_filter_config::limits::Limits;
-use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::persistence::{Cookie, OnBackendGone, Persistence, SigningKey};
 use clew_filter_config::rule::{Backend, Draining, OnMissing, Pod, Reason, Rule, WeightedBackend};
 
