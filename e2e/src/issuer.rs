@@ -23,7 +23,7 @@ pub struct Issuer {
 #[derive(Debug)]
 enum Key {
     Rs256(Box<RsaKeyPair>),
-    Es256(EcdsaKeyPair),
+    Es256(Box<EcdsaKeyPair>),
 }
 
 impl Issuer {
@@ -50,7 +50,7 @@ impl Issuer {
             .map_err(|error| anyhow!("{error}"))?;
         Ok(Self {
             kid: kid.to_owned(),
-            key: Key::Es256(key),
+            key: Key::Es256(Box::new(key)),
         })
     }
 

@@ -1,4 +1,5 @@
 //! Autobahn|Testsuite's fuzzing client judges a strict server through Clew as it judges it directly.
+#![expect(clippy::print_stdout, reason = "what a run found is read in its output")]
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ const TOO_MANY: (u16, &str) = (1008, "too many messages");
 
 fn route() -> Value {
     let rule = |name: &str, limits: Value| {
-        let policy = json!({"sessionKey": by_room(), "limits": limits, "drain": {"timeout": "6s"}});
+        let policy = json!({"sessionKey": by_room(), "limits": limits, "drain": {"timeout": "15s"}});
         manifests::rule(name, &format!("/{name}"), SERVICE, PORT, policy)
     };
     manifests::route(

@@ -8,11 +8,11 @@ use clew_filter_core::session::Session;
 /// A fixed number of bytes, and nothing elsewhere: what has nothing to drop owns no memory that could grow.
 #[test]
 fn a_session_is_small_and_owns_nothing_that_grows() {
-    println!(
-        "a session: {} bytes, of them 2 × {} for frames",
+    assert!(!needs_drop::<Session>());
+    assert!(
+        size_of::<Session>() <= 512,
+        "{} bytes, of them 2 × {} for frames",
         size_of::<Session>(),
         size_of::<Tracker>()
     );
-    assert!(!needs_drop::<Session>());
-    assert!(size_of::<Session>() <= 512, "{} bytes", size_of::<Session>());
 }

@@ -341,7 +341,9 @@ impl HostileServer {
                 let answer = answer(number);
                 tokio::spawn(async move {
                     let mut head = vec![0; 8192];
-                    io.read(&mut head).await?;
+                    if io.read(&mut head).await? == 0 {
+                        return Ok(());
+                    }
                     io.write_all(&answer).await?;
                     if number.is_multiple_of(2) {
                         io.set_zero_linger()?;
