@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::keyed;
 use crate::arms::{alternate, cpu_each};
 
-const REQUESTS: usize = 8000;
-const ROUNDS: usize = 25;
+const REQUESTS: usize = 4000;
+const ROUNDS: usize = 15;
 /// Names of equal length, with how many pods each has. The first two are the control, twice.
 const SIZES: [(&str, usize); 4] = [("one-a", 1), ("one-b", 1), ("ten-a", 10), ("thous", 1000)];
 const ANSWER: u16 = 429;
