@@ -80,5 +80,5 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 	wasm-filter/core/fuzz/run.sh $(or $(TARGET),frame) $(or $(RUNS),10000000)
 
 .PHONY: bench
-bench: envoy build ## the figures, both arms in one run (SUITE=cost|hash|drain|control-plane)
+bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane)
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)

@@ -1,4 +1,4 @@
-//! The figures, both arms in one run: `bench [cost|hash|drain|control-plane]…`, all of them when none is named. Each
+//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane]…`, all of them when none is named. Each
 //! suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
@@ -7,6 +7,7 @@ mod control_plane;
 mod cost;
 mod drain;
 mod hash;
+mod placement;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum Suite {
     Cost,
+    Placement,
     Hash,
     Drain,
     ControlPlane,
@@ -63,6 +65,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
     for suite in suites {
         let name = match suite {
             Suite::Cost => "cost",
+            Suite::Placement => "placement",
             Suite::Hash => "hash",
             Suite::Drain => "drain",
             Suite::ControlPlane => "control-plane",
@@ -71,6 +74,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
         let mut figures = Figures::new(name, versions.clone());
         match suite {
             Suite::Cost => cost::measure(&mut figures).await?,
+            Suite::Placement => placement::measure(&mut figures).await?,
             Suite::Hash => hash::measure(&mut figures).await?,
             Suite::Drain => drain::measure(&mut figures).await?,
             Suite::ControlPlane => control_plane::measure(&mut figures).await?,

@@ -15,8 +15,8 @@ use clew_e2e::wait;
 use clew_e2e::ws_client::Request;
 use serde_json::{Value, json};
 
-use super::keyed;
 use crate::arms::{alternate, cpu_each};
+use crate::cost::keyed;
 
 const REQUESTS: usize = 4000;
 const ROUNDS: usize = 15;
@@ -36,7 +36,7 @@ fn rules(fault: bool) -> Value {
         .collect()
 }
 
-pub(super) async fn measure(figures: &mut Figures) -> Result<()> {
+pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let mut servers = Vec::new();
     for number in 0..1000 {
         servers.push(EchoServer::start(&format!("pod-{number}")).await?);
