@@ -171,7 +171,7 @@ impl PlainEnvoy {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
             Ok(serde_json::from_str(&text.replace(&*there, &here))?)
         };
-        for name in ["xds", "xds/routes", "xds/extensions"] {
+        for name in ["xds", "xds/routes", "xds/extensions", "xds/jwt"] {
             std::fs::create_dir_all(folder.path().join(name))?;
             for entry in std::fs::read_dir(rendered.join(name))? {
                 let (path, name) = (entry?.path(), Path::new(name));
@@ -248,7 +248,11 @@ fn change(file: &mut Value, gateway: SocketAddr, module: Option<&Path>) -> Resul
                     .as_array_mut()
                     .context("no HTTP filters")?;
                 if module.is_none() {
-                    filters.retain(|filter| filter["config_discovery"].is_null());
+                    filters.retain(|filter| {
+                        !filter["config_discovery"]["type_urls"]
+                            .to_string()
+                            .contains("Wasm")
+                    });
                 }
             }
             resource["address"] = socket(gateway);
