@@ -1,7 +1,9 @@
 //! Envoy itself: where it is, its admin port, and a plain one without Clew to measure against.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -95,6 +97,26 @@ impl Admin {
             .filter(|rest| labels.iter().all(|label| rest.contains(label)))
             .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())
+    }
+
+    /// Waits until a metric's value is one of these: Envoy merges the counts of its workers only every few seconds.
+    ///
+    /// # Errors
+    /// When it never is; the error says what it was last.
+    pub async fn counts(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        wanted: impl RangeBounds<usize> + Debug,
+    ) -> Result<()> {
+        let mut last = None;
+        let counted = wait::until("it is counted", Duration::from_secs(30), async || {
+            let value = self.metric(name, labels).await.ok()?.round() as usize;
+            last = Some(value);
+            wanted.contains(&value).then_some(())
+        });
+        let counted = counted.await;
+        counted.with_context(|| format!("{name} {labels:?} is {last:?}, not {wanted:?}"))
     }
 
     /// The addresses of every host of every cluster.

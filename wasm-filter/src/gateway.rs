@@ -3,6 +3,7 @@
 
 mod seats;
 
+use clew_filter_config::limits::Limits;
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use clew_filter_config::rule::{Draining, Reason};
 use clew_filter_core::drain::{self, Turns};
@@ -132,8 +133,9 @@ impl Gateway {
         if self.world.take_changed() {
             self.leaving.update(&self.world, shared);
             self.changed = true;
+            self.seats.limited(&self.world);
         }
-        self.seats.tick(&self.world, shared.me);
+        self.seats.tick(shared.me);
         if let Some((_, config)) = self.roots.last() {
             self.channel.tick(root, config, &self.world, shared.me, now);
         }
@@ -200,7 +202,7 @@ impl Gateway {
     ) -> Result<Held, Refusal> {
         let (me, now) = (shared.me, shared.now.ms);
         // Others drop what is counted by who does not live.
-        if !rule.rule.limits.is_default() && self.published == 0 {
+        if rule.rule.limits != Limits::default() && self.published == 0 {
             self.beat(me, now);
         }
         let seed = self.world.seed().ok_or(Reason::ConfigPending)?;

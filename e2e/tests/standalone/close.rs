@@ -32,14 +32,10 @@ pub(crate) async fn server_side(scene: &Scene, target: &str) -> Result<Record> {
 /// Waits until so many sessions were closed for this reason.
 pub(crate) async fn counted(scene: &Scene, reason: &str, sessions: usize) -> Result<()> {
     let admin = scene.clew.ready.admin;
-    let mut last = 0.0;
-    let counted = wait::until("each session is counted once", SOON, async || {
-        let labels = [("reason", reason)];
-        last = admin.metric("clew_sessions_closed_total", &labels).await.ok()?;
-        ((last - sessions as f64).abs() < 0.5).then_some(())
-    });
-    let counted = counted.await;
-    counted.with_context(|| format!("{last} instead of {sessions} for {reason}"))
+    let labels = [("reason", reason)];
+    admin
+        .counts("clew_sessions_closed_total", &labels, sessions..=sessions)
+        .await
 }
 
 /// The code and the reason of a Close.

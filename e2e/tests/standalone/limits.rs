@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Result;
 use clew_e2e::address::{self, PORT};
@@ -52,15 +51,12 @@ fn each_says(refused: &[Head], status: u16, reason: &str) {
 }
 
 async fn counted(scene: &Scene, rule: &str, result: &str, wanted: usize) -> Result<()> {
-    let what = format!("{wanted} × {result} are counted");
     let rule = format!("shop/chat/{rule}");
     let labels = [("clew_route", rule.as_str()), ("result", result)];
-    wait::until(&what, Duration::from_secs(20), async || {
-        let admin = scene.clew.ready.admin;
-        let value = admin.metric("clew_handshakes_total", &labels).await.ok()?;
-        (value as usize == wanted).then_some(())
-    })
-    .await
+    let admin = scene.clew.ready.admin;
+    admin
+        .counts("clew_handshakes_total", &labels, wanted..=wanted)
+        .await
 }
 
 fn requests(path: &str, keys: impl IntoIterator<Item = usize>) -> Vec<Request> {

@@ -4,7 +4,9 @@ mod lifetime;
 mod tokens;
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -339,18 +341,7 @@ async fn a_session_whose_pod_is_gone_is_refused_or_moves_as_the_rule_says() -> R
     }
     assert!(moved.iter().all(|bound| bound.pod != gone));
     all_return(&scene, &moved).await?;
-    let counted = async || {
-        let labels = [("clew_route", "shop/chat/rooms"), ("result", "moved")];
-        let moves = scene
-            .clew
-            .ready
-            .admin
-            .metric("clew_affinity_total", &labels)
-            .await
-            .ok()?;
-        (moves >= moved.len() as f64).then_some(())
-    };
-    wait::until("they are counted as moved", SOON, counted).await?;
+    affinity(&scene, "moved", moved.len()..).await?;
     println!(
         "{} sessions of a pod that is gone: 503 by Reject, another pod and a new token by Reassign",
         lost.len()
@@ -381,16 +372,12 @@ async fn a_101_of_another_pod_than_the_tokens_is_never_seen() -> Result<()> {
             Answer::Opened(socket) => bail!("the client sees a 101 of {}", socket.served_by()),
         }
     }
-    let missed = async || {
-        let labels = [("clew_route", "shop/chat/rooms"), ("result", "missed")];
-        let missed = scene
-            .clew
-            .ready
-            .admin
-            .metric("clew_affinity_total", &labels)
-            .await
-            .ok()?;
-        (missed >= 21.0).then_some(())
-    };
-    wait::until("each is counted as missed", SOON, missed).await
+    affinity(&scene, "missed", 21..).await
+}
+
+/// Waits until so many results of this kind are counted.
+async fn affinity(scene: &Scene, result: &str, wanted: impl RangeBounds<usize> + Debug) -> Result<()> {
+    let labels = [("clew_route", "shop/chat/rooms"), ("result", result)];
+    let admin = scene.clew.ready.admin;
+    admin.counts("clew_affinity_total", &labels, wanted).await
 }

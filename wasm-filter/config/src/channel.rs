@@ -14,7 +14,8 @@ use crate::rule::{Backend, Draining, Rule};
 
 /// The path that is polled.
 pub const PATH: &str = "/v1/channel";
-/// The version of these messages. A receiver ignores what it does not know.
+/// The version of these messages. A receiver ignores fields that it does not know, and leaves a rule as it was that it
+/// cannot read.
 pub const PROTOCOL: u32 = 1;
 
 /// What a proxy says: what it holds and who is connected.

@@ -8,26 +8,18 @@ use serde::{Deserialize, Serialize};
 pub struct OriginPolicy {
     /// Those that are allowed; empty: the request's own host. Each is [`ANY`], or an Origin in its ASCII serialization
     /// (RFC 6454, 6.2: A-labels, no default port), in which `*.` before the host stands for one or more labels.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub allowed: Vec<String>,
     /// A request without an Origin is refused too.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub deny_missing: bool,
     /// What would be refused is counted, and passes.
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    #[serde(skip_serializing_if = "crate::is_default")]
     pub report: bool,
 }
 
 /// The entry that allows every Origin.
 pub const ANY: &str = "*";
-
-impl OriginPolicy {
-    /// Whether nothing is written.
-    #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// The port that a scheme, in either case, has where none is written (RFC 6454, 4).
 #[must_use]

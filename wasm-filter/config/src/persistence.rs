@@ -28,10 +28,10 @@ pub struct Cookie {
     /// Path.
     pub path: String,
     /// With Max-Age, for as long as the token is good; else until the browser ends its session.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub permanent: bool,
     /// Pages of other sites may open sessions: SameSite=None and Secure, instead of Strict.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub other_sites: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct SigningKey {
     /// At least 32 bytes in hex.
     pub secret: String,
     /// At most one key of a ring does.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub signs: bool,
 }
 

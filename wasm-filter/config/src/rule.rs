@@ -24,10 +24,10 @@ pub struct Rule {
     #[serde(default)]
     pub on_missing: OnMissing,
     /// Whose pages may open sessions.
-    #[serde(default, skip_serializing_if = "OriginPolicy::is_default")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub origin: OriginPolicy,
     /// How many sessions and handshakes there may be.
-    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub limits: Limits,
     /// The backends, at least one. Where there are several, one is chosen by weight.
     pub backends: Vec<WeightedBackend>,
@@ -43,10 +43,10 @@ pub struct Rule {
     /// How sessions leave.
     pub drain: DrainPolicy,
     /// How long sessions last, and what their messages may be.
-    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub terms: Terms,
     /// A session is closed with 1008 at the `exp` of the token that the first `JwtClaim` of its sources reads.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub close_at_token_expiry: bool,
 }
 
@@ -91,7 +91,7 @@ pub enum KeySource {
         header: String,
         /// Envoy has verified the token: what counts is not the header but the payload that Envoy put into
         /// [`JWT_PAYLOAD`](crate::headers::JWT_PAYLOAD).
-        #[serde(skip_serializing_if = "core::ops::Not::not")]
+        #[serde(skip_serializing_if = "crate::is_default")]
         verified: bool,
     },
     /// What follows a prefix in `Sec-WebSocket-Protocol`.

@@ -5,7 +5,7 @@ mod persistence;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason};
+use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason, Rule};
 
 pub use self::persistence::{Binding, Presented, issue};
 use crate::live::{Load, Place};
@@ -133,9 +133,7 @@ pub fn upgrade(
     let binding = persistence::without(known)?;
     let found = key(&rule.session_key, &rule.on_missing, request);
     let keyed = found.is_some() && by_key(known.rule);
-    let made_up = found
-        .as_ref()
-        .is_some_and(|found| is_unverified(rule.session_key.get(found.source)));
+    let counts = found.as_ref().is_none_or(|found| counts(rule, found));
     let mut cookie = None;
     let key = match (found, &rule.on_missing) {
         (Some(found), _) => Some(known.seed.key(&found.value)),
@@ -158,7 +156,7 @@ pub fn upgrade(
     Ok(Placed {
         cookie,
         keyed,
-        counted_key: key.filter(|_| !made_up),
+        counted_key: key.filter(|_| counts),
         origin_reported,
         binding,
         ..placed
@@ -189,13 +187,15 @@ fn counted_key(known: &Known<'_>, request: &Request<'_>) -> Option<KeyHash> {
         return None;
     }
     let found = key(&rule.session_key, &rule.on_missing, request)?;
-    let made_up = is_unverified(rule.session_key.get(found.source));
-    (!made_up).then(|| known.seed.key(&found.value))
+    counts(rule, &found).then(|| known.seed.key(&found.value))
 }
 
-/// A claim of a token that nobody verified.
-const fn is_unverified(source: Option<&KeySource>) -> bool {
-    matches!(source, Some(KeySource::JwtClaim { verified: false, .. }))
+/// Whether a key counts against a limit: a claim of a token that nobody verified is anybody's to make up.
+fn counts(rule: &Rule, found: &Found<'_>) -> bool {
+    !matches!(
+        rule.session_key.get(found.source),
+        Some(KeySource::JwtClaim { verified: false, .. })
+    )
 }
 
 fn by_key(rule: &LaidRule) -> bool {

@@ -8,11 +8,10 @@
 //! The number of buckets is fixed, for Envoy never frees an entry; what stands in them is as long as there are sessions.
 //! Keys are in them only as keyed hashes.
 
-use std::collections::HashMap;
-
 use clew_filter_config::limits::Limits;
 
 use crate::placement::{KeyHash, Seed};
+use crate::table::Table;
 
 /// How many entries a gateway's subjects are spread over.
 const BUCKETS: u64 = 4_096;
@@ -127,9 +126,9 @@ impl Bucket {
 /// One worker's own sessions, by subject.
 #[derive(Debug, Default)]
 pub struct Seats {
-    counts: HashMap<u64, u32>,
+    counts: Table<u64, u32>,
     /// The numbers that others were told.
-    told: HashMap<u64, u32>,
+    told: Table<u64, u32>,
     /// What they are to be told again.
     stale: Vec<u64>,
 }

@@ -1,13 +1,13 @@
-//! Tables by names that the controller gave, or by numbers that Envoy counts up. Nobody outside makes such keys, so they
-//! need no hash that withstands an attack, which would cost more than everything else that is done with them.
+//! Tables by names that the controller gave, by numbers that Envoy counts up, or by keyed hashes. Nobody outside makes such
+//! keys, so they need no hash that withstands an attack, which would cost more than everything else that is done with them.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map. Never by what a client sends.
+/// A map. Never by what a client sends, as it was sent.
 pub type Table<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 
-/// A set. Never of what a client sends.
+/// A set. Never of what a client sends, as it was sent.
 pub type Names<K> = HashSet<K, BuildHasherDefault<Spread>>;
 
 /// Spreads keys over all bits of the hash, eight bytes at a time.

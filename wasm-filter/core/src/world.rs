@@ -162,17 +162,16 @@ impl World {
         self.ring = Ring::new(&head.signing_keys);
         self.draining = head.draining;
         let names = &self.names;
-        self.rules.retain(
-            |id, laid| match read(&names.rule(id)).as_deref().and_then(Rule::parse) {
-                Some(rule) => {
-                    if reseeded || rule != laid.rule {
-                        *laid = Rc::new(LaidRule::new(&seed, rule));
-                    }
-                    true
-                }
-                None => false,
-            },
-        );
+        self.rules.retain(|id, laid| {
+            let entry = read(&names.rule(id)).filter(|entry| !entry.is_empty());
+            let Some(entry) = entry else { return false };
+            // What a newer controller says and this module cannot read leaves a rule as it was.
+            let rule = Rule::parse(&entry).unwrap_or_else(|| laid.rule.clone());
+            if reseeded || rule != laid.rule {
+                *laid = Rc::new(LaidRule::new(&seed, rule));
+            }
+            true
+        });
         for (id, known) in &mut self.backends {
             let bytes = read(&names.backend(id)).unwrap_or_default();
             if reseeded || bytes != known.bytes {

@@ -112,13 +112,17 @@ impl Seats {
         }
     }
 
-    /// Tells others what they do not know: what failed before, and the sessions of rules that were not limited before.
-    pub(super) fn tick(&mut self, world: &World, me: u64) {
+    /// Rules are not what they were: others are to be told of the sessions of those that were not limited before.
+    pub(super) fn limited(&mut self, world: &World) {
         for rule in world.rules().filter(|rule| rule.rule.limits.sessions > 0) {
             if self.mine.of(rule.subject) > 0 && !self.mine.is_shared(rule.subject) {
                 self.mine.tell(rule.subject);
             }
         }
+    }
+
+    /// Tells others what they do not know.
+    pub(super) fn tick(&mut self, me: u64) {
         for subject in self.mine.take_stale() {
             self.tell(subject, me);
         }

@@ -10,12 +10,11 @@ use clew_filter_core::session::{Action, Direction, Event, Session, Traffic};
 use clew_filter_core::world::{LaidRule, World};
 
 use super::act::act;
+use super::came_by_tls;
 use crate::gateway::{Gateway, Held, read};
 use crate::host::{self, Map, Pairs};
 use crate::metrics::{RuleMetrics, Series};
 use crate::vm::Shared;
-
-use super::came_by_tls;
 
 /// Envoy took a session to another pod than its token names.
 pub(super) struct Strayed;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value};
 
 use super::certificates;
@@ -45,7 +44,7 @@ impl<'i, 'a> KeySets<'i, 'a> {
             );
             return Err((Code::SecretMissing, message));
         };
-        let Some(text) = text(&secret.object) else {
+        let Some(text) = certificates::entry(&secret.object, ENTRY) else {
             let message = format!(
                 "Secret {name} ({}) has no entry {ENTRY}; put the key set there; no token is good until then",
                 secret.source
@@ -59,10 +58,6 @@ impl<'i, 'a> KeySets<'i, 'a> {
         self.read.insert(name.clone(), keys);
         Ok(())
     }
-}
-
-fn text(secret: &Secret) -> Option<String> {
-    certificates::entry(secret, ENTRY)
 }
 
 /// The public keys of a set that verify signatures. A set without any key is one: it revokes them all.

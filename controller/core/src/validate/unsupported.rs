@@ -6,21 +6,14 @@ use super::Unsupported;
 
 /// The fields of a rule that are not honoured; `path` is the rule's own.
 pub(super) fn fields(rule: &RouteRule, path: &str) -> Vec<Unsupported> {
-    let policy = &rule.policy;
-    let limits = &policy.limits;
-    let table = [(
-        limits.max_connections_per_key_per_proxy.is_some() && !has_key_that_counts(rule),
-        "limits.maxConnectionsPerKeyPerProxy",
-        "the rule's keys are claims that nobody verifies, which anybody can make up; they are not counted",
-    )];
-    table
-        .into_iter()
-        .filter(|(written, ..)| *written)
-        .map(|(_, field, why)| Unsupported {
-            field: format!("{path}.{field}"),
-            why: why.to_owned(),
-        })
-        .collect()
+    let limited = rule.policy.limits.max_connections_per_key_per_proxy.is_some();
+    let per_key = (limited && !has_key_that_counts(rule)).then(|| Unsupported {
+        field: format!("{path}.limits.maxConnectionsPerKeyPerProxy"),
+        why:
+            "the rule's keys are claims that nobody verifies, which anybody can make up; they are not counted"
+                .to_owned(),
+    });
+    per_key.into_iter().collect()
 }
 
 fn has_key_that_counts(rule: &RouteRule) -> bool {

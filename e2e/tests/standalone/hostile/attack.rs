@@ -221,7 +221,14 @@ impl Attack {
                 attack.request = request("/all", &twice);
             }
             7 => {
-                let cookie = format!("clew-session={}", "v1.".repeat(dice.below(3000)));
+                // Of the layout of a token, up to its tag; or of none.
+                let mut token = vec![1];
+                token.extend((0..dice.below(3000)).map(|_| dice.below(256) as u8));
+                let text = match turn % 2 {
+                    0 => BASE64URL_NOPAD.encode(&token),
+                    _ => "v1.".repeat(token.len() / 3),
+                };
+                let cookie = format!("clew-session={text}");
                 attack.request = request("/all", &header("cookie", cookie.as_bytes()));
             }
             8..12 => attack.then = bad_frames(turn, true, &mut dice),

@@ -66,6 +66,11 @@ async fn thousands_of_hostile_inputs_end_no_session_and_take_no_memory() -> Resu
         "only {} reached the hostile server",
         evil.reached()
     );
+    // And tokens that nobody signed were read.
+    let admin = scene.clew.ready.admin;
+    admin
+        .counts("clew_affinity_total", &[("result", "invalid")], 1..)
+        .await?;
     scene::all_answer(&sessions).await?;
     ensure!(grown < 24.0, "memory grew by {grown:.1} MiB");
     let failures = scene.clew.ready.admin.stats(VM_FAILURES).await?;
@@ -93,7 +98,10 @@ async fn scene() -> Result<(Scene, HostileServer)> {
             "/all",
             SERVICE,
             address::PORT,
-            json!({"sessionKey": {"sources": everything}})
+            json!({
+                "sessionKey": {"sources": everything},
+                "sessionPersistence": {"type": "Cookie", "cookie": {"name": "clew-session"}},
+            })
         ),
     ]);
     let scene = Scene::with(3, manifests::route(ROUTE, rules.clone())).await?;

@@ -7,15 +7,14 @@ use anyhow::{Context, Result};
 use clew_e2e::address::PORT;
 use clew_e2e::manifests;
 use clew_e2e::scene::{ROUTE, SERVICE, Scene};
-use clew_e2e::wait;
 use clew_e2e::ws_client::Request;
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_core::token::{LEEWAY_MS, Ring, Token};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Value, json};
 
-use super::{Bound, HEADER, all_return, persistent};
-use crate::{SOON, by_room, full, rooms};
+use super::{Bound, HEADER, affinity, all_return, persistent};
+use crate::{by_room, full, rooms};
 
 const HOUR_MS: u64 = 3_600_000;
 const ROOMS: usize = 200;
@@ -143,18 +142,7 @@ async fn no_token_but_ours_is_heeded() -> Result<()> {
     println!("the control: with the right key {away} of {ROOMS} go where the sender says");
     assert_eq!(away, ROOMS);
 
-    let counted = async || {
-        let labels = [("clew_route", "shop/chat/rooms"), ("result", "invalid")];
-        let invalid = scene
-            .clew
-            .ready
-            .admin
-            .metric("clew_affinity_total", &labels)
-            .await
-            .ok()?;
-        ((invalid - count as f64).abs() < 0.5).then_some(())
-    };
-    wait::until("each is counted as invalid", SOON, counted).await
+    affinity(&scene, "invalid", count..=count).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -137,6 +137,25 @@ fn a_tick_takes_over_changes_and_removals() {
 }
 
 #[test]
+fn a_rule_that_this_module_cannot_read_stays_as_it_was() {
+    let mut table = Table::default();
+    let mut world = World::new(Names::new("g"));
+    table.store(update("v1", Some(Some(rule("0000000a")))));
+    assert!(config_of(&mut world, &table, "0000000a").is_some());
+    table.store(update("v2", Some(Some(rule("0000000b")))));
+    let newer =
+        br#"{"config":"0000000b","name":"n","sessionKey":[{"type":"Tomorrow"}],"backends":[],"drain":{}}"#;
+    table.entries.insert(Names::new("g").rule(RULE), newer.to_vec());
+    world.refresh(|name| table.read(name));
+    assert_eq!(world.version(), Some("v2"));
+    assert_eq!(world.current(RULE).unwrap().rule.config, "0000000a");
+    assert_eq!(
+        config_of(&mut world, &table, "0000000b").as_deref(),
+        Some("0000000a")
+    );
+}
+
+#[test]
 fn pods_that_drain_are_known_once_their_backend_was_needed() {
     let mut table = Table::default();
     let mut world = World::new(Names::new("g"));
@@ -146,27 +165,17 @@ fn pods_that_drain_are_known_once_their_backend_was_needed() {
     };
     table.store(backend("v1", Some(pod(false))));
     world.refresh(|name| table.read(name));
-    assert_eq!(
-        world
-            .backend("b", |name| table.read(name))
-            .unwrap()
-            .pods
-            .eligible(),
-        1
-    );
+    let eligible = |world: &mut World, table: &Table| {
+        let backend = world.backend("b", |name| table.read(name));
+        backend.unwrap().pods.eligible()
+    };
+    assert_eq!(eligible(&mut world, &table), 1);
     assert!(world.backend("other", |name| table.read(name)).is_none());
     assert_eq!(world.draining_pods().count(), 0);
 
     table.store(backend("v2", Some(pod(true))));
     world.refresh(|name| table.read(name));
-    assert_eq!(
-        world
-            .backend("b", |name| table.read(name))
-            .unwrap()
-            .pods
-            .eligible(),
-        0
-    );
+    assert_eq!(eligible(&mut world, &table), 0);
     let draining: Vec<_> = world
         .draining_pods()
         .map(|(backend, pod, _)| (backend, pod.name.as_str()))

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::refusal::Code;
-use crate::validate::tests::Mistake;
+use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Target, Validated, validate};
 
 fn validated(manifests: &Manifests) -> Validated {
@@ -108,20 +108,7 @@ pub(in crate::validate) const MISTAKES: &[Mistake] = &[
 fn every_mistake_has_its_code_and_its_field() {
     assert_eq!(validated(&on_istio()).refusals().count(), 0);
     for mistake in MISTAKES {
-        let mut manifests = on_istio();
-        (mistake.change)(&mut manifests);
-        let found: Vec<_> = validated(&manifests)
-            .refusals()
-            .map(|r| (r.code, r.field.clone(), r.message.clone()))
-            .collect();
-        assert!(
-            found
-                .iter()
-                .any(|(code, field, _)| *code == mistake.code && field == mistake.field),
-            "{} at {}: {found:?}",
-            mistake.code.name(),
-            mistake.field
-        );
+        mistake.is_found(on_istio(), Target::Every);
     }
 }
 

@@ -132,8 +132,7 @@ impl Scope {
             ),
             value: added.value,
             unit: "µs",
-            // Five for each way.
-            bound: Bound::AtMost(10.0),
+            bound: Bound::AtMost(5.0),
             noise: added.noise,
             n: ROUNDS as u64 * MESSAGES,
             control: json!({"without_us": micros(0), "without_again_us": micros(1), "with_us": micros(2)}),
