@@ -4,6 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What the module is made for.
+const TARGET: &str = "wasm32-wasip1";
+
 /// What the module is made of, relative to the workspace.
 const SOURCES: [&str; 7] = [
     "wasm-filter/Cargo.toml",
@@ -26,6 +29,8 @@ fn main() {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
 
+    have_target();
+
     // A folder of its own: the outer cargo holds the lock of the common one while it waits for us.
     let target = out.join("wasm");
     let home =
@@ -42,7 +47,7 @@ fn main() {
     cargo
         .current_dir(&workspace)
         .args(["build", "--package", "clew-filter", "--lib", "--profile", "wasm"])
-        .args(["--target", "wasm32-wasip1", "--locked", "--target-dir"])
+        .args(["--target", TARGET, "--locked", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     // What is set for the natives (flags, wrappers such as clippy's, profiles) is not meant for the module.
@@ -73,8 +78,21 @@ fn main() {
     let status = cargo.status().expect("cargo can be run");
     assert!(
         status.success(),
-        "the filter's module cannot be built; its target comes with `rustup target add wasm32-wasip1`"
+        "the filter's module cannot be built; its target comes with `rustup target add {TARGET}`"
     );
-    let module = target.join("wasm32-wasip1/wasm/clew_filter.wasm");
+    let module = target.join(TARGET).join("wasm/clew_filter.wasm");
     println!("cargo::rustc-env=CLEW_FILTER={}", module.display());
+}
+
+/// Installs what `rust-toolchain.toml` asks for where rustup was told not to by itself (`RUSTUP_AUTO_INSTALL=0`).
+fn have_target() {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let place = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output();
+    let there = place.is_ok_and(|place| Path::new(String::from_utf8_lossy(&place.stdout).trim()).is_dir());
+    if !there {
+        // Without rustup, or without a network, the build of the module says what is missing.
+        let _ = Command::new("rustup").args(["target", "add", TARGET]).status();
+    }
 }
