@@ -266,6 +266,9 @@ impl Stream {
         let action = upgrade.on(event, shared);
         let done = match action {
             Action::Pass | Action::Write(..) | Action::Ping | Action::Reset(_) => Ok(Flow::Continue),
+            // Nothing follows that it could be kept armed for.
+            Action::StayArmed if last => Ok(Flow::Continue),
+            Action::StayArmed => host::continue_stream(direction.into()).map(|()| Flow::Pause),
             // What waits for the 101 goes on with it.
             Action::Arm if upgrade.opened.is_none() => Ok(Flow::Pause),
             // Nothing waits, so nobody need be woken: such is the event right after the 101.

@@ -80,6 +80,8 @@ pub enum Action {
     Pass,
     /// Pause the direction and let it go on right after: from then until its next bytes, [`Action::Write`] works.
     Arm,
+    /// The direction is armed, and stays so: its bytes go on within the event, and it is paused behind them.
+    StayArmed,
     /// The first `keep` bytes of the buffer pass. The rest is dropped, and goes in front of the direction's next bytes:
     /// [`Session::kept_back`] has it until then.
     KeepBack {

@@ -36,7 +36,12 @@ pub(crate) fn act(action: Action, drain: &DrainPolicy, dice: &mut Dice) -> host:
             host::continue_stream(host::Direction::Request)
         }
         Action::Reset(cause) => host::send_local_response(503, details(cause), &[], b""),
-        Action::Pass | Action::Arm | Action::KeepBack { .. } | Action::Close { .. } | Action::Drop => Ok(()),
+        Action::Pass
+        | Action::Arm
+        | Action::StayArmed
+        | Action::KeepBack { .. }
+        | Action::Close { .. }
+        | Action::Drop => Ok(()),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Whether a direction can be written to while nothing passes.
 //!
 //! Envoy ≥ 1.40 takes bytes from outside a direction's data events only after one of these was paused and let go on, and
-//! until the next. So an event is paused for the blink of an eye, lest it be the last before a long silence. That costs
-//! more than the event itself does. A worker that has time pauses each event of both directions. A busy one does what
+//! until the next. So an event is paused for the blink of an eye, lest it be the last before a long silence. The first
+//! time, somebody has to come back and let it go on. In a direction that is armed already Envoy adds the bytes to its own
+//! buffer before it tells of them, so they can be let go on within the event, which costs about as much as the event
+//! itself and delays nothing. A worker that has time keeps both directions of each session armed. A busy one does what
 //! keeps a session reachable: by one direction at least, for as long as the session talks no more than its budget
 //! allows. Who talks more is seldom silent for long, and met at its next event.
 
 use super::{Action, Now};
 
-/// What a worker that has time passes between two ticks, at most: less than a hundredth of its time goes into pausing these.
-const UNHURRIED: u32 = 256;
+/// What a worker that has time passes between two ticks, at most: less than a hundredth of its time goes into arming by
+/// these.
+const UNHURRIED: u32 = 1024;
 
 /// How much a worker has to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,12 +138,15 @@ impl Arming {
         if self.state == State::Impossible {
             return Action::Pass;
         }
-        if hold || (len <= LARGEST && self.affordable(now, other)) {
-            self.state = State::Paused { held: len };
-            return Action::Arm;
+        if !hold && (len > LARGEST || !self.affordable(now, other)) {
+            self.state = State::Disarmed;
+            return Action::Pass;
         }
-        self.state = State::Disarmed;
-        Action::Pass
+        if self.state == State::Armed {
+            return Action::StayArmed;
+        }
+        self.state = State::Paused { held: len };
+        Action::Arm
     }
 
     fn affordable(&mut self, now: Now, other: bool) -> bool {

@@ -3,7 +3,7 @@
 use clew_filter_config::rule::Draining;
 use clew_filter_config::terms::Terms;
 
-use super::Action::{Arm, Close, Drop, KeepBack, Pass, Ping, Reset, Write};
+use super::Action::{Arm, Close, Drop, KeepBack, Pass, Ping, Reset, StayArmed, Write};
 use super::Direction::{Request, Response};
 use super::{
     Action, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic,
@@ -123,10 +123,20 @@ impl Scene {
         action
     }
 
+    /// A message so large that a direction is no longer armed behind it.
+    fn disarm(&mut self, direction: Direction) {
+        let mut large = match direction {
+            Request => vec![0x82, 0x80 | 126, 0x40, 0, 0, 0, 0, 0],
+            Response => vec![0x82, 126, 0x40, 0],
+        };
+        large.resize(large.len() + 0x4000, 0);
+        assert_eq!(self.data(direction, &large), Pass);
+    }
+
     /// So many messages of a busy worker that a direction is no longer armed.
     fn tire(&mut self, direction: Direction, frame: &[u8]) {
         self.now.busy = true;
-        while self.armed(direction, frame) == Arm {}
+        while self.armed(direction, frame) != Pass {}
     }
 }
 

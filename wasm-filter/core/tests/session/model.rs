@@ -175,7 +175,7 @@ impl Proxy {
         buffer.extend_from_slice(&way.said[way.came..way.came + n]);
         way.came += n;
         // Bytes from outside may go in front of what comes next no more.
-        way.armed = false;
+        let was_armed = std::mem::take(&mut way.armed);
         way.paused = false;
         let bytes = buffer.clone();
         let mut read = |at: usize, out: &mut [u8]| {
@@ -199,6 +199,11 @@ impl Proxy {
         }
         match action {
             Action::Pass => way.passed.append(&mut buffer),
+            Action::StayArmed => {
+                assert!(was_armed, "nobody lets it go on");
+                way.armed = true;
+                way.passed.append(&mut buffer);
+            }
             Action::Arm => {
                 way.buffer = buffer;
                 way.paused = true;

@@ -53,14 +53,14 @@ fn nothing_of_a_handshake_is_touched() {
     ] {
         let mut scene = Scene::open();
         let action = scene.armed(direction, &bytes);
-        assert!(matches!(action, Pass | Arm), "{action:?}");
+        assert!(matches!(action, Pass | StayArmed), "{action:?}");
         // Both ends at once.
         let other = match direction {
             Request => (Response, SERVER_CLOSE),
             Response => (Request, CLIENT_CLOSE),
         };
         let action = scene.armed(other.0, other.1);
-        assert!(matches!(action, Pass | Arm), "{action:?}");
+        assert!(matches!(action, Pass | StayArmed), "{action:?}");
         assert_eq!(scene.tick(), Pass);
     }
 }
@@ -69,7 +69,7 @@ fn nothing_of_a_handshake_is_touched() {
 fn what_a_server_still_says_after_the_clients_close_passes() {
     let mut scene = Scene::open();
     scene.armed(Request, CLIENT_CLOSE);
-    assert_eq!(scene.armed(Response, &server(b"almost done")), Arm);
+    assert_eq!(scene.armed(Response, &server(b"almost done")), StayArmed);
     assert_eq!(scene.armed(Response, SERVER_CLOSE), Pass);
     assert_eq!(scene.traffic.messages, [0, 1]);
     assert_eq!(scene.session.ended(), Ended::Client);
@@ -83,7 +83,7 @@ fn nobody_is_told_to_leave_who_begins_to_close_before_it_could_be() {
     scene.armed(Response, &message[..50]);
     assert_eq!(scene.tick(), Pass);
     scene.armed(Request, CLIENT_CLOSE);
-    assert_eq!(scene.armed(Response, &message[50..]), Arm);
+    assert_eq!(scene.armed(Response, &message[50..]), StayArmed);
     assert_eq!(scene.armed(Response, SERVER_CLOSE), Pass);
     assert_eq!(scene.session.ended(), Ended::Client);
 }

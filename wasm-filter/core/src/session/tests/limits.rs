@@ -26,10 +26,10 @@ const fn close(keep: usize, cause: Cause) -> Action {
 #[test]
 fn a_message_that_fits_passes() {
     let mut scene = Scene::limited(10);
-    assert_eq!(scene.armed(Request, &client(&[1; 10])), Arm);
-    assert_eq!(scene.armed(Response, &server(&[1; 10])), Arm);
+    assert_eq!(scene.armed(Request, &client(&[1; 10])), StayArmed);
+    assert_eq!(scene.armed(Response, &server(&[1; 10])), StayArmed);
     let fragments = [&[0x01, 5][..], &[1; 5], &[0x89, 3, 1, 2, 3], &[0x80, 5], &[1; 5]].concat();
-    assert_eq!(scene.armed(Response, &fragments), Arm);
+    assert_eq!(scene.armed(Response, &fragments), StayArmed);
     assert_eq!(scene.traffic.messages, [1, 2]);
 }
 
@@ -56,7 +56,10 @@ fn a_frame_that_is_too_long_is_cut_off_with_its_header_and_both_are_told() {
 #[test]
 fn fragments_are_added_up_and_what_is_open_may_be_closed_between_them() {
     let mut scene = Scene::limited(10);
-    assert_eq!(scene.armed(Response, &[&[0x02, 6][..], &[1; 6]].concat()), Arm);
+    assert_eq!(
+        scene.armed(Response, &[&[0x02, 6][..], &[1; 6]].concat()),
+        StayArmed
+    );
     assert_eq!(
         scene.data(Response, &[&[0x00, 5][..], &[1; 5]].concat()),
         close(0, MessageSize)
@@ -132,7 +135,7 @@ fn a_message_without_end_does_not_keep_our_close_from_the_client() {
     scene.armed(Response, &[0x02, 1, 1]);
     scene.data(Request, &[0x82, 0xfe, 0xff, 0xff, 1, 2, 3, 4]);
     assert_eq!(scene.tick_at(1_000_999), Pass);
-    assert_eq!(scene.armed(Response, &[0x00, 1, 1]), Arm);
+    assert_eq!(scene.armed(Response, &[0x00, 1, 1]), StayArmed);
     assert_eq!(scene.tick_at(1_001_000), Write(Response, MessageSize));
 }
 
@@ -161,15 +164,15 @@ fn fragments_pings_and_the_servers_messages_have_no_rate() {
         &[0x00, 0x80, 0, 0, 0, 0],
         &[0x80, 0x80, 0, 0, 0, 0],
     ];
-    assert_eq!(scene.armed(Request, &message.concat()), Arm);
-    assert_eq!(scene.armed(Response, &server(b"x").repeat(100)), Arm);
+    assert_eq!(scene.armed(Request, &message.concat()), StayArmed);
+    assert_eq!(scene.armed(Response, &server(b"x").repeat(100)), StayArmed);
     scene.now.ms += 99;
     let mut early = scene.session.clone();
     core::mem::swap(&mut scene.session, &mut early);
     assert_eq!(scene.data(Request, &client(b"x")), close(0, Rate));
     core::mem::swap(&mut scene.session, &mut early);
     scene.now.ms += 1;
-    assert_eq!(scene.data(Request, &client(b"x")), Arm);
+    assert_eq!(scene.data(Request, &client(b"x")), StayArmed);
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn what_cannot_be_followed_does_not_get_past_a_limit() {
     assert_eq!(scene.data(Request, &chunk), close(8, Protocol));
     // Without a limit it is none of ours.
     let mut scene = Scene::open();
-    assert_eq!(scene.armed(Request, &chunk), Arm);
+    assert_eq!(scene.armed(Request, &chunk), StayArmed);
 }
 
 #[test]
