@@ -17,6 +17,7 @@ use clew_e2e::ws_client::Request;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use client::{Account, Client};
@@ -31,10 +32,14 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return ExitCode::from(3);
+    };
     let played = tokio::select! {
         played = play() => played,
         // Everything that was started goes with what `play` holds.
         _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        _ = terminate.recv() => return ExitCode::from(143),
     };
     match played {
         Ok(faults) if faults.is_empty() => {
