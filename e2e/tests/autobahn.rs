@@ -1,7 +1,10 @@
 //! Autobahn|Testsuite's fuzzing client judges a strict server through Clew as it judges it directly.
 #![expect(clippy::print_stdout, reason = "what a run found is read in its output")]
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{Write, stderr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clew_e2e::autobahn::{CASES, Comparison, StrictServer, Suite, Verdicts};
@@ -55,16 +58,33 @@ impl Through {
 async fn both(suite: &Suite, patterns: &[&str]) -> Result<(Verdicts, Verdicts)> {
     let (near, behind) = (suite.server().await?, suite.server().await?);
     let through = Through::start(&behind).await?;
-    let mut done = 0_usize;
+    let (began, done) = (Instant::now(), AtomicUsize::new(0));
     let direct = suite.run(near.address, patterns, |_| {});
     let clew = suite.run(through.clew.gateway(), patterns, |verdict| {
-        done += 1;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(20) {
-            println!("{done} cases, up to {}", verdict.case);
+            // On stderr, and past the test's own capture: a full run takes minutes.
+            let _ = writeln!(
+                stderr(),
+                "{done} cases after {:.0?}, the last {}",
+                began.elapsed(),
+                verdict.case
+            );
         }
     });
     let (direct, clew) = tokio::join!(direct, clew);
     Ok((direct?, clew?))
+}
+
+/// How many cases got which verdict.
+fn table(verdicts: &Verdicts) -> String {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for verdict in verdicts.values() {
+        *counts
+            .entry((&verdict.behavior, &verdict.behavior_close))
+            .or_default() += 1;
+    }
+    format!("{counts:?}")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +92,12 @@ async fn autobahn_finds_no_difference_through_clew() -> Result<()> {
     let suite = Suite::installed().await?;
     let full = std::env::var_os("CLEW_E2E_FULL").is_some();
     let (direct, mut clew) = both(&suite, if full { &["*"] } else { &SHORT }).await?;
-    println!("{} cases", direct.len());
+    println!(
+        "{} cases: directly {}, through Clew {}",
+        direct.len(),
+        table(&direct),
+        table(&clew)
+    );
     ensure!(!full || direct.len() == CASES, "not all cases ran");
     ensure!(
         direct.values().filter(|v| v.behavior == "OK").count() > direct.len() * 9 / 10,

@@ -16,12 +16,15 @@ def encoded(value):
 
 
 def bytes_for(owner, method, position, *names):
-    """Has a method get bytes in its argument at this position, and in those of these names."""
+    """Has a method get bytes in its argument at this position, and in those of these names. It is called for each frame."""
     original = getattr(owner, method)
 
     def wrapped(self, *positional, **named):
-        positional = [encoded(value) if i == position else value for i, value in enumerate(positional)]
-        named.update({name: encoded(named[name]) for name in names if name in named})
+        if len(positional) > position and type(positional[position]) is not bytes:
+            positional = (*positional[:position], encoded(positional[position]), *positional[position + 1 :])
+        for name in names:
+            if name in named and type(named[name]) is not bytes:
+                named[name] = encoded(named[name])
         return original(self, *positional, **named)
 
     setattr(owner, method, wrapped)
