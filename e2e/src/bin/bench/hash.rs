@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clew_e2e::echo_server::EchoServer;
 use clew_e2e::envoy::{PlainEnvoy, load_assignment};
 use clew_e2e::figures::{Bound, Figure, Figures};
@@ -18,6 +18,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 const KEYS: usize = 10_000;
 const SIZES: [usize; 5] = [3, 5, 10, 30, 200];
 const SESSIONS: usize = 2000;
+const SESSIONS_ASKED: usize = 300;
 
 /// What a change of membership moved.
 struct Moved {
@@ -63,20 +64,41 @@ fn keyed() -> Value {
     json!({"sessionKey": {"sources": [{"type": "Header", "header": {"name": "x-room"}}]}})
 }
 
-async fn movement(figures: &mut Figures, size: usize) -> Result<()> {
-    let mut scene = Scene::new(size, keyed()).await?;
-    let requests: Vec<Request> = (0..KEYS)
+/// Where each key lives, by plain requests: the filter places them as it does the sessions that they belong to.
+async fn homes(gateway: SocketAddr) -> Result<Vec<String>> {
+    let requests: Vec<Vec<u8>> = (0..KEYS)
+        .map(|n| get("/ws", false, Some(("x-room", &key(n)))))
+        .collect();
+    send(gateway, &requests, 16).await
+}
+
+/// The sessions of some of the keys are where those requests were.
+async fn sessions_agree(scene: &Scene, homes: &[String]) -> Result<()> {
+    let requests: Vec<Request> = (0..SESSIONS_ASKED)
         .map(|n| Request::new("/ws").header("x-room", key(n)))
         .collect();
-    let before = scene.place(&requests).await?;
+    let sessions = scene.place(&requests).await?;
+    ensure!(
+        homes.starts_with(&sessions),
+        "sessions are not where requests of their keys are"
+    );
+    Ok(())
+}
+
+async fn movement(figures: &mut Figures, size: usize) -> Result<()> {
+    let mut scene = Scene::new(size, keyed()).await?;
+    let before = homes(scene.gateway()).await?;
+    sessions_agree(&scene, &before).await?;
     let joiner = scene.add_pod().await?;
     scene.settled().await?;
-    let after = scene.place(&requests).await?;
+    let after = homes(scene.gateway()).await?;
     let joined = Moved::between(&before, &after, &joiner);
     let leaver = scene.pods[size / 2].name.clone();
     scene.remove_pod(&leaver)?;
     scene.settled().await?;
-    let left = Moved::between(&after, &scene.place(&requests).await?, &leaver);
+    let last = homes(scene.gateway()).await?;
+    sessions_agree(&scene, &last).await?;
+    let left = Moved::between(&after, &last, &leaver);
 
     // The peers: the same servers, the same keys, the same changes.
     let hosts: Vec<SocketAddr> = scene.servers.iter().map(EchoServer::address).collect();
@@ -175,10 +197,7 @@ async fn peer_places(hosts: &[SocketAddr], policy: &str) -> Result<Vec<String>> 
     let cluster = json!({"type": "STATIC", "lb_policy": policy, "load_assignment": assignment});
     let hash_policy = json!([{"header": {"header_name": "x-room"}, "terminal": true}]);
     let envoy = PlainEnvoy::start(cluster, hash_policy, 2).await?;
-    let requests: Vec<Vec<u8>> = (0..KEYS)
-        .map(|n| get("/ws", false, Some(("x-room", &key(n)))))
-        .collect();
-    send(envoy.gateway, &requests, 16).await
+    homes(envoy.gateway).await
 }
 
 /// Sessions whose keys are as unequal as people are (Zipf, exponent 1.1), ten pods, none above 125 % of the mean.
