@@ -1,9 +1,12 @@
 //! What the kernel says of a process, and its end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::wait;
 
 /// CPU time of all threads of a process so far, in nanoseconds (`/proc/<pid>/task/*/schedstat`).
 ///
@@ -13,16 +16,51 @@ pub fn cpu_nanos(pid: u32) -> Result<u64> {
     let mut total = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))? {
         // A thread may end between the listing and the reading.
-        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
-            continue;
-        };
-        total += text
-            .split_whitespace()
-            .next()
-            .and_then(|n| n.parse::<u64>().ok())
-            .unwrap_or(0);
+        total += schedstat(&task?.path()).unwrap_or(0);
     }
     Ok(total)
+}
+
+/// One thread of a process.
+#[derive(Debug)]
+pub struct Thread {
+    folder: PathBuf,
+}
+
+impl Thread {
+    /// The first of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(pid: u32, name: &str) -> Result<Self> {
+        let folders =
+            std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))?;
+        let is = |folder: &PathBuf| {
+            std::fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let folder = folders.filter_map(|folder| Some(folder.ok()?.path())).find(is);
+        Ok(Self {
+            folder: folder.with_context(|| format!("no thread {name} in process {pid}"))?,
+        })
+    }
+
+    /// CPU time so far, in nanoseconds, as soon as it sleeps: the kernel brings it up to date when a thread leaves the CPU.
+    ///
+    /// # Errors
+    /// When it is gone, or always busy.
+    pub async fn cpu_nanos(&self) -> Result<u64> {
+        wait::until("the thread sleeps", Duration::from_secs(20), async || {
+            let stat = std::fs::read_to_string(self.folder.join("stat")).ok()?;
+            let sleeps = stat.rsplit(')').next()?.trim_start().starts_with('S');
+            sleeps.then(|| schedstat(&self.folder))?
+        })
+        .await
+    }
+}
+
+fn schedstat(task: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// Memory of a process in bytes, shared pages by their share (`Pss` of `/proc/<pid>/smaps_rollup`).

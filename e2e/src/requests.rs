@@ -37,40 +37,73 @@ pub async fn send(gateway: SocketAddr, requests: &[Vec<u8>], connections: usize)
     Ok(answers.concat())
 }
 
-/// Sends one request again and again, one after the other on a connection, many at a time.
-///
-/// # Errors
-/// When one is not answered with `status`.
-pub async fn pipeline(gateway: SocketAddr, request: &[u8], count: usize, status: u16) -> Result<()> {
-    const AT_ONCE: usize = 50;
-    let mut left = count;
-    while left > 0 {
-        let mut io = TcpStream::connect(gateway).await?;
-        io.set_nodelay(true)?;
-        let mut buffer = BytesMut::new();
-        let before = left;
-        // Now and then Envoy ends a connection, and what it has not answered by then is asked again.
-        'connection: while left > 0 {
-            let batch = left.min(AT_ONCE);
-            if io.write_all(&request.repeat(batch)).await.is_err() {
-                break;
-            }
-            for _ in 0..batch {
-                let Ok(Some(head)) = read_head(&mut io, &mut buffer, Kind::Response).await else {
-                    break 'connection;
-                };
-                if head.status != status {
-                    bail!("{} instead of {status}: {head:?}", head.status);
-                }
-                skip_body(&mut io, &mut buffer, &head).await?;
-                left -= 1;
-            }
-        }
-        if left == before {
-            bail!("closed without an answer");
+/// A connection on which one request is sent again and again, many at a time.
+#[derive(Debug)]
+pub struct Pipeline {
+    gateway: SocketAddr,
+    request: Vec<u8>,
+    status: u16,
+    connection: Option<(TcpStream, BytesMut)>,
+}
+
+impl Pipeline {
+    const AT_ONCE: usize = 100;
+
+    /// Each answer must have this status.
+    pub const fn new(gateway: SocketAddr, request: Vec<u8>, status: u16) -> Self {
+        Self {
+            gateway,
+            request,
+            status,
+            connection: None,
         }
     }
-    Ok(())
+
+    /// Sends the request so many times and reads the answers. What Envoy has not answered when it ends a connection, as it
+    /// does now and then, is asked again.
+    ///
+    /// # Errors
+    /// When an answer has another status, or a connection is closed without one.
+    pub async fn ask(&mut self, count: usize) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let fresh = self.connection.is_none();
+            let (mut io, mut buffer) = match self.connection.take() {
+                Some(connection) => connection,
+                None => {
+                    let io = TcpStream::connect(self.gateway).await?;
+                    io.set_nodelay(true)?;
+                    (io, BytesMut::new())
+                }
+            };
+            let batch = left.min(Self::AT_ONCE);
+            let answered = self.batch(&mut io, &mut buffer, batch).await?;
+            left -= answered;
+            if answered == batch {
+                self.connection = Some((io, buffer));
+            } else if fresh && answered == 0 {
+                bail!("closed without an answer");
+            }
+        }
+        Ok(())
+    }
+
+    /// How many were answered before the connection ended.
+    async fn batch(&self, io: &mut TcpStream, buffer: &mut BytesMut, count: usize) -> Result<usize> {
+        if io.write_all(&self.request.repeat(count)).await.is_err() {
+            return Ok(0);
+        }
+        for answered in 0..count {
+            let Ok(Some(head)) = read_head(io, buffer, Kind::Response).await else {
+                return Ok(answered);
+            };
+            if head.status != self.status {
+                bail!("{} instead of {}: {head:?}", head.status, self.status);
+            }
+            skip_body(io, buffer, &head).await?;
+        }
+        Ok(count)
+    }
 }
 
 async fn skip_body(io: &mut TcpStream, buffer: &mut BytesMut, head: &Head) -> Result<()> {

@@ -26,8 +26,12 @@ pub(crate) async fn alternate<A>(
 ) -> Result<Rounds> {
     let mut values = vec![Vec::new(); arms.len()];
     for round in 0..rounds {
-        for turn in 0..arms.len() {
-            let arm = (turn + round) % arms.len();
+        let mut order: Vec<usize> = (0..arms.len()).map(|turn| (turn + round) % arms.len()).collect();
+        // So that no arm always follows the same one.
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for arm in order {
             values[arm].push(measure(&arms[arm]).await?);
         }
     }

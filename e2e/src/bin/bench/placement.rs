@@ -1,39 +1,47 @@
-//! What a placement costs by how many pods there are: the difference between placing among many and among one,
-//! everything else equal. Envoy itself answers, by a fault behind the filter, so that little else is done for a request.
+//! What a placement costs by how many pods there are: the difference between placing among many and among one, everything
+//! else equal. Envoy itself answers, by a fault behind the filter, so that little else is done for a request; it has one
+//! worker, of which only the CPU time counts; and the arms take short turns, so that what drifts hits all of them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clew_e2e::address::PORT;
 use clew_e2e::echo_server::EchoServer;
+use clew_e2e::envoy::PlainEnvoy;
 use clew_e2e::figures::{Bound, Figure, Figures};
 use clew_e2e::manifests::{self, Pod};
-use clew_e2e::requests::{get, pipeline};
+use clew_e2e::process::Thread;
+use clew_e2e::requests::{Pipeline, get};
 use clew_e2e::scene::{ROUTE, SERVICE, Scene};
 use clew_e2e::wait;
 use clew_e2e::ws_client::Request;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
-use crate::arms::{alternate, cpu_each};
+use crate::arms::{Compared, alternate};
 use crate::cost::keyed;
 
-const REQUESTS: usize = 4000;
-const ROUNDS: usize = 15;
+const REQUESTS: usize = 400;
+/// What the turn of another arm has left in the caches is gone after these.
+const WARM: usize = 100;
+const ROUNDS: usize = 400;
 /// Names of equal length, with how many pods each has. The first two are the control, twice.
 const SIZES: [(&str, usize); 4] = [("one-a", 1), ("one-b", 1), ("ten-a", 10), ("thous", 1000)];
 const ANSWER: u16 = 429;
 
-fn rules(fault: bool) -> Value {
-    let mut policy = keyed();
-    if fault {
-        policy["resilience"] = json!({"fault": {"abort": {"percent": 100, "status": ANSWER}}});
-    }
-    let of_size = |(name, _)| manifests::rule(name, &format!("/{name}"), name, PORT, policy.clone());
-    let rules = SIZES.map(of_size).into_iter();
-    rules
-        .chain([manifests::rule("rooms", "/ws", SERVICE, PORT, keyed())])
-        .collect()
+/// For each size a rule that Envoy answers, and one that leads to the pods.
+fn rules() -> Value {
+    let mut answered = keyed();
+    answered["resilience"] = json!({"fault": {"abort": {"percent": 100, "status": ANSWER}}});
+    let of_size = |(name, _): (&str, _)| {
+        let open = format!("open-{name}");
+        [
+            manifests::rule(name, &format!("/{name}"), name, PORT, answered.clone()),
+            manifests::rule(&open, &format!("/{open}"), name, PORT, keyed()),
+        ]
+    };
+    let rooms = manifests::rule("rooms", "/ws", SERVICE, PORT, keyed());
+    SIZES.into_iter().flat_map(of_size).chain([rooms]).collect()
 }
 
 pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
@@ -50,44 +58,77 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     });
     let scene = Scene::new(2, keyed()).await?;
     scene.folder.put_all("sizes", objects.as_flattened())?;
-    let save = |fault| scene.folder.put("route", &manifests::route(ROUTE, rules(fault)));
-    save(false)?;
+    scene.folder.put("route", &manifests::route(ROUTE, rules()))?;
+    let reached = async |gateway, name: &str| {
+        let request = Request::new(format!("/open-{name}")).header("x-room", "the-one-key");
+        let pod = request.place(gateway).await.ok()?;
+        let server = servers.iter().find(|server| server.name() == pod)?;
+        let wish = server.connections().last()?.head.header("x-clew-host");
+        (wish? == server.address().to_string()).then_some(())
+    };
+    let known = "the pods of each size are known";
     for (name, _) in SIZES {
-        let probe = Request::new(format!("/{name}")).header("x-room", "probe");
-        let placed = async || probe.place(scene.gateway()).await.ok();
-        wait::until("the backends of all sizes", Duration::from_secs(30), placed).await?;
+        wait::until(known, Duration::from_secs(60), async || {
+            reached(scene.gateway(), name).await
+        })
+        .await?;
     }
-    save(true)?;
+    let envoy = PlainEnvoy::beside(scene.state.path(), Some(&scene.state.module()?), 1).await?;
     for (name, _) in SIZES {
-        let answered = async || ask(scene.gateway(), name, 8).await.ok();
-        wait::until("the faults", Duration::from_secs(30), answered).await?;
+        wait::until(known, Duration::from_secs(60), async || {
+            reached(envoy.gateway, name).await
+        })
+        .await?;
     }
-    let pid = scene.clew.ready.pid;
-    let rounds = alternate(&SIZES, ROUNDS, async |(name, _): &(&str, usize)| {
-        cpu_each(pid, REQUESTS, ask(scene.gateway(), name, REQUESTS)).await
+
+    let worker = Thread::named(envoy.pid, "wrk:worker_0")?;
+    // Plain requests, which are placed as upgrades are, of one key.
+    let arms = SIZES.map(|(name, _)| {
+        let request = get(&format!("/{name}"), false, Some(("x-room", "the-one-key")));
+        Mutex::new(Pipeline::new(envoy.gateway, request, ANSWER))
+    });
+    let rounds = alternate(&arms, ROUNDS, async |arm: &Mutex<Pipeline>| {
+        let mut arm = arm.lock().await;
+        arm.ask(WARM).await?;
+        let before = worker.cpu_nanos().await?;
+        arm.ask(REQUESTS).await?;
+        Ok((worker.cpu_nanos().await? - before) as f64 / REQUESTS as f64)
     })
     .await?;
-    for (arm, bound) in [(2, 1.0), (3, 10.0)] {
-        let size = SIZES[arm].1;
-        let compared = rounds.difference(arm);
-        let nanos = |arm| rounds.median(arm);
+    let (ten, thousand) = (rounds.difference(2), rounds.difference(3));
+    let by_slope = Compared {
+        value: (thousand.value - ten.value) / 99.0,
+        noise: (thousand.noise + ten.noise) / 99.0,
+    };
+    let nanos = SIZES.map(|(name, _)| name).into_iter().zip(0..);
+    let nanos: serde_json::Map<String, Value> = nanos
+        .map(|(name, arm)| (format!("{name}_ns"), rounds.median(arm).into()))
+        .collect();
+    let mut add = |id: &str, what: &str, compared: Compared, bound: f64| {
         figures.add(Figure {
-            id: format!("placement.{size}"),
-            what: format!("CPU of placing among {size} pods, more than among 1"),
+            id: format!("placement.{id}"),
+            what: what.to_owned(),
             value: compared.value / 1000.0,
             unit: "µs",
             bound: Bound::AtMost(bound),
             noise: compared.noise / 1000.0,
             n: (ROUNDS * REQUESTS) as u64,
-            control: json!({"one_ns": nanos(0), "one_again_ns": nanos(1), "many_ns": nanos(arm)}),
+            control: nanos.clone().into(),
         });
-    }
+    };
+    add("10", "CPU of placing among 10 pods, more than among 1", ten, 1.0);
+    let what = "the same by what each pod costs: (1,000 pods − 10 pods) ÷ 99";
+    add("10.slope", what, by_slope, 1.0);
+    add(
+        "1000",
+        "CPU of placing among 1,000 pods, more than among 1",
+        thousand,
+        10.0,
+    );
+    // The control: a thousand pods must show, or nothing was placed.
+    ensure!(
+        thousand.value > thousand.noise,
+        "a thousand pods cost nothing: {thousand:?}"
+    );
     Ok(())
-}
-
-/// Plain requests, which are placed as upgrades are, of one key, over four connections that stay.
-async fn ask(gateway: SocketAddr, name: &str, requests: usize) -> Result<()> {
-    let request = get(&format!("/{name}"), false, Some(("x-room", "the-one-key")));
-    let one = || pipeline(gateway, &request, requests / 4, ANSWER);
-    tokio::try_join!(one(), one(), one(), one()).map(drop)
 }
