@@ -1,6 +1,6 @@
 //! What a client, or a server, can throw at a worker does not touch its neighbours.
 
-mod attack;
+pub(crate) mod attack;
 mod many;
 
 use std::time::Duration;
@@ -15,8 +15,11 @@ use serde_json::json;
 
 use crate::{by_room, rooms};
 
+/// What Envoy counts when a module's VM dies and another takes its place, or does not.
+pub(crate) const VM_FAILURES: &str = r"^wasm\..*\.vm_reload_";
+
 /// Every source of a key.
-fn everything() -> serde_json::Value {
+pub(crate) fn everything() -> serde_json::Value {
     json!([
         {"type": "Cookie", "cookie": {"name": "sid"}},
         {"type": "JWTClaim", "jwtClaim": {"name": "sub", "header": "Authorization", "verification": "None"}},

@@ -5,6 +5,7 @@
     reason = "what a test measured belongs beside its verdict"
 )]
 
+mod all_at_once;
 mod bad_input;
 mod close;
 mod collision;

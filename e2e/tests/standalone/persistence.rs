@@ -1,6 +1,6 @@
 //! Strong persistence: whoever brings a token reaches its pod, wherever that is, or is told that it is gone.
 
-mod lifetime;
+pub(crate) mod lifetime;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 use crate::{SOON, by_room, rooms};
 
 /// The header that carries the tokens of these tests.
-const HEADER: &str = "x-clew-session";
+pub(crate) const HEADER: &str = "x-clew-session";
 
 /// Sessions go by the room, and stay by the token.
-fn persistent() -> Value {
+pub(crate) fn persistent() -> Value {
     json!({
         "sessionKey": by_room(),
         "sessionPersistence": {"type": "Header", "header": {"name": HEADER}},
@@ -35,9 +35,9 @@ fn persistent() -> Value {
 
 /// A session's token, and the pod that it is bound to.
 #[derive(Clone, Debug)]
-struct Bound {
-    token: String,
-    pod: String,
+pub(crate) struct Bound {
+    pub(crate) token: String,
+    pub(crate) pod: String,
 }
 
 impl Bound {
@@ -51,7 +51,7 @@ impl Bound {
     }
 
     /// One for each of the rooms.
-    async fn rooms(scene: &Scene, keys: std::ops::Range<usize>) -> Result<Vec<Self>> {
+    pub(crate) async fn rooms(scene: &Scene, keys: std::ops::Range<usize>) -> Result<Vec<Self>> {
         let mut bounds = Vec::new();
         for request in rooms(keys) {
             bounds.push(Self::new(scene.gateway(), &request).await?);
@@ -60,7 +60,7 @@ impl Bound {
     }
 
     /// The next handshake, which comes from another room, so that the key would lead elsewhere.
-    fn returns(&self, room: usize) -> Request {
+    pub(crate) fn returns(&self, room: usize) -> Request {
         Request::new(format!("/ws?room=another-{room}")).header(HEADER, self.token.as_str())
     }
 }

@@ -310,7 +310,7 @@ impl Attack {
 }
 
 /// One hostile client; `behind`: a polite one, whose server is hostile.
-pub(super) async fn run(
+pub(crate) async fn run(
     gateway: SocketAddr,
     number: usize,
     behind: bool,
@@ -325,8 +325,8 @@ pub(super) async fn run(
 }
 
 /// A server that answers each upgrade as none should. Stopped when dropped.
-pub(super) struct HostileServer {
-    pub(super) address: SocketAddr,
+pub(crate) struct HostileServer {
+    pub(crate) address: SocketAddr,
     reached: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -338,7 +338,7 @@ impl Drop for HostileServer {
 }
 
 impl HostileServer {
-    pub(super) async fn start(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let reached = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&reached);
@@ -372,7 +372,7 @@ impl HostileServer {
     }
 
     /// How often somebody connected.
-    pub(super) fn reached(&self) -> usize {
+    pub(crate) fn reached(&self) -> usize {
         self.reached.load(Ordering::Relaxed)
     }
 }

@@ -11,11 +11,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::json;
 
+use super::VM_FAILURES;
 use super::attack::{self, HostileServer};
 use crate::{SOON, by_room, full, rooms};
-
-/// What Envoy counts when a module's VM dies and another takes its place, or does not.
-const VM_FAILURES: &str = r"^wasm\..*\.vm_reload_";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_hostile_inputs_end_no_session_and_take_no_memory() -> Result<()> {

@@ -16,7 +16,7 @@ use super::{Bound, HEADER, all_return, persistent};
 use crate::{SOON, rooms};
 
 /// The Secret with these keys.
-fn secret(keys: &[(&str, &str)]) -> Value {
+pub(crate) fn secret(keys: &[(&str, &str)]) -> Value {
     let data: Map<String, Value> = keys
         .iter()
         .map(|(name, key)| ((*name).to_owned(), BASE64.encode(key.as_bytes()).into()))
@@ -31,13 +31,13 @@ fn secret(keys: &[(&str, &str)]) -> Value {
 }
 
 /// The name of the key that signed a token.
-fn key_id(token: &str) -> Result<Vec<u8>> {
+pub(crate) fn key_id(token: &str) -> Result<Vec<u8>> {
     let bytes = BASE64URL_NOPAD.decode(token.as_bytes())?;
     Ok(bytes.get(1..5).context("too short")?.to_vec())
 }
 
 /// Waits until new tokens are signed by another key, and answers which.
-async fn turned(scene: &Scene, from: &[u8]) -> Result<Vec<u8>> {
+pub(crate) async fn turned(scene: &Scene, from: &[u8]) -> Result<Vec<u8>> {
     wait::until("new tokens have a new key", SOON, async || {
         let fresh = Bound::new(scene.gateway(), &Request::new("/ws?room=fresh"))
             .await
