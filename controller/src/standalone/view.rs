@@ -1,5 +1,7 @@
 //! What can be asked of a running `clew run`: the last outcome, and what the filters say at this moment.
 
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
+pub(super) use self::sessions::Sessions;
 use crate::channel::Channel;
 use crate::clock;
 use crate::finding::Finding;
@@ -75,32 +78,6 @@ struct Route {
     name: String,
     source: String,
     status: WebSocketRouteStatus,
-}
-
-/// `/v1/sessions`.
-#[derive(Debug, Serialize)]
-pub(super) struct Sessions {
-    total: u64,
-    rules: Vec<Rule>,
-}
-
-#[derive(Debug, Serialize)]
-struct Rule {
-    rule: String,
-    backend: String,
-    sessions: u64,
-    /// The fullest pod over the mean of those that take new sessions; 1 is even.
-    imbalance: f64,
-    pods: Vec<Pod>,
-}
-
-#[derive(Debug, Serialize)]
-struct Pod {
-    pod: String,
-    address: String,
-    sessions: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    draining: Option<Draining>,
 }
 
 /// One of `/v1/drains`.
@@ -192,24 +169,7 @@ impl View {
     }
 
     pub(super) fn sessions(&self) -> Sessions {
-        let live = self.channel.live();
-        let backends = self.backends();
-        let mut rules = BTreeMap::<_, BTreeMap<String, u64>>::new();
-        for one in &live {
-            *rules
-                .entry((one.rule.clone(), one.backend.clone()))
-                .or_default()
-                .entry(one.pod.clone())
-                .or_default() += one.sessions;
-        }
-        let rules: Vec<_> = rules
-            .into_iter()
-            .map(|((rule, backend), sessions)| of_rule(rule, backends.get(&backend), backend, sessions))
-            .collect();
-        Sessions {
-            total: live.iter().map(|one| one.sessions).sum(),
-            rules,
-        }
+        Sessions::new(&self.channel.live(), &self.backends())
     }
 
     pub(super) fn drains(&self) -> Vec<Drain> {
@@ -241,96 +201,5 @@ impl View {
             .flatten()
             .map(|(id, backend)| (id.clone(), backend.clone()))
             .collect()
-    }
-}
-
-fn of_rule(
-    rule: String,
-    known: Option<&Backend>,
-    backend: String,
-    mut sessions: BTreeMap<String, u64>,
-) -> Rule {
-    let total: u64 = sessions.values().sum();
-    let mut pods: Vec<_> = known
-        .into_iter()
-        .flat_map(|backend| &backend.pods)
-        .map(|pod| Pod {
-            pod: pod.name.clone(),
-            address: pod.address.clone(),
-            sessions: sessions.remove(&pod.name).unwrap_or(0),
-            draining: pod.draining,
-        })
-        .collect();
-    let staying: Vec<_> = pods
-        .iter()
-        .filter(|pod| pod.draining.is_none())
-        .map(|pod| pod.sessions)
-        .collect();
-    let (sum, most) = (
-        staying.iter().sum::<u64>(),
-        staying.iter().max().copied().unwrap_or(0),
-    );
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let imbalance = if sum == 0 {
-        1.0
-    } else {
-        most as f64 * staying.len() as f64 / sum as f64
-    };
-    // Sessions on pods that are no endpoints any more.
-    let gone = sessions.into_iter().map(|(pod, sessions)| Pod {
-        pod,
-        address: String::new(),
-        sessions,
-        draining: None,
-    });
-    pods.extend(gone);
-    Rule {
-        rule,
-        backend,
-        sessions: total,
-        imbalance,
-        pods,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::of_rule;
-    use clew_filter_config::rule::{Backend, Draining, Pod};
-    use std::collections::BTreeMap;
-
-    fn pod(name: &str, draining: bool) -> Pod {
-        Pod {
-            name: name.into(),
-            uid: String::new(),
-            address: format!("{name}:1"),
-            steer: None,
-            draining: draining.then_some(Draining {
-                since_ms: 1,
-                timeout_ms: 2,
-            }),
-        }
-    }
-
-    #[test]
-    fn imbalance_is_of_the_pods_that_stay_empty_ones_included() {
-        let backend = Backend {
-            pods: vec![pod("a", false), pod("b", false), pod("c", true)],
-        };
-        let live = BTreeMap::from([("a".into(), 6), ("c".into(), 9), ("gone".into(), 1)]);
-        let rule = of_rule("r".into(), Some(&backend), "s".into(), live);
-        assert_eq!((rule.sessions, rule.imbalance), (16, 2.0));
-        let pods: Vec<_> = rule
-            .pods
-            .iter()
-            .map(|pod| (pod.pod.as_str(), pod.sessions))
-            .collect();
-        assert_eq!(pods, [("a", 6), ("b", 0), ("c", 9), ("gone", 1)]);
-    }
-
-    #[test]
-    fn nobody_connected_is_even() {
-        let rule = of_rule("r".into(), None, "s".into(), BTreeMap::new());
-        assert_eq!((rule.sessions, rule.imbalance), (0, 1.0));
     }
 }
