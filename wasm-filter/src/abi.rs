@@ -96,6 +96,8 @@ extern "C" fn proxy_on_http_call_response(root: u32, token: u32, headers: u32, s
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(stream: u32, _: u32, _: u32) -> u32 {
+    #[cfg(feature = "crash-test")]
+    crate::crash::when_told();
     vm(|vm| vm.request_headers(stream)).into()
 }
 
@@ -112,6 +114,12 @@ extern "C" fn proxy_on_response_headers(stream: u32, _: u32, _: u32) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_body(stream: u32, size: usize, last: u32) -> u32 {
     vm(|vm| vm.response_data(stream, (size, last != 0))).into()
+}
+
+/// The stream is over; what is set of it now, Envoy's access logs show.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(stream: u32) {
+    vm(|vm| vm.logged(stream));
 }
 
 #[unsafe(no_mangle)]

@@ -89,6 +89,11 @@ impl Gateway {
         self.failure_mode
     }
 
+    /// Whether an access log shows what streams say of themselves.
+    pub(crate) fn access_log(&self) -> bool {
+        self.roots.last().is_some_and(|(_, config)| config.access_log)
+    }
+
     pub(crate) fn active_root(&self) -> Option<u32> {
         self.roots.last().map(|(root, _)| *root)
     }

@@ -234,6 +234,12 @@ pub(crate) fn property(path: &[u8]) -> Result<Option<Vec<u8>>> {
     }))
 }
 
+/// Gives the stream a property of our own.
+pub(crate) fn set_property(path: &[u8], value: &[u8]) -> Result<()> {
+    // SAFETY: the pointers and lengths are of live slices.
+    check(unsafe { raw::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+}
+
 /// An entry of the process-wide table, with its number for [`set_shared`].
 pub(crate) fn shared(key: &str) -> Result<Option<(Vec<u8>, u32)>> {
     let mut cas = 0;

@@ -15,6 +15,8 @@
 
 mod abi;
 mod channel;
+#[cfg(feature = "crash-test")]
+mod crash;
 mod gateway;
 mod host;
 mod metrics;

@@ -73,6 +73,16 @@ series! {
     Duration = Histogram SESSION_DURATION;
 }
 
+impl Series {
+    /// The value of its own label, if it has one.
+    pub(crate) fn label(self) -> &'static str {
+        let series = SERIES.get(self as usize);
+        series
+            .and_then(|(_, _, label)| *label)
+            .map_or("", |(_, value)| value)
+    }
+}
+
 impl From<Reason> for Series {
     fn from(reason: Reason) -> Self {
         match reason {
@@ -159,6 +169,11 @@ impl Metrics {
             changed: false,
         });
         RuleMetrics(at)
+    }
+
+    /// The rule's name.
+    pub(crate) fn name(&self, rule: RuleMetrics) -> Option<&str> {
+        self.rules.get(rule.0).map(|rule| &*rule.name)
     }
 
     pub(crate) fn add(&mut self, rule: RuleMetrics, series: impl Into<Series>, by: i64) {

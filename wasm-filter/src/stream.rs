@@ -1,6 +1,7 @@
 //! One HTTP stream on a route of ours: Envoy's callbacks, and what the core answers.
 
 mod act;
+mod facts;
 mod upgrade;
 mod window;
 
@@ -12,7 +13,7 @@ use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
 use clew_filter_core::handshake::{self, Known, Placed, Presented, Random};
 use clew_filter_core::jwt;
-use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session};
+use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session, Traffic};
 use clew_filter_core::session_key::Request;
 use clew_filter_core::world::{LaidBackend, LaidRule};
 
@@ -39,8 +40,8 @@ enum State {
     Foreign,
     /// A plain request on a route of ours.
     Plain,
-    /// Answered by ourselves.
-    Refused,
+    /// Answered by ourselves, for a rule.
+    Refused(RuleMetrics),
     /// An upgrade, before and after its 101.
     Upgrade(Box<Upgrade>),
 }
@@ -172,6 +173,9 @@ impl Stream {
                     metrics,
                     place,
                     held: Some(held),
+                    key_source: placed.key_source,
+                    affinity: None,
+                    passed: Traffic::default(),
                     placed: Some(placed),
                     opened: None,
                 }));
@@ -195,14 +199,14 @@ impl Stream {
         );
         let details = format!("clew_{}", reason.as_str());
         let body = format!("{}\n", sentence(reason));
-        self.state = State::Refused;
+        self.state = State::Refused(metrics);
         // Should even that fail, it waits: what is refused reaches no backend.
         let _ = host::send_local_response(reason.status(), &details, &headers, body.as_bytes());
         Flow::Pause
     }
 
     pub(crate) fn response_headers(&mut self, gateway: &mut Gateway, shared: &mut Shared) -> Flow {
-        if matches!(self.state, State::Foreign | State::Refused) {
+        if matches!(self.state, State::Foreign | State::Refused(_)) {
             return Flow::Continue;
         }
         let Ok(headers) = host::headers(Map::Response) else {

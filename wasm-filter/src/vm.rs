@@ -166,6 +166,15 @@ impl Vm {
         }
     }
 
+    pub(crate) fn logged(&self, stream: u32) {
+        if let Some(stream) = self.streams.get(&stream)
+            && let Some(gateway) = self.gateways.get(stream.gateway())
+            && gateway.access_log()
+        {
+            stream.tell(&self.shared.metrics);
+        }
+    }
+
     pub(crate) fn deleted(&mut self, context: u32) {
         if let Some(mut stream) = self.streams.remove(&context) {
             if let Some(gateway) = self.gateways.get_mut(stream.gateway()) {

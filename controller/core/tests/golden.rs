@@ -12,6 +12,7 @@ use clew_core::render::istio;
 use clew_core::render::rules::{self, Drains};
 use clew_core::status::{Applied, Progress, status};
 use clew_core::validate::{Target, Validated, validate};
+use clew_filter_config::plugin::FailureMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -116,6 +117,8 @@ fn settings() -> Settings {
         token: "token".to_owned(),
         admin: "127.0.0.1:9901".parse().unwrap(),
         node: "clew".to_owned(),
+        failure_mode: FailureMode::Closed,
+        access_log: None,
     }
 }
 

@@ -7,6 +7,7 @@ use clew_core::render::envoy::{self, Settings};
 use clew_core::render::{istio, rules};
 use clew_core::status::{Progress, status};
 use clew_core::validate::RouteReport;
+use clew_filter_config::plugin::FailureMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -150,5 +151,7 @@ fn settings() -> Settings {
         token: "TOKEN".to_owned(),
         admin: anywhere,
         node: "clew".to_owned(),
+        failure_mode: FailureMode::Closed,
+        access_log: None,
     }
 }

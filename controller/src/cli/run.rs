@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clew_filter_config::plugin;
+
 use crate::failure::Failure;
 use crate::standalone::{self, Options, state::State};
 
@@ -27,6 +29,37 @@ pub(crate) struct Args {
     /// Envoy's worker threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Option<u16>,
+    /// What a proxy does whose filter has failed, or has not heard of its rules yet
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value = "Closed",
+        ignore_case = true
+    )]
+    failure_mode: FailureMode,
+    /// Where Envoy logs each session when it is over; holds from Envoy's start to its end
+    #[arg(long, value_name = "PATH")]
+    access_log: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FailureMode {
+    /// New sessions are answered with 503, and a fresh filter is started
+    #[value(name = "Closed")]
+    Closed,
+    /// New sessions pass, placed by Envoy alone, until Envoy is started anew
+    #[value(name = "Open")]
+    Open,
+}
+
+impl From<FailureMode> for plugin::FailureMode {
+    fn from(mode: FailureMode) -> Self {
+        match mode {
+            FailureMode::Closed => Self::Closed,
+            FailureMode::Open => Self::Open,
+        }
+    }
 }
 
 pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
@@ -41,6 +74,8 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
         api: args.api,
         state,
         concurrency: args.concurrency,
+        failure_mode: args.failure_mode.into(),
+        access_log: args.access_log,
     };
     super::runtime()?.block_on(standalone::run(options))
 }

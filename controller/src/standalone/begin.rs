@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
@@ -79,6 +79,8 @@ pub(super) async fn begin(
         token: token.clone(),
         admin: options.admin,
         node: "clew-run".to_owned(),
+        failure_mode: options.failure_mode,
+        access_log: options.access_log.as_deref().map(access_log).transpose()?,
     };
     let (metrics, view) = (Arc::new(Metrics::new()), View::new(channel.clone()));
     let (send_order, orders) = mpsc::channel(16);
@@ -115,6 +117,24 @@ pub(super) async fn begin(
         state,
     };
     Ok((standalone, orders, api_address))
+}
+
+/// The file of the access log as Envoy is to see it, made where it is missing, for its owner alone.
+fn access_log(path: &Path) -> Result<String, Failure> {
+    let named = std::path::absolute(path);
+    let opened = state::private().append(true).create(true).open(path);
+    match opened.and(named) {
+        Ok(path) => path.into_os_string().into_string().map_err(|path| {
+            Failure::usage(format!(
+                "--access-log {} is not UTF-8, and Envoy writes to no other path",
+                path.display()
+            ))
+        }),
+        Err(error) => Err(Failure::usage(format!(
+            "--access-log {} cannot be written: {error}; make the folder, or choose another path",
+            path.display()
+        ))),
+    }
 }
 
 /// Binds an address of ours; for port 0, the port that was ours before.

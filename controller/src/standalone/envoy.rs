@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clew_core::render::envoy::{Settings, bootstrap};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::admin::Admin;
 use super::binary::Binary;
@@ -34,6 +34,9 @@ struct Record {
     #[serde(flatten)]
     identity: Identity,
     version: String,
+    /// The file of its listeners' access log.
+    #[serde(default)]
+    access_log: Option<String>,
 }
 
 /// An Envoy that runs.
@@ -43,6 +46,7 @@ pub(super) struct Envoy {
     pub(super) admin: Admin,
     pub(super) admin_address: SocketAddr,
     pub(super) version: String,
+    pub(super) access_log: Option<String>,
 }
 
 impl Envoy {
@@ -60,6 +64,7 @@ impl Envoy {
             admin: Admin::new(admin_address),
             admin_address,
             version: record.version,
+            access_log: record.access_log,
         })
     }
 
@@ -70,14 +75,14 @@ impl Envoy {
     pub(super) async fn start(
         state: &State,
         binary: &Binary,
-        bootstrap: &Value,
+        settings: &Settings,
         concurrency: Option<u16>,
         log: &Log,
     ) -> Result<Self, Failure> {
         let cannot =
             |error: io::Error| Failure::unreachable(format!("CLEW0907: Envoy cannot be started: {error}"));
         let _ = fs::remove_file(state.path(ADMIN_ADDRESS));
-        state.save(BOOTSTRAP, bootstrap).map_err(cannot)?;
+        state.save(BOOTSTRAP, &bootstrap(settings)).map_err(cannot)?;
         let mut arguments: Vec<OsString> = ["-c".into(), state.path(BOOTSTRAP).into_os_string()].into();
         arguments.extend([
             "--admin-address-path".into(),
@@ -95,6 +100,7 @@ impl Envoy {
         let record = Record {
             identity: Identity::of(pid).map_err(cannot)?,
             version: binary.version.to_string(),
+            access_log: settings.access_log.clone(),
         };
         let process = Process::open(record.identity).map_err(cannot)?;
         state.save(RECORD, &record).map_err(cannot)?;
@@ -112,6 +118,7 @@ impl Envoy {
                     admin: Admin::new(admin_address),
                     admin_address,
                     version: record.version,
+                    access_log: record.access_log,
                 }),
                 Err(_) => {
                     process.kill();

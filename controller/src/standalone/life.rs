@@ -3,7 +3,6 @@
 use std::future::pending;
 use std::time::Duration;
 
-use clew_core::render::envoy::bootstrap;
 use tokio::time::{Instant, sleep_until};
 
 use super::binary::Binary;
@@ -49,7 +48,7 @@ impl<'a> Life<'a> {
         let envoy = Envoy::start(
             &standalone.state,
             &binary,
-            &bootstrap(settings),
+            settings,
             self.options.concurrency,
             log,
         )

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::rule::Draining;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) api: SocketAddr,
     pub(crate) state: PathBuf,
     pub(crate) concurrency: Option<u16>,
+    pub(crate) failure_mode: FailureMode,
+    pub(crate) access_log: Option<PathBuf>,
 }
 
 /// The one line on standard output.
@@ -122,6 +125,7 @@ impl Standalone {
         self.manifests.refresh_at(clock::unix_ms());
         self.envoy = Envoy::adopt(&self.state).await;
         self.adopted = self.envoy.is_some();
+        self.keep_access_log();
         self.reconcile().await;
         if self.envoy.is_none() {
             if let Some(failed) = self.failure() {
@@ -132,6 +136,21 @@ impl Standalone {
         }
         self.settle().await;
         Ok(())
+    }
+
+    /// An access log is a part of every listener, and one changed byte of those cuts their sessions: what an Envoy was started
+    /// with, it keeps.
+    fn keep_access_log(&mut self) {
+        let (Some(envoy), wanted) = (&self.envoy, &mut self.settings.access_log) else {
+            return;
+        };
+        if envoy.access_log != *wanted {
+            let kept = envoy.access_log.as_deref().unwrap_or("nowhere");
+            tracing::warn!(
+                "CLEW0911: the Envoy that lives logs its sessions to {kept}, and goes on so until it is started anew; then --access-log holds"
+            );
+            wanted.clone_from(&envoy.access_log);
+        }
     }
 
     /// What keeps us from beginning.

@@ -177,7 +177,8 @@ pub(crate) fn random_hex() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn private() -> OpenOptions {
+/// How a file is opened that others are not to read.
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     options

@@ -16,6 +16,9 @@ pub struct PluginConfig {
     /// What a proxy does before its first snapshot.
     #[serde(default)]
     pub failure_mode: FailureMode,
+    /// Whether streams get their [facts](crate::facts), for an access log that shows them.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub access_log: bool,
 }
 
 /// What a proxy that never had a snapshot answers.

@@ -107,6 +107,22 @@ pub enum KeySource {
     },
 }
 
+impl KeySource {
+    /// Its `type`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Cookie { .. } => "Cookie",
+            Self::Header { .. } => "Header",
+            Self::QueryParam { .. } => "QueryParam",
+            Self::PathSegment { .. } => "PathSegment",
+            Self::JwtClaim { .. } => "JWTClaim",
+            Self::Subprotocol { .. } => "Subprotocol",
+            Self::SourceIp { .. } => "SourceIP",
+        }
+    }
+}
+
 /// What happens to a session for which no source has a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase", try_from = "flat::OnMissing")]

@@ -5,6 +5,7 @@ mod persistence;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use clew_filter_config::facts;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason, Rule};
 
 pub use self::persistence::{Binding, Presented, issue};
@@ -76,6 +77,8 @@ pub struct Placed {
     pub cookie: Option<String>,
     /// Whether the request came with a key or a token, and that decided.
     pub keyed: bool,
+    /// Where its key was: [`facts::KEY_SOURCE`].
+    pub key_source: &'static str,
     /// How it is bound to its pod, where the rule wants that.
     pub binding: Binding,
     /// Whether the sessions that pods hold decided.
@@ -133,6 +136,7 @@ pub fn upgrade(
     let binding = persistence::without(known)?;
     let found = key(&rule.session_key, &rule.on_missing, request);
     let keyed = found.is_some() && by_key(known.rule);
+    let key_source = key_source(rule, found.as_ref());
     let counts = found.as_ref().is_none_or(|found| counts(rule, found));
     let mut cookie = None;
     let key = match (found, &rule.on_missing) {
@@ -156,6 +160,7 @@ pub fn upgrade(
     Ok(Placed {
         cookie,
         keyed,
+        key_source,
         counted_key: key.filter(|_| counts),
         origin_reported,
         binding,
@@ -196,6 +201,17 @@ fn counts(rule: &Rule, found: &Found<'_>) -> bool {
         rule.session_key.get(found.source),
         Some(KeySource::JwtClaim { verified: false, .. })
     )
+}
+
+fn key_source(rule: &Rule, found: Option<&Found<'_>>) -> &'static str {
+    match (found, &rule.on_missing) {
+        (Some(found), _) => rule
+            .session_key
+            .get(found.source)
+            .map_or(facts::GENERATED, KeySource::kind),
+        (None, OnMissing::Generate { .. }) => facts::GENERATED,
+        (None, OnMissing::LoadBalance | OnMissing::Reject) => facts::NOWHERE,
+    }
 }
 
 fn by_key(rule: &LaidRule) -> bool {
@@ -247,6 +263,7 @@ fn placed(known: &Known<'_>, backend: usize, at: Result<usize, KeyHash>) -> Opti
         pod,
         cookie: None,
         keyed: false,
+        key_source: facts::NOWHERE,
         binding: Binding::New,
         counted: false,
         counted_key: None,

@@ -22,7 +22,7 @@ mod tests;
 mod tick;
 mod way;
 
-use clew_filter_config::rule::Draining;
+use clew_filter_config::rule::{DrainPolicy, Draining};
 use clew_filter_config::terms::Terms;
 
 use self::arming::Budget;
@@ -117,7 +117,7 @@ pub struct Now {
     pub busy: bool,
 }
 
-/// What passed, for the metrics of a rule. Index 0 is the request direction, 1 the response direction.
+/// What passed. Index 0 is the request direction, 1 the response direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Whole data messages.
@@ -126,6 +126,20 @@ pub struct Traffic {
     pub bytes: [u64; 2],
     /// Bytes of the server that a drain dropped.
     pub dropped: u64,
+}
+
+impl Traffic {
+    /// More passed.
+    pub fn add(&mut self, more: &Self) {
+        let sum = |to: &mut [u64; 2], of: &[u64; 2]| {
+            for (to, of) in to.iter_mut().zip(of) {
+                *to = to.saturating_add(*of);
+            }
+        };
+        sum(&mut self.messages, &more.messages);
+        sum(&mut self.bytes, &more.bytes);
+        self.dropped = self.dropped.saturating_add(more.dropped);
+    }
 }
 
 /// Why a session ended.
@@ -164,6 +178,8 @@ pub struct Session {
     farewell: Option<Farewell>,
     /// Whose Close came first, and when.
     first_close: Option<(Direction, u64)>,
+    /// The code of that one, once it is known.
+    first_code: Option<u16>,
     rate: Bucket,
     reset: bool,
     due: u64,
@@ -185,6 +201,7 @@ impl Session {
             drain: None,
             farewell: None,
             first_close: None,
+            first_code: None,
             rate: Bucket::default(),
             reset: false,
             due: 0,
@@ -278,6 +295,19 @@ impl Session {
         }
     }
 
+    /// The code with which it was closed, now that it is over; what has none of its own is named as RFC 6455, 7.4.1 has
+    /// it. `drain`: what our Close said to those who leave a pod.
+    #[must_use]
+    pub fn close_code(&self, drain: &DrainPolicy) -> u16 {
+        const NO_STATUS: u16 = 1005;
+        const ABNORMAL: u16 = 1006;
+        match self.ended() {
+            Ended::Ours { cause, .. } if self.told() => cause.says(drain).0,
+            Ended::Client | Ended::Server => self.first_code.unwrap_or(NO_STATUS),
+            Ended::Ours { .. } | Ended::Aborted => ABNORMAL,
+        }
+    }
+
     const fn way(&mut self, direction: Direction) -> &mut Way {
         match direction {
             Direction::Request => &mut self.request,
@@ -286,7 +316,8 @@ impl Session {
     }
 
     /// Whether a Close of ours went anywhere.
-    const fn told(&self) -> bool {
+    #[must_use]
+    pub const fn told(&self) -> bool {
         self.request.told.is_some() || self.response.told.is_some()
     }
 

@@ -28,6 +28,10 @@ pub(crate) struct Upgrade {
     pub(super) place: Option<Place>,
     /// What it is counted as, until its end.
     pub(super) held: Option<Held>,
+    /// For the access log: where its key was, where it landed, and what passed.
+    pub(super) key_source: &'static str,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) passed: Traffic,
     /// Until the 101.
     pub(super) placed: Option<Placed>,
     /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near
@@ -45,9 +49,12 @@ impl Upgrade {
         &self.rule.rule.drain
     }
 
-    /// Takes over its rule as it is now. One that is gone holds as it was last.
+    /// Takes over its rule as it is now. One that is gone holds as it was last, and so does what our Close has said to one
+    /// end, for the other.
     pub(crate) fn renew(&mut self, world: &World) {
-        if let Some(rule) = world.current(&self.rule_id) {
+        if !self.session.told()
+            && let Some(rule) = world.current(&self.rule_id)
+        {
             self.rule = Rc::clone(rule);
         }
     }
@@ -78,9 +85,15 @@ impl Upgrade {
     }
 
     pub(super) fn on(&mut self, event: Event<'_>, shared: &mut Shared) -> Action {
-        let mut nowhere = Traffic::default();
-        let traffic = shared.metrics.traffic(self.metrics).unwrap_or(&mut nowhere);
-        self.session.on(event, shared.now, &self.rule.rule.terms, traffic)
+        let mut passed = Traffic::default();
+        let action = self
+            .session
+            .on(event, shared.now, &self.rule.rule.terms, &mut passed);
+        self.passed.add(&passed);
+        if let Some(traffic) = shared.metrics.traffic(self.metrics) {
+            traffic.add(&passed);
+        }
+        action
     }
 
     /// The 101 is there, and may pass.
@@ -107,6 +120,7 @@ impl Upgrade {
                 self.move_to(&placed, &address, gateway, shared);
             }
             shared.metrics.add(self.metrics, affinity, 1);
+            self.affinity = Some(affinity);
             if handshake::strayed(&placed, affinity) {
                 return Err(Strayed);
             }

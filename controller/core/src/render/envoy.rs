@@ -4,6 +4,7 @@
 //! `listeners.json`, because one changed byte of a listener cuts its sockets. A renewed certificate changes one file of
 //! `secrets/`, a new module the files of `extensions/`, new keys for tokens those of `jwt/`.
 
+mod access_log;
 mod action;
 mod bootstrap;
 mod cluster;
@@ -18,6 +19,7 @@ mod secret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use clew_filter_config::plugin::FailureMode;
 use serde::Serialize;
 
 use crate::model::World;
@@ -44,6 +46,10 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// `node.id`: what `xds.node.id` says.
     pub node: String,
+    /// What a filter does that failed, or never heard of its rules.
+    pub failure_mode: FailureMode,
+    /// The file of the listeners' access log, as Envoy sees it, where there is to be one.
+    pub access_log: Option<String>,
 }
 
 /// Everything that Envoy reads but the [`bootstrap`], in the order in which it must be written: what is named last may

@@ -1,5 +1,6 @@
 //! Strong persistence: a request's token decides before its key does, and the 101 brings the next one.
 
+use clew_filter_config::facts;
 use clew_filter_config::persistence::{OnBackendGone, Persistence};
 use clew_filter_config::rule::{Pod, Reason, Rule};
 
@@ -70,6 +71,7 @@ pub(super) fn keep(known: &Known<'_>) -> Option<Placed> {
     })?;
     Some(Placed {
         keyed: true,
+        key_source: facts::TOKEN,
         binding: Binding::Kept(opened.clone()),
         ..placed(known, backend, Ok(at))?
     })

@@ -1,5 +1,6 @@
 use std::rc::Rc;
 
+use clew_filter_config::facts;
 use clew_filter_config::limits::Limits;
 use clew_filter_config::origin::OriginPolicy;
 use clew_filter_config::rule::{
@@ -171,8 +172,11 @@ fn a_key_finds_its_pod_each_time_and_plain_requests_follow() {
         assert!(first.keyed && !first.counted && first.backend.is_none() && first.cookie.is_none());
         assert_eq!(first.host, first.pod.as_ref().unwrap().address);
         assert_eq!(scene.upgrade(&headers).unwrap(), first);
+        assert_eq!(first.key_source, "Header");
+        // For plain requests neither is asked.
         let uncounted = Placed {
             counted_key: None,
+            key_source: facts::NOWHERE,
             ..first
         };
         assert_eq!(scene.plain(&headers).unwrap(), uncounted);
@@ -221,12 +225,14 @@ fn a_generated_key_comes_back_in_its_cookie() {
     };
     let first = scene.upgrade(&[]).unwrap();
     assert!(!first.keyed);
+    assert_eq!(first.key_source, facts::GENERATED);
     let value = "ab".repeat(16);
     let cookie = format!("clew-key={value}; Path=/ws; HttpOnly; SameSite=Lax; Secure");
     assert_eq!(first.cookie.as_deref(), Some(cookie.as_str()));
 
     let cookie = format!("clew-key={value}");
     let second = scene.upgrade(&[("cookie", &cookie)]).unwrap();
+    assert_eq!(second.key_source, facts::GENERATED);
     assert_eq!(
         (second.host, second.keyed, second.cookie),
         (first.host, true, None)
@@ -340,7 +346,9 @@ fn a_key_counts_unless_anybody_could_have_made_it_up() {
     // {"sub":"me"}
     let token = [("authorization", "Bearer e30.eyJzdWIiOiJtZSJ9.s")];
     scene.rule.session_key = vec![claim(false)];
-    assert!(scene.upgrade(&token).unwrap().keyed);
+    let placed = scene.upgrade(&token).unwrap();
+    assert!(placed.keyed);
+    assert_eq!(placed.key_source, "JWTClaim");
     assert_eq!(counted(&scene, &token), None);
     scene.rule.session_key = vec![claim(true)];
     let verified = [(clew_filter_config::headers::JWT_PAYLOAD, "eyJzdWIiOiJtZSJ9")];

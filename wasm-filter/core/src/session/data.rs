@@ -22,6 +22,8 @@ struct Seen {
     header: Option<u64>,
     /// The sender's Close, and where it begins.
     close: Option<Option<u64>>,
+    /// That Close's code.
+    code: Option<u16>,
     /// A frame that must not pass, and where it begins.
     breach: Option<(Cause, Option<u64>)>,
 }
@@ -54,6 +56,9 @@ impl Session {
         *messages = messages.saturating_add(seen.messages);
         if seen.close.is_some() {
             self.closing(direction, now.ms);
+        }
+        if seen.code.is_some() && self.first_close.is_some_and(|(first, _)| first == direction) {
+            self.first_code = seen.code;
         }
         let action = match seen.breach {
             Some((cause, begins)) => self.cut_off(direction, cause, begins, now),
@@ -153,7 +158,7 @@ impl Session {
                 }
                 frame::Event::Message => seen.messages = seen.messages.saturating_add(1),
                 frame::Event::Boundary => seen.boundary = Some(offset(at)),
-                frame::Event::Close(_) => {}
+                frame::Event::Close(code) => seen.code = code,
                 frame::Event::Lost(_) if limited => seen.breach = Some((Cause::Protocol, seen.header)),
                 frame::Event::Lost(_) => seen.header = None,
             },

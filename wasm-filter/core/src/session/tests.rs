@@ -1,12 +1,12 @@
 //! Lists of events and actions, by subject.
 
-use clew_filter_config::rule::Draining;
+use clew_filter_config::rule::{DrainPolicy, Draining};
 use clew_filter_config::terms::Terms;
 
 use super::Action::{Arm, Close, Drop, KeepBack, Pass, Ping, Reset, StayArmed, Write};
 use super::Direction::{Request, Response};
 use super::{
-    Action, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic,
+    Action, Cause, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic,
 };
 use crate::drain::Turns;
 

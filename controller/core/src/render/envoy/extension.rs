@@ -34,12 +34,22 @@ pub(super) fn name(gateway: &ObjectName) -> String {
     format!("clew/{gateway}")
 }
 
+/// What Envoy does with new streams once the filter has failed on a worker: a fresh one takes them, or they pass without.
+/// It offers no policy that does both (1.40).
+const fn failure_policy(mode: FailureMode) -> &'static str {
+    match mode {
+        FailureMode::Closed => "FAIL_RELOAD",
+        FailureMode::Open => "FAIL_OPEN",
+    }
+}
+
 fn file(gateway: &ObjectName, settings: &Settings) -> File {
     let plugin = PluginConfig {
         gateway: gateway.to_string(),
         cluster: cluster::CHANNEL.to_owned(),
         token: settings.token.clone(),
-        failure_mode: FailureMode::Closed,
+        failure_mode: settings.failure_mode,
+        access_log: settings.access_log.is_some(),
     };
     File::new(&[json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
@@ -61,7 +71,7 @@ fn file(gateway: &ObjectName, settings: &Settings) -> File {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
                     "value": super::file::json_text(&plugin),
                 },
-                "failure_policy": "FAIL_RELOAD",
+                "failure_policy": failure_policy(settings.failure_mode),
             },
         },
     })])

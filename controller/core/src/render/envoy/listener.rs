@@ -4,7 +4,7 @@ use clew_filter_config::headers;
 use serde_json::{Value, json};
 
 use super::file::File;
-use super::{Settings, address, cluster, extension, jwt, route, secret, watched};
+use super::{Settings, access_log, address, cluster, extension, jwt, route, secret, watched};
 use crate::model::{Gateway, Hostname, Listener, ObjectName, Protocol, TlsHost, World};
 
 /// The filter for faults on purpose, and the type of its configuration.
@@ -81,7 +81,7 @@ fn connection_manager(gateway: &ObjectName, listener: &Listener, settings: &Sett
         .iter()
         .map(|name| json!({"remove": name}))
         .collect();
-    json!({
+    let mut manager = json!({
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -135,5 +135,9 @@ fn connection_manager(gateway: &ObjectName, listener: &Listener, settings: &Sett
             // The closing handshake passes as the two ends do it.
             "delayed_close_timeout": "0s",
         },
-    })
+    });
+    if let Some(path) = &settings.access_log {
+        manager["typed_config"]["access_log"] = json!([access_log::file(path)]);
+    }
+    manager
 }

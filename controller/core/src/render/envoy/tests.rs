@@ -1,3 +1,4 @@
+use clew_filter_config::plugin::FailureMode;
 use serde_json::{Value, json};
 
 use super::{CLUSTERS, Rendered, Settings, bootstrap, render};
@@ -15,6 +16,8 @@ fn settings() -> Settings {
         token: "token".to_owned(),
         admin: "127.0.0.1:9901".parse().unwrap(),
         node: "clew".to_owned(),
+        failure_mode: FailureMode::Closed,
+        access_log: None,
     }
 }
 
@@ -117,6 +120,64 @@ fn an_edit_of_a_route_touches_no_listener() {
     let mut without = good();
     without.routes.clear();
     assert_eq!(rendered(&without).listeners, before.listeners);
+}
+
+#[test]
+fn an_access_log_is_told_facts_and_nothing_that_a_client_sent() {
+    let without = rendered(&good());
+    let settings = Settings {
+        access_log: Some("/log".to_owned()),
+        ..settings()
+    };
+    let with = render(&world(&good()), &settings, &Drains::default());
+    let asked = |rendered: &Rendered| {
+        let filter = rendered.extensions.values().next().unwrap();
+        filter.content.contains(r#"\"accessLog\":true"#)
+    };
+    assert!(asked(&with) && !asked(&without));
+    assert!(!without.listeners.content.contains("access_log"));
+    let listeners: Value = serde_json::from_str(&with.listeners.content).unwrap();
+    let log = &listeners["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]["access_log"][0]["typed_config"];
+    assert_eq!(log["path"], "/log");
+    let format = log["log_format"]["json_format"].as_object().unwrap();
+    assert_eq!(format["clew_route"], "%FILTER_STATE(wasm.clew_route:PLAIN)%");
+    let of_clients = [
+        "%REQ",
+        "%REQUEST",
+        "%DOWNSTREAM_REMOTE",
+        "%DOWNSTREAM_DIRECT_REMOTE",
+        "%PATH",
+        "%COOKIE",
+    ];
+    for value in format.values() {
+        assert!(
+            !of_clients
+                .iter()
+                .any(|start| value.as_str().unwrap().starts_with(start)),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn whoever_chooses_open_passes_what_a_failed_filter_leaves() {
+    let policy = |failure_mode| {
+        let settings = Settings {
+            failure_mode,
+            ..settings()
+        };
+        let rendered = render(&world(&good()), &settings, &Drains::default());
+        let file: Value =
+            serde_json::from_str(&rendered.extensions.values().next().unwrap().content).unwrap();
+        let config = &file["resources"][0]["typed_config"]["config"];
+        let plugin: Value = serde_json::from_str(config["configuration"]["value"].as_str().unwrap()).unwrap();
+        (config["failure_policy"].clone(), plugin["failureMode"].clone())
+    };
+    assert_eq!(
+        policy(FailureMode::Closed),
+        (json!("FAIL_RELOAD"), json!("Closed"))
+    );
+    assert_eq!(policy(FailureMode::Open), (json!("FAIL_OPEN"), json!("Open")));
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn the_plugin_knows_a_gateway_and_no_route() {
         cluster: "outbound|9900||clew.clew.svc.cluster.local".to_owned(),
         token: "token".to_owned(),
         failure_mode: FailureMode::Closed,
+        access_log: false,
     };
     let module = Module {
         url: "http://clew.clew:9900/clew.wasm".to_owned(),

@@ -1,7 +1,7 @@
 //! The module on a gateway. It is written once for each gateway's pods, as an act that is announced, because the first plugin of
 //! a gateway changes its listeners and cuts what is open there. No route and no pod changes a byte of it.
 
-use clew_filter_config::plugin::PluginConfig;
+use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::json;
 
 use super::object::{Object, SUBDOMAIN, name};
@@ -41,8 +41,11 @@ pub fn wasm_plugin(proxies: &Proxies, namespace: &str, module: &Module, config: 
     spec["pluginConfig"] = json!(config);
     // After authentication and authorization.
     spec["phase"] = json!("STATS");
-    // A filter that failed is started again for the next session.
-    spec["failStrategy"] = json!("FAIL_RELOAD");
+    spec["failStrategy"] = json!(match config.failure_mode {
+        // A filter that failed is started again for the next session.
+        FailureMode::Closed => "FAIL_RELOAD",
+        FailureMode::Open => "FAIL_OPEN",
+    });
     let called = ObjectName::new(namespace, name(&stem, "clew", SUBDOMAIN));
     Object::new("extensions.istio.io/v1alpha1", "WasmPlugin", called, &spec, [])
 }

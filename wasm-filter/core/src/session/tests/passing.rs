@@ -25,6 +25,43 @@ fn a_session_that_nothing_disturbs_is_counted_and_passes() {
 }
 
 #[test]
+fn the_code_of_the_first_close_is_told_whoever_said_it() {
+    let policy = DrainPolicy {
+        timeout_ms: 1,
+        close_code: 3001,
+        close_reason: String::new(),
+    };
+    let mut scene = Scene::open();
+    assert_eq!(scene.session.close_code(&policy), 1006, "none yet");
+    // Its code comes byte by byte.
+    for byte in CLIENT_CLOSE {
+        scene.armed(Request, &[*byte]);
+    }
+    scene.armed(Response, SERVER_CLOSE);
+    assert_eq!(scene.session.close_code(&policy), 1012);
+
+    let mut scene = Scene::open();
+    scene.armed(Response, &[0x88, 0x00]);
+    scene.armed(Request, CLIENT_CLOSE);
+    assert_eq!(
+        (scene.session.ended(), scene.session.close_code(&policy)),
+        (Ended::Server, 1005)
+    );
+
+    let mut scene = Scene::due();
+    assert_eq!(scene.tick(), Write(Response, Cause::Drain));
+    scene.armed(Request, CLIENT_CLOSE);
+    assert_eq!(scene.session.close_code(&policy), 3001, "ours was first");
+
+    // Reset before anybody was told anything.
+    let mut scene = Scene::due();
+    scene.armed(Response, &[0x82, 0x7e]);
+    scene.tick_at(DEADLINE);
+    assert!(matches!(scene.session.ended(), Ended::Ours { reset: true, .. }));
+    assert_eq!(scene.session.close_code(&policy), 1006);
+}
+
+#[test]
 fn what_a_client_sends_before_the_101_waits_and_counts_once() {
     let mut scene = Scene::new(true);
     let early = client(b"early");
