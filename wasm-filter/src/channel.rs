@@ -4,6 +4,7 @@ use clew_filter_config::channel::{self, News, PATH, PROTOCOL, Poll};
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::lease::{self, Lease};
 use clew_filter_core::live::{self, Members};
+use clew_filter_core::session::Now;
 use clew_filter_core::store::{self, Index, Names};
 use clew_filter_core::world::World;
 
@@ -65,17 +66,17 @@ impl Channel {
     }
 
     /// `root` is the context in effect.
-    pub(crate) fn tick(&mut self, root: u32, config: &PluginConfig, world: &World, me: u64, now: u64) {
-        self.hold(me, now);
+    pub(crate) fn tick(&mut self, root: u32, config: &PluginConfig, world: &World, me: u64, now: Now) {
+        self.hold(me, now.unix_ms);
         if !self.holder {
             return;
         }
-        if self.poll.is_none() && now >= self.not_before {
+        if self.poll.is_none() && now.ms >= self.not_before {
             self.ask(root, config, world.version(), now);
         }
-        if self.report.is_none() && now >= self.report_at {
-            self.report_at = now.saturating_add(REPORT_MS);
-            let live = proxy_sum(&self.names, now);
+        if self.report.is_none() && now.ms >= self.report_at {
+            self.report_at = now.ms.saturating_add(REPORT_MS);
+            let live = proxy_sum(&self.names, now.unix_ms);
             if live != self.reported
                 && let Ok(token) = call(config, &self.names, world.version(), 0, &live)
             {
@@ -113,7 +114,7 @@ impl Channel {
         config: &PluginConfig,
         world: &mut World,
         answer: Answer,
-        now: u64,
+        now: Now,
     ) {
         let is = |call: Option<Call>| call.is_some_and(|call| call.token == answer.token);
         if is(self.report) {
@@ -197,10 +198,10 @@ impl Channel {
         };
     }
 
-    fn ask(&mut self, root: u32, config: &PluginConfig, have: Option<&str>, now: u64) {
+    fn ask(&mut self, root: u32, config: &PluginConfig, have: Option<&str>, now: Now) {
         // The first poll fetches what there is; only then is there something to wait for.
         let wait = if have.is_some() { WAIT_MS } else { 0 };
-        let live = proxy_sum(&self.names, now);
+        let live = proxy_sum(&self.names, now.unix_ms);
         match call(config, &self.names, have, wait, &live) {
             Ok(token) => {
                 self.poll = Some(Call { token, root });
@@ -223,7 +224,7 @@ impl Channel {
         self.not_before = 0;
     }
 
-    fn failed(&mut self, now: u64, why: &str) {
+    fn failed(&mut self, now: Now, why: &str) {
         if self.pause == 0 {
             host::log(
                 Level::Warn,
@@ -234,7 +235,7 @@ impl Channel {
             .pause
             .saturating_mul(2)
             .clamp(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
-        self.not_before = now.saturating_add(self.pause);
+        self.not_before = now.ms.saturating_add(self.pause);
     }
 }
 

@@ -6,11 +6,11 @@ mod seats;
 use clew_filter_config::limits::Limits;
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use clew_filter_config::rule::{Draining, Reason};
-use clew_filter_core::drain::{self, Turns};
+use clew_filter_core::drain::{self, Turns, Window};
 use clew_filter_core::handshake::Random;
 use clew_filter_core::live::{self, Counts, Load, MEMBER_MS, Members, Place};
 use clew_filter_core::placement::KeyHash;
-use clew_filter_core::session::Direction;
+use clew_filter_core::session::{Direction, Now};
 use clew_filter_core::store::Names;
 use clew_filter_core::table::Table;
 use clew_filter_core::world::{LaidRule, World};
@@ -21,6 +21,8 @@ use crate::channel::{Answer, Channel};
 use crate::host::{self, Level};
 use crate::vm::{Shared, Streams};
 
+/// The clocks drift apart all the time; so much at once is somebody's doing.
+const STEP_MS: u64 = 100;
 /// How often a worker says that it lives, and who is connected.
 const PUBLISH_MS: u64 = 1_000;
 
@@ -40,10 +42,12 @@ pub(crate) struct Gateway {
     published: u64,
     wake: Wake,
     leaving: LeavingPods,
-    /// Before this moment no session concerns a tick: milliseconds since the Unix epoch.
+    /// Before this moment no session concerns a tick.
     due: u64,
-    /// Rules or drains are not what they were at the last tick: every session is to hear of it.
+    /// Rules, drains or a clock are not what they were at the last tick: every session is to hear of it.
     changed: bool,
+    /// How far the clocks were apart when the sessions last heard of it.
+    clocks_apart: i64,
 }
 
 /// Directions that are paused only to go on right after.
@@ -56,8 +60,16 @@ pub(crate) struct Wake {
 /// Pods that drain, by backend and name, and the turns of their sessions.
 #[derive(Default)]
 struct LeavingPods {
-    pods: Table<String, Table<String, (Draining, Turns)>>,
-    proxy: Option<(Draining, Turns)>,
+    pods: Table<String, Table<String, Leaving>>,
+    proxy: Option<Leaving>,
+}
+
+/// A window as it was said, as the worker's clock has it, and the turns in it.
+#[derive(Clone, Copy)]
+struct Leaving {
+    said: Draining,
+    window: Window,
+    turns: Turns,
 }
 
 impl Gateway {
@@ -78,6 +90,7 @@ impl Gateway {
             leaving: LeavingPods::default(),
             due: u64::MAX,
             changed: false,
+            clocks_apart: 0,
         }
     }
 
@@ -104,12 +117,12 @@ impl Gateway {
         self.activate(me);
     }
 
-    pub(crate) fn root_gone(&mut self, root: u32, me: u64, now: u64) {
+    pub(crate) fn root_gone(&mut self, root: u32, me: u64, now: Now) {
         let active = self.active_root();
         self.roots.retain(|(other, _)| *other != root);
         self.channel.root_gone(root);
         if self.roots.is_empty() {
-            self.channel.release(me, now);
+            self.channel.release(me, now.unix_ms);
         } else if active == Some(root) {
             self.activate(me);
         }
@@ -133,7 +146,11 @@ impl Gateway {
     pub(crate) fn tick(&mut self, root: u32, streams: &mut Streams, shared: &mut Shared) {
         shared.now.tick = shared.now.tick.wrapping_add(1);
         shared.pace.tick();
-        let now = shared.now.ms;
+        let now = shared.now;
+        if now.apart().abs_diff(self.clocks_apart) > STEP_MS {
+            self.clocks_apart = now.apart();
+            self.changed = true;
+        }
         self.world.refresh(read);
         if self.world.take_changed() {
             self.leaving.update(&self.world, shared);
@@ -147,7 +164,7 @@ impl Gateway {
         for backend in self.counts.take_changed_backends() {
             self.publish_load(&backend, shared.me);
         }
-        if now.saturating_sub(self.published) >= PUBLISH_MS {
+        if now.ms.saturating_sub(self.published) >= PUBLISH_MS {
             self.publish(shared.me, now);
         }
         self.wake.clear();
@@ -163,7 +180,7 @@ impl Gateway {
     }
 
     /// A call that `root` made has an answer.
-    pub(crate) fn answered(&mut self, root: u32, answer: Answer, now: u64) {
+    pub(crate) fn answered(&mut self, root: u32, answer: Answer, now: Now) {
         let active = self.active_root().filter(|active| *active == root);
         if let Some((_, config)) = self.roots.last() {
             self.channel
@@ -188,7 +205,7 @@ impl Gateway {
         if at_once {
             self.publish_load(&place.backend, shared.me);
             if self.published == 0 {
-                self.publish(shared.me, shared.now.ms);
+                self.publish(shared.me, shared.now);
             }
         }
     }
@@ -205,7 +222,7 @@ impl Gateway {
         key: Option<KeyHash>,
         shared: &mut Shared,
     ) -> Result<Held, Refusal> {
-        let (me, now) = (shared.me, shared.now.ms);
+        let (me, now) = (shared.me, shared.now);
         // Others drop what is counted by who does not live.
         if rule.rule.limits != Limits::default() && self.published == 0 {
             self.beat(me, now);
@@ -216,7 +233,7 @@ impl Gateway {
             seed,
             key,
             me,
-            now,
+            now: now.unix_ms,
         };
         self.seats.admit(&asked, &mut shared.dice)
     }
@@ -248,7 +265,7 @@ impl Gateway {
         let _ = host::set_shared(&name, &bytes, 0);
     }
 
-    fn publish(&mut self, me: u64, now: u64) {
+    fn publish(&mut self, me: u64, now: Now) {
         let changed = self.counts.take_changed();
         // A worker without streams, such as Envoy's main thread, is no member.
         if self.published == 0 && !changed {
@@ -261,19 +278,19 @@ impl Gateway {
     }
 
     /// Says that this worker lives.
-    fn beat(&mut self, me: u64, now: u64) {
-        if now.saturating_sub(self.published) >= MEMBER_MS {
+    fn beat(&mut self, me: u64, now: Now) {
+        if now.ms.saturating_sub(self.published) >= MEMBER_MS {
             self.seats.tell_all();
         }
-        self.published = now;
+        self.published = now.ms;
         let said = swap(&self.names.members(), &mut |bytes| {
             let mut members = Members::decode(bytes);
-            members.beat(me, now);
+            members.beat(me, now.unix_ms);
             Some(members.encode())
         });
         if said.is_err() {
             // Again with the next tick.
-            self.published = now.saturating_sub(PUBLISH_MS);
+            self.published = now.ms.saturating_sub(PUBLISH_MS);
         }
     }
 
@@ -332,31 +349,38 @@ impl Wake {
 impl LeavingPods {
     fn update(&mut self, world: &World, shared: &mut Shared) {
         let mut before = core::mem::take(&mut self.pods);
-        for (backend, pod, window) in world.draining_pods() {
-            // Who was dealt turns goes on with them: a window may only have been lengthened.
-            let turns = before.get_mut(backend).and_then(|pods| pods.remove(&pod.name));
-            let turns = turns.map_or_else(|| Turns::new(shared.dice.draw()), |(_, turns)| turns);
+        for (backend, pod, said) in world.draining_pods() {
+            let known = before.get_mut(backend).and_then(|pods| pods.remove(&pod.name));
             self.pods
                 .entry(backend.to_owned())
                 .or_default()
-                .insert(pod.name.clone(), (window, turns));
+                .insert(pod.name.clone(), Leaving::new(said, known, shared));
         }
-        self.proxy = world.draining().map(|window| {
-            let turns = self
-                .proxy
-                .map_or_else(|| Turns::new(shared.dice.draw()), |(_, turns)| turns);
-            (window, turns)
-        });
+        let known = self.proxy;
+        self.proxy = world.draining().map(|said| Leaving::new(said, known, shared));
     }
 
     /// The window of a session, and who deals the moments in it.
-    fn of(&mut self, place: Option<&Place>, rule_timeout_ms: u64) -> Option<(Draining, &mut Turns)> {
+    fn of(&mut self, place: Option<&Place>, rule_timeout_ms: u64) -> Option<(Window, &mut Turns)> {
         let pod = place.and_then(|place| self.pods.get_mut(&*place.backend)?.get_mut(&*place.pod));
         let proxy = self.proxy.as_mut();
-        let of = |it: &Option<&mut (Draining, Turns)>| it.as_ref().map(|(window, _)| *window);
+        let of = |it: &Option<&mut Leaving>| it.as_ref().map(|leaving| leaving.window);
         let window = drain::window(of(&pod), of(&proxy), rule_timeout_ms)?;
-        let (_, turns) = if of(&pod) == Some(window) { pod? } else { proxy? };
-        Some((window, turns))
+        let leaving = if of(&pod) == Some(window) { pod? } else { proxy? };
+        Some((window, &mut leaving.turns))
+    }
+}
+
+impl Leaving {
+    fn new(said: Draining, known: Option<Self>, shared: &mut Shared) -> Self {
+        // A window that was known stays where it is, whatever the clock on the wall says by now.
+        let window = known.filter(|known| known.said == said).map(|known| known.window);
+        Self {
+            said,
+            window: window.unwrap_or_else(|| Window::new(said, shared.now)),
+            // Who was dealt turns goes on with them: a window may only have been lengthened.
+            turns: known.map_or_else(|| Turns::new(shared.dice.draw()), |known| known.turns),
+        }
     }
 }
 

@@ -134,10 +134,18 @@ pub(crate) fn log(level: Level, line: &str) {
 }
 
 /// Nanoseconds since the Unix epoch.
-pub(crate) fn now_ns() -> Result<u64> {
+pub(crate) fn unix_ns() -> Result<u64> {
     let mut now = 0;
     // SAFETY: the place is a live local.
     check(unsafe { raw::proxy_get_current_time_nanoseconds(&raw mut now) }).map(|()| now)
+}
+
+/// Nanoseconds of a clock that nobody sets, from any moment; the same for all workers.
+pub(crate) fn monotonic_ns() -> Result<u64> {
+    const MONOTONIC: u32 = 1;
+    let mut now = 0;
+    // SAFETY: the place is a live local. As exact as it can be had.
+    check(unsafe { raw::clock_time_get(MONOTONIC, 0, &raw mut now) }).map(|()| now)
 }
 
 /// Fills `bytes` from the host's random source.

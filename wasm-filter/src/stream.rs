@@ -59,7 +59,7 @@ impl Stream {
         self.gateway
     }
 
-    /// No tick before this moment concerns it, unless something changes: milliseconds since the Unix epoch.
+    /// No tick before this moment of the worker's clock concerns it, unless something changes.
     pub(crate) const fn due(&self) -> u64 {
         self.due
     }
@@ -120,9 +120,9 @@ impl Stream {
         };
         let load = |backend: usize| {
             let id = rule.rule.backends.get(backend).map_or("", |backend| &backend.id);
-            gateway.load(id, shared.me, shared.now.ms)
+            gateway.load(id, shared.me, shared.now.unix_ms)
         };
-        let presented = Presented::of(&rule.rule, gateway.world.ring(), &request, shared.now.ms);
+        let presented = Presented::of(&rule.rule, gateway.world.ring(), &request, shared.now.unix_ms);
         let known = Known {
             rule: &rule,
             seed,

@@ -34,6 +34,8 @@ pub(crate) type Streams = Table<u32, Stream>;
 pub(crate) struct Shared {
     /// The worker's name towards others; random, because contexts of different workers have equal ids.
     pub(crate) me: u64,
+    /// What the clock that never steps said, when [`Now::ms`] was the time since the Unix epoch: both in milliseconds.
+    begin: Option<(u64, u64)>,
     pub(crate) now: Now,
     pub(crate) pace: Pace,
     pub(crate) dice: Dice,
@@ -48,16 +50,18 @@ impl Vm {
         // Without randomness the workers of one process would take each other for themselves: the clock is next best.
         let me = match host::random(&mut seed) {
             Ok(()) => u64::from_le_bytes(seed),
-            Err(_) => host::now_ns().unwrap_or(1),
+            Err(_) => host::unix_ns().unwrap_or(1),
         };
-        let shared = Shared {
+        let mut shared = Shared {
             me,
+            begin: None,
             now: Now::default(),
             pace: Pace::default(),
             dice: Dice(me),
             metrics: Metrics::default(),
             armable: false,
         };
+        shared.look_at_both_clocks();
         Self {
             roots: Table::default(),
             gateways: Vec::new(),
@@ -87,7 +91,7 @@ impl Vm {
                 return false;
             }
         };
-        self.shared.look_at_the_clock();
+        self.shared.look_at_both_clocks();
         let build = host::property(b"xds\0node\0user_agent_build_version")
             .ok()
             .flatten();
@@ -115,7 +119,7 @@ impl Vm {
     }
 
     pub(crate) fn ticked(&mut self, root: u32) {
-        self.shared.look_at_the_clock();
+        self.shared.look_at_both_clocks();
         if let Some(gateway) = gateway(&self.roots, &mut self.gateways, root)
             && gateway.active_root() == Some(root)
         {
@@ -132,7 +136,7 @@ impl Vm {
 
     pub(crate) fn answered(&mut self, root: u32, answer: Answer) {
         if let Some(gateway) = gateway(&self.roots, &mut self.gateways, root) {
-            gateway.answered(root, answer, self.shared.now.ms);
+            gateway.answered(root, answer, self.shared.now);
         }
     }
 
@@ -182,7 +186,7 @@ impl Vm {
             }
         } else {
             if let Some(gateway) = gateway(&self.roots, &mut self.gateways, context) {
-                gateway.root_gone(context, self.shared.me, self.shared.now.ms);
+                gateway.root_gone(context, self.shared.me, self.shared.now);
             }
             self.roots.remove(&context);
         }
@@ -190,10 +194,22 @@ impl Vm {
 }
 
 impl Shared {
+    /// How late it is by the clock that never steps. It begins with the time since the Unix epoch, so that moments before
+    /// the machine was started have a place on it.
     pub(crate) fn look_at_the_clock(&mut self) {
-        if let Ok(now) = host::now_ns() {
-            self.now.ms = now / 1_000_000;
+        if let Ok(now) = host::monotonic_ns() {
+            let now = now / 1_000_000;
+            let (began, unix) = *self.begin.get_or_insert((now, self.now.unix_ms));
+            self.now.ms = unix.saturating_add(now.saturating_sub(began));
         }
+    }
+
+    /// And by the one on the wall.
+    pub(crate) fn look_at_both_clocks(&mut self) {
+        if let Ok(now) = host::unix_ns() {
+            self.now.unix_ms = now / 1_000_000;
+        }
+        self.look_at_the_clock();
     }
 }
 

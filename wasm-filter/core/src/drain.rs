@@ -7,6 +7,8 @@
 
 use clew_filter_config::rule::Draining;
 
+use crate::session::Now;
+
 /// The end of a window is left to those who were asked to leave and have not gone: its twentieth, at most this.
 const LONGEST_TAIL_MS: u64 = 5_000;
 /// And at least this, for time comes in ticks and an answer takes its time; but never more than half a window.
@@ -36,7 +38,27 @@ impl Turns {
     }
 }
 
-/// When one session leaves, in milliseconds since the Unix epoch.
+/// The window in which sessions leave, by the clock of the worker: [`Now::ms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When it began.
+    pub since_ms: u64,
+    /// How long it lasts.
+    pub timeout_ms: u64,
+}
+
+impl Window {
+    /// Of what was heard just now. From here on a step of the wall clock moves nothing.
+    #[must_use]
+    pub fn new(draining: Draining, now: Now) -> Self {
+        Self {
+            since_ms: now.when(draining.since_ms),
+            timeout_ms: draining.timeout_ms,
+        }
+    }
+}
+
+/// When one session leaves, by the clock of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leave {
     /// From now on it is asked to, at the next boundary.
@@ -49,7 +71,7 @@ impl Leave {
     /// The turn's place in what is left of the window at `now`, when this proxy heard of it. One that hears late has
     /// less time, but no burst.
     #[must_use]
-    pub fn new(window: Draining, turn: Turn, now: u64) -> Self {
+    pub fn new(window: Window, turn: Turn, now: u64) -> Self {
         let deadline = window.since_ms.saturating_add(window.timeout_ms);
         let tail = (window.timeout_ms / 20).clamp(SHORTEST_TAIL_MS, LONGEST_TAIL_MS);
         let last = deadline.saturating_sub(tail.min(window.timeout_ms / 2));
@@ -66,12 +88,12 @@ impl Leave {
 /// The window of a session: its pod's, or the whole proxy's, which follows the session's own rule; of both the one
 /// that ends first.
 #[must_use]
-pub fn window(pod: Option<Draining>, proxy: Option<Draining>, rule_timeout_ms: u64) -> Option<Draining> {
-    let proxy = proxy.map(|proxy| Draining {
+pub fn window(pod: Option<Window>, proxy: Option<Window>, rule_timeout_ms: u64) -> Option<Window> {
+    let proxy = proxy.map(|proxy| Window {
         since_ms: proxy.since_ms,
         timeout_ms: proxy.timeout_ms.min(rule_timeout_ms),
     });
-    let end = |window: &Draining| window.since_ms.saturating_add(window.timeout_ms);
+    let end = |window: &Window| window.since_ms.saturating_add(window.timeout_ms);
     pod.into_iter().chain(proxy).min_by_key(end)
 }
 
@@ -79,9 +101,10 @@ pub fn window(pod: Option<Draining>, proxy: Option<Draining>, rule_timeout_ms: u
 mod tests {
     use clew_filter_config::rule::Draining;
 
-    use super::{Leave, Turns, window};
+    use super::{Leave, Turns, Window, window};
+    use crate::session::Now;
 
-    const WINDOW: Draining = Draining {
+    const WINDOW: Window = Window {
         since_ms: 1_000_000,
         timeout_ms: 60_000,
     };
@@ -124,7 +147,7 @@ mod tests {
     #[test]
     fn a_short_window_has_an_end_too() {
         for (timeout_ms, last) in [(10_000, 9_000), (3_000, 2_000), (1_000, 500), (0, 0)] {
-            let window = Draining { timeout_ms, ..WINDOW };
+            let window = Window { timeout_ms, ..WINDOW };
             let mut turns = Turns::new(0);
             let moments =
                 (0..1_000).map(|_| Leave::new(window, turns.deal(), 1_000_000).close_at - 1_000_000);
@@ -137,12 +160,31 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_as_far_off_as_the_wall_clock_says_when_it_is_heard_of() {
+        let heard = |since_ms, unix_ms| {
+            let draining = Draining {
+                since_ms,
+                timeout_ms: 60_000,
+            };
+            let now = Now {
+                ms: 50_000_000,
+                unix_ms,
+                ..Now::default()
+            };
+            Window::new(draining, now).since_ms
+        };
+        assert_eq!(heard(1_000_000, 1_000_000), 50_000_000);
+        assert_eq!(heard(1_000_000, 1_010_000), 49_990_000, "it began before");
+        assert_eq!(heard(1_010_000, 1_000_000), 50_010_000, "it is still to begin");
+    }
+
+    #[test]
     fn the_window_that_ends_first_counts() {
-        let proxy = Draining {
+        let proxy = Window {
             since_ms: 1_010_000,
             timeout_ms: 300_000,
         };
-        let own = |timeout_ms| Draining {
+        let own = |timeout_ms| Window {
             since_ms: 1_010_000,
             timeout_ms,
         };

@@ -22,7 +22,7 @@ mod tests;
 mod tick;
 mod way;
 
-use clew_filter_config::rule::{DrainPolicy, Draining};
+use clew_filter_config::rule::DrainPolicy;
 use clew_filter_config::terms::Terms;
 
 use self::arming::Budget;
@@ -31,7 +31,7 @@ pub use self::cause::Cause;
 use self::farewell::Farewell;
 use self::rate::Bucket;
 use self::way::Way;
-use crate::drain::{Leave, Turns};
+use crate::drain::{Leave, Turns, Window};
 
 /// How long each side has to answer a Close of ours.
 pub const PATIENCE_MS: u64 = 5_000;
@@ -69,7 +69,7 @@ pub enum Event<'a> {
     /// Time passed, or something else is known: see [`Session::due`].
     Tick {
         /// The window in which the session has to leave, and who deals the moments in it.
-        leave: Option<(Draining, &'a mut Turns)>,
+        leave: Option<(Window, &'a mut Turns)>,
     },
 }
 
@@ -108,13 +108,33 @@ pub enum Action {
 /// When an event happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since the Unix epoch, as of the last tick; for bytes of a client whose messages have a rate, as of
-    /// now.
+    /// Milliseconds of the worker's clock, which never steps, as of the last tick; for bytes of a client whose messages have
+    /// a rate, as of now.
     pub ms: u64,
+    /// Milliseconds since the Unix epoch, as of the last tick. Somebody may set that clock at any time: it is for moments
+    /// that others name.
+    pub unix_ms: u64,
     /// Counts the ticks.
     pub tick: u32,
     /// Whether the worker has much to do: [`Pace`].
     pub busy: bool,
+}
+
+impl Now {
+    /// When a moment since the Unix epoch is by the worker's clock, as far as the clocks say now.
+    #[must_use]
+    pub const fn when(&self, unix_ms: u64) -> u64 {
+        match unix_ms.checked_sub(self.unix_ms) {
+            Some(later) => self.ms.saturating_add(later),
+            None => self.ms.saturating_sub(self.unix_ms.saturating_sub(unix_ms)),
+        }
+    }
+
+    /// How far the clocks are apart: what changes when somebody sets one.
+    #[must_use]
+    pub const fn apart(&self) -> i64 {
+        self.unix_ms.wrapping_sub(self.ms).cast_signed()
+    }
 }
 
 /// What passed. Index 0 is the request direction, 1 the response direction.
@@ -160,7 +180,7 @@ pub enum Ended {
     Aborted,
 }
 
-/// One session. All its times are milliseconds since the Unix epoch.
+/// One session. Its times are [`Now::ms`], but for the end of its token.
 #[derive(Clone, Debug)]
 pub struct Session {
     request: Way,
@@ -172,9 +192,10 @@ pub struct Session {
     lot: u32,
     /// The longest duration under which its end was set, and the end.
     duration: (u64, u64),
-    expires: u64,
+    /// Milliseconds since the Unix epoch.
+    expires: Option<u64>,
     /// The window in which it has to leave, and its moment in it.
-    drain: Option<(Draining, Leave)>,
+    drain: Option<(Window, Leave)>,
     farewell: Option<Farewell>,
     /// Whose Close came first, and when.
     first_close: Option<(Direction, u64)>,
@@ -197,7 +218,7 @@ impl Session {
             stirred: 0,
             lot,
             duration: (0, u64::MAX),
-            expires: u64::MAX,
+            expires: None,
             drain: None,
             farewell: None,
             first_close: None,
@@ -208,9 +229,9 @@ impl Session {
         }
     }
 
-    /// The client's token is good until this moment: then the session is closed.
-    pub const fn expires_at(&mut self, ms: u64) {
-        self.expires = ms;
+    /// The client's token is good until this moment since the Unix epoch: then the session is closed.
+    pub const fn expires_at(&mut self, unix_ms: u64) {
+        self.expires = Some(unix_ms);
         self.due = 0;
     }
 
@@ -227,7 +248,7 @@ impl Session {
                 self.way(direction).arming.resumed();
                 Action::Pass
             }
-            Event::Tick { leave } => self.tick(leave, now.ms, terms),
+            Event::Tick { leave } => self.tick(leave, now, terms),
             Event::Data { direction, len, read } => self.data(direction, len, read, (now, terms), traffic),
         }
     }
@@ -275,7 +296,8 @@ impl Session {
         }
     }
 
-    /// No tick before this moment concerns it, unless its terms or the window in which it leaves change.
+    /// No tick before this moment concerns it, unless its terms or the window in which it leaves change, or somebody sets
+    /// the clock.
     #[must_use]
     pub const fn due(&self) -> u64 {
         self.due

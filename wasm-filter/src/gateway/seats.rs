@@ -180,7 +180,7 @@ impl Seats {
     fn take_token(&self, asked: &Asked<'_>, dice: &mut Dice) -> Result<(), Refusal> {
         let limits = &asked.rule.rule.limits;
         // The time of the last tick is too old to count tokens by.
-        let now = host::now_ns().unwrap_or_else(|_| asked.now.saturating_mul(1_000_000));
+        let now = host::unix_ns().unwrap_or_else(|_| asked.now.saturating_mul(1_000_000));
         let mut wait = 0;
         swap(
             &self.names.rate(&asked.rule.rule.name),

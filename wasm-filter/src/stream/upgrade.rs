@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use clew_filter_config::rule::{DrainPolicy, Draining};
-use clew_filter_core::drain::Turns;
+use clew_filter_config::rule::DrainPolicy;
+use clew_filter_core::drain::{Turns, Window};
 use clew_filter_core::handshake::{self, Affinity, Placed};
 use clew_filter_core::live::Place;
 use clew_filter_core::session::{Action, Direction, Event, Session, Traffic};
@@ -34,8 +34,8 @@ pub(crate) struct Upgrade {
     pub(super) passed: Traffic,
     /// Until the 101.
     pub(super) placed: Option<Placed>,
-    /// When the 101 passed, in milliseconds since the Unix epoch, as of the tick before: a quarter of a second is near
-    /// enough for what lasts minutes.
+    /// When the 101 passed, by the worker's clock, as of the tick before: a quarter of a second is near enough for what
+    /// lasts minutes.
     pub(super) opened: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ impl Upgrade {
     }
 
     /// Looks after it, on its own context `id`. It leaves within this window, if within any.
-    pub(crate) fn tick(&mut self, id: u32, leave: Option<(Draining, &mut Turns)>, shared: &mut Shared) {
+    pub(crate) fn tick(&mut self, id: u32, leave: Option<(Window, &mut Turns)>, shared: &mut Shared) {
         let action = self.on(Event::Tick { leave }, shared);
         if action == Action::Pass || host::set_effective_context(id).is_err() {
             return;
@@ -150,7 +150,8 @@ impl Upgrade {
         let backend = gateway.world.backend(&placed.backend_id, read);
         let reached = backend.as_ref().and_then(|backend| backend.at_address(address));
         let (rule, ring) = (&self.rule.rule, gateway.world.ring());
-        if let Some((name, value)) = handshake::issue(rule, ring, placed, reached, shared.now.ms, came_by_tls)
+        if let Some((name, value)) =
+            handshake::issue(rule, ring, placed, reached, shared.now.unix_ms, came_by_tls)
         {
             // Without it the session is placed anew the next time.
             let _ = host::add_header(Map::Response, &name, value.as_bytes());

@@ -3,8 +3,8 @@
 use super::cause::{Cause, Order};
 use super::{LAST_WORD_MS, PATIENCE_MS};
 
-/// What was decided. Who has been told is noted where our Close went, in the two ways. All times are milliseconds since
-/// the Unix epoch.
+/// What was decided. Who has been told is noted where our Close went, in the two ways. All times are
+/// [`Now::ms`](super::Now::ms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Farewell {
     pub(super) cause: Cause,

@@ -1,6 +1,6 @@
 //! Lists of events and actions, by subject.
 
-use clew_filter_config::rule::{DrainPolicy, Draining};
+use clew_filter_config::rule::DrainPolicy;
 use clew_filter_config::terms::Terms;
 
 use super::Action::{Arm, Close, Drop, KeepBack, Pass, Ping, Reset, StayArmed, Write};
@@ -8,7 +8,7 @@ use super::Direction::{Request, Response};
 use super::{
     Action, Cause, Direction, Ended, Event, HANDSHAKE_PATIENCE_MS, Now, PATIENCE_MS, Pace, Session, Traffic,
 };
-use crate::drain::Turns;
+use crate::drain::{Turns, Window};
 
 mod drain;
 mod handshake;
@@ -16,7 +16,7 @@ mod limits;
 mod passing;
 mod timeouts;
 
-const WINDOW: Draining = Draining {
+const WINDOW: Window = Window {
     since_ms: 1_000_000,
     timeout_ms: 100_000,
 };
@@ -29,7 +29,7 @@ struct Scene {
     session: Session,
     now: Now,
     turns: Turns,
-    window: Option<Draining>,
+    window: Option<Window>,
     terms: Terms,
     traffic: Traffic,
 }
@@ -40,6 +40,7 @@ impl Scene {
             session: Session::new(armable, 0),
             now: Now {
                 ms: 1_000_000,
+                unix_ms: 1_000_000,
                 tick: 0,
                 busy: false,
             },
@@ -81,6 +82,7 @@ impl Scene {
     }
 
     fn tick_at(&mut self, ms: u64) -> Action {
+        self.now.unix_ms += ms - self.now.ms;
         self.now.ms = ms;
         self.tick()
     }

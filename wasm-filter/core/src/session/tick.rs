@@ -1,35 +1,34 @@
 //! Time passes: when a session is to leave, and how it is made to.
 
-use clew_filter_config::rule::Draining;
 use clew_filter_config::terms::Terms;
 
 use super::cause::Cause;
 use super::farewell::Farewell;
-use super::{Action, Direction, HANDSHAKE_PATIENCE_MS, Session};
-use crate::drain::{Leave, Turns};
+use super::{Action, Direction, HANDSHAKE_PATIENCE_MS, Now, Session};
+use crate::drain::{Leave, Turns, Window};
 
 /// Sessions that are too old all at once, as the terms have changed, end within this, or within the last tenth of what
 /// they may last.
 const LONGEST_SPREAD_MS: u64 = 60_000;
 
 impl Session {
-    pub(super) fn tick(&mut self, leave: Option<(Draining, &mut Turns)>, now: u64, terms: &Terms) -> Action {
+    pub(super) fn tick(&mut self, leave: Option<(Window, &mut Turns)>, now: Now, terms: &Terms) -> Action {
         let (Some(opened), false) = (self.opened, self.reset) else {
             self.due = if self.reset { u64::MAX } else { 0 };
             return Action::Pass;
         };
-        self.set_moment(leave, now);
-        self.set_end(opened, now, terms);
+        self.set_moment(leave, now.ms);
+        self.set_end(opened, now.ms, terms);
         if !self.told() {
             self.decide(now, terms);
         }
         let action = if let Some(farewell) = self.farewell {
             self.due = 0;
-            self.pursue(farewell, now)
+            self.pursue(farewell, now.ms)
         } else {
-            self.due = self.next(terms);
+            self.due = self.next(now, terms);
             // The two ends are closing it, but it does not come to an end.
-            if now < self.due {
+            if now.ms < self.due {
                 return Action::Pass;
             }
             self.reset()
@@ -41,7 +40,7 @@ impl Session {
     }
 
     /// Its moment in the window in which it has to leave.
-    fn set_moment(&mut self, leave: Option<(Draining, &mut Turns)>, now: u64) {
+    fn set_moment(&mut self, leave: Option<(Window, &mut Turns)>, now: u64) {
         self.drain = match (leave, self.drain) {
             // The drain was called off.
             (None, _) => None,
@@ -72,32 +71,32 @@ impl Session {
     }
 
     /// Whether our Close is wanted, while nobody has been told anything: what called for it may be over.
-    fn decide(&mut self, now: u64, terms: &Terms) {
+    fn decide(&mut self, now: Now, terms: &Terms) {
         let cause = self.cause(now, terms);
         let same = |farewell: &Farewell| Some(farewell.cause) == cause;
         self.farewell = match (cause, self.farewell.filter(same), self.drain) {
             (None, ..) => None,
             (Some(Cause::Drain), before, Some((_, leave))) => Some(Farewell {
                 deadline: leave.deadline,
-                ..before.unwrap_or(Farewell::until(Cause::Drain, now, leave.deadline))
+                ..before.unwrap_or(Farewell::until(Cause::Drain, now.ms, leave.deadline))
             }),
-            (Some(cause), before, _) => Some(before.unwrap_or(Farewell::new(cause, now))),
+            (Some(cause), before, _) => Some(before.unwrap_or(Farewell::new(cause, now.ms))),
         };
     }
 
-    fn cause(&self, now: u64, terms: &Terms) -> Option<Cause> {
+    fn cause(&self, now: Now, terms: &Terms) -> Option<Cause> {
         let (_, end) = self.duration;
         let moment = self.drain.map_or(u64::MAX, |(_, leave)| leave.close_at);
         if self.first_close.is_some() {
             // It is closing by itself.
             None
-        } else if now >= self.expires {
+        } else if self.expires.is_some_and(|end| now.unix_ms >= end) {
             Some(Cause::TokenExpired)
-        } else if now >= moment {
+        } else if now.ms >= moment {
             Some(Cause::Drain)
-        } else if now >= end {
+        } else if now.ms >= end {
             Some(Cause::Duration)
-        } else if now >= self.idle_from(terms) {
+        } else if now.ms >= self.idle_from(terms) {
             Some(Cause::Idle)
         } else {
             None
@@ -112,7 +111,7 @@ impl Session {
     }
 
     /// When something is to be done next, while our Close is not wanted.
-    fn next(&self, terms: &Terms) -> u64 {
+    fn next(&self, now: Now, terms: &Terms) -> u64 {
         let (_, end) = self.duration;
         match (self.first_close, self.drain) {
             (Some((_, since)), drain) => drain
@@ -120,7 +119,7 @@ impl Session {
                 .min(since.saturating_add(HANDSHAKE_PATIENCE_MS)),
             (None, drain) => drain
                 .map_or(u64::MAX, |(_, leave)| leave.close_at)
-                .min(self.expires)
+                .min(self.expires.map_or(u64::MAX, |end| now.when(end)))
                 .min(end)
                 .min(self.idle_from(terms)),
         }

@@ -1,9 +1,8 @@
 //! A proxy that does what a session answers, in the simplest way, and checks what comes of it: what reaches each end is
 //! what the other end sent, up to a place where a Close of ours may stand.
 
-use clew_filter_config::rule::Draining;
 use clew_filter_config::terms::Terms;
-use clew_filter_core::drain::Turns;
+use clew_filter_core::drain::{Turns, Window};
 use clew_filter_core::frame::{Event as Seen, Frame, Opcode};
 use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Now, Session, Traffic};
 
@@ -34,7 +33,7 @@ struct Proxy {
     session: Session,
     now: Now,
     terms: Terms,
-    window: Option<Draining>,
+    window: Option<Window>,
     turns: Turns,
     expires: bool,
     /// Something may have called for a Close of ours.
@@ -63,6 +62,7 @@ pub(crate) fn run(input: &[u8]) {
         session: Session::new(first & 4 == 0, u32::from(first) << 24),
         now: Now {
             ms: START,
+            unix_ms: START,
             tick: 0,
             busy: first & 8 != 0,
         },
@@ -236,6 +236,7 @@ impl Proxy {
     fn tick(&mut self, ms: u64, heard: bool) {
         self.now.tick += 1;
         self.now.ms += ms;
+        self.now.unix_ms += ms;
         let due = self.session.due();
         let leave = self.window.map(|window| (window, &mut self.turns));
         let event = Event::Tick { leave };
@@ -268,7 +269,7 @@ impl Proxy {
             0 => self.terms.idle_ms = ms,
             1 => self.terms.max_duration_ms = ms,
             2 => {
-                self.window = Some(Draining {
+                self.window = Some(Window {
                     since_ms: self.now.ms,
                     timeout_ms: ms,
                 });

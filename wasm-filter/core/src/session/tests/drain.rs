@@ -210,7 +210,7 @@ fn a_drain_that_is_called_off_spares_who_is_still_there() {
 #[test]
 fn another_window_sets_another_moment() {
     let mut scene = Scene::due();
-    scene.window = Some(Draining {
+    scene.window = Some(Window {
         timeout_ms: 500_000,
         ..WINDOW
     });

@@ -29,7 +29,7 @@ fn a_session_that_is_closing_by_itself_is_not_told_to_leave() {
 #[test]
 fn a_handshake_that_does_not_end_is_cut_at_the_deadline_of_a_drain() {
     let mut scene = Scene::due();
-    scene.window = Some(Draining {
+    scene.window = Some(Window {
         timeout_ms: MOMENT + 10_000 - WINDOW.since_ms,
         ..WINDOW
     });

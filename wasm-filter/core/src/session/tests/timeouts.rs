@@ -181,6 +181,45 @@ fn whoever_has_an_expired_token_says_no_more() {
 }
 
 #[test]
+fn whoever_sets_the_clock_ends_tokens_and_nothing_else() {
+    const DAY: u64 = 86_400_000;
+    let steps: [fn(u64) -> u64; 3] = [|ms| ms + DAY, |ms| ms, |ms| ms.saturating_sub(DAY)];
+    for step in steps {
+        let mut scene = Scene::timed(30_000, 40_000);
+        scene.window = Some(WINDOW);
+        assert_eq!(scene.tick(), Pass);
+        scene.now.unix_ms = step(scene.now.unix_ms);
+        // Idle, the end of what it may last, and the moment in the window are as far off as before.
+        assert_eq!(scene.tick_at(1_029_999), Pass);
+        assert_eq!(scene.session.due(), 1_030_000);
+        scene.armed(Request, &client(b"x"));
+        assert_eq!(scene.tick_at(1_039_999), Pass);
+        scene.terms.max_duration_ms = 0;
+        scene.armed(Request, &client(b"x"));
+        assert_eq!(scene.tick_at(MOMENT - 1), Pass);
+        assert_eq!(scene.tick_at(MOMENT), Write(Response, Cause::Drain));
+        // Nor does it hurry who was told.
+        scene.now.unix_ms = step(scene.now.unix_ms);
+        assert_eq!(scene.tick_at(MOMENT + PATIENCE_MS - 1), Pass);
+        assert_eq!(scene.tick_at(MOMENT + PATIENCE_MS), Write(Request, Cause::Drain));
+    }
+    // A token is good until then by the clock on the wall.
+    let mut scene = Scene::timed(0, 0);
+    scene.session.expires_at(1_060_000);
+    assert_eq!(scene.tick_at(1_010_000), Pass);
+    assert_eq!(scene.session.due(), 1_060_000);
+    scene.now.unix_ms -= 20_000;
+    assert_eq!(scene.tick_at(1_060_000), Pass, "set back");
+    assert_eq!(scene.session.due(), 1_080_000);
+    scene.now.unix_ms += 30_000;
+    assert_eq!(
+        scene.tick_at(1_060_001),
+        Write(Response, TokenExpired),
+        "set forward"
+    );
+}
+
+#[test]
 fn what_calls_first_is_the_cause() {
     let mut scene = Scene::timed(20_000, 100_000);
     scene.session.expires_at(1_020_000);
