@@ -37,72 +37,53 @@ pub async fn send(gateway: SocketAddr, requests: &[Vec<u8>], connections: usize)
     Ok(answers.concat())
 }
 
-/// A connection on which one request is sent again and again, many at a time.
+/// Connections on which one request is sent again and again, on all of them at once, and the next when all have answered.
 #[derive(Debug)]
-pub struct Pipeline {
-    gateway: SocketAddr,
+pub struct Volley {
     request: Vec<u8>,
     status: u16,
-    connection: Option<(TcpStream, BytesMut)>,
+    connections: Vec<(TcpStream, BytesMut)>,
 }
 
-impl Pipeline {
-    const AT_ONCE: usize = 100;
-
+impl Volley {
     /// Each answer must have this status.
-    pub const fn new(gateway: SocketAddr, request: Vec<u8>, status: u16) -> Self {
-        Self {
-            gateway,
-            request,
-            status,
-            connection: None,
-        }
-    }
-
-    /// Sends the request so many times and reads the answers. What Envoy has not answered when it ends a connection, as it
-    /// does now and then, is asked again.
     ///
     /// # Errors
-    /// When an answer has another status, or a connection is closed without one.
-    pub async fn ask(&mut self, count: usize) -> Result<()> {
-        let mut left = count;
-        while left > 0 {
-            let fresh = self.connection.is_none();
-            let (mut io, mut buffer) = match self.connection.take() {
-                Some(connection) => connection,
-                None => {
-                    let io = TcpStream::connect(self.gateway).await?;
-                    io.set_nodelay(true)?;
-                    (io, BytesMut::new())
+    /// When nobody listens.
+    pub async fn new(gateway: SocketAddr, connections: usize, request: Vec<u8>, status: u16) -> Result<Self> {
+        let mut open = Vec::new();
+        for _ in 0..connections {
+            let io = TcpStream::connect(gateway).await?;
+            io.set_nodelay(true)?;
+            open.push((io, BytesMut::new()));
+        }
+        Ok(Self {
+            request,
+            status,
+            connections: open,
+        })
+    }
+
+    /// Sends the request so many times on each connection.
+    ///
+    /// # Errors
+    /// When there is no answer, or one of another status.
+    pub async fn ask(&mut self, times: usize) -> Result<()> {
+        for _ in 0..times {
+            for (io, _) in &mut self.connections {
+                io.write_all(&self.request).await?;
+            }
+            for (io, buffer) in &mut self.connections {
+                let head = read_head(io, buffer, Kind::Response)
+                    .await?
+                    .context("closed without an answer")?;
+                if head.status != self.status {
+                    bail!("{} instead of {}: {head:?}", head.status, self.status);
                 }
-            };
-            let batch = left.min(Self::AT_ONCE);
-            let answered = self.batch(&mut io, &mut buffer, batch).await?;
-            left -= answered;
-            if answered == batch {
-                self.connection = Some((io, buffer));
-            } else if fresh && answered == 0 {
-                bail!("closed without an answer");
+                skip_body(io, buffer, &head).await?;
             }
         }
         Ok(())
-    }
-
-    /// How many were answered before the connection ended.
-    async fn batch(&self, io: &mut TcpStream, buffer: &mut BytesMut, count: usize) -> Result<usize> {
-        if io.write_all(&self.request.repeat(count)).await.is_err() {
-            return Ok(0);
-        }
-        for answered in 0..count {
-            let Ok(Some(head)) = read_head(io, buffer, Kind::Response).await else {
-                return Ok(answered);
-            };
-            if head.status != self.status {
-                bail!("{} instead of {}: {head:?}", head.status, self.status);
-            }
-            skip_body(io, buffer, &head).await?;
-        }
-        Ok(count)
     }
 }
 

@@ -11,7 +11,7 @@ use clew_e2e::envoy::PlainEnvoy;
 use clew_e2e::figures::{Bound, Figure, Figures};
 use clew_e2e::manifests::{self, Pod};
 use clew_e2e::process::Thread;
-use clew_e2e::requests::{Pipeline, get};
+use clew_e2e::requests::{Volley, get};
 use clew_e2e::scene::{ROUTE, SERVICE, Scene};
 use clew_e2e::wait;
 use clew_e2e::ws_client::Request;
@@ -21,9 +21,11 @@ use tokio::sync::Mutex;
 use crate::arms::{Compared, alternate};
 use crate::cost::keyed;
 
-const REQUESTS: usize = 400;
+const CONNECTIONS: usize = 32;
+/// On each connection.
+const REQUESTS: usize = 12;
 /// What the turn of another arm has left in the caches is gone after these.
-const WARM: usize = 100;
+const WARM: usize = 3;
 const ROUNDS: usize = 400;
 /// Names of equal length, with how many pods each has. The first two are the control, twice.
 const SIZES: [(&str, usize); 4] = [("one-a", 1), ("one-b", 1), ("ten-a", 10), ("thous", 1000)];
@@ -82,17 +84,20 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     }
 
     let worker = Thread::named(envoy.pid, "wrk:worker_0")?;
-    // Plain requests, which are placed as upgrades are, of one key.
-    let arms = SIZES.map(|(name, _)| {
+    let mut arms = Vec::new();
+    for (name, _) in SIZES {
+        // Plain requests, which are placed as upgrades are, of one key.
         let request = get(&format!("/{name}"), false, Some(("x-room", "the-one-key")));
-        Mutex::new(Pipeline::new(envoy.gateway, request, ANSWER))
-    });
-    let rounds = alternate(&arms, ROUNDS, async |arm: &Mutex<Pipeline>| {
+        arms.push(Mutex::new(
+            Volley::new(envoy.gateway, CONNECTIONS, request, ANSWER).await?,
+        ));
+    }
+    let rounds = alternate(&arms, ROUNDS, async |arm: &Mutex<Volley>| {
         let mut arm = arm.lock().await;
         arm.ask(WARM).await?;
         let before = worker.cpu_nanos().await?;
         arm.ask(REQUESTS).await?;
-        Ok((worker.cpu_nanos().await? - before) as f64 / REQUESTS as f64)
+        Ok((worker.cpu_nanos().await? - before) as f64 / (CONNECTIONS * REQUESTS) as f64)
     })
     .await?;
     let (ten, thousand) = (rounds.difference(2), rounds.difference(3));
@@ -112,7 +117,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
             unit: "µs",
             bound: Bound::AtMost(bound),
             noise: compared.noise / 1000.0,
-            n: (ROUNDS * REQUESTS) as u64,
+            n: (ROUNDS * CONNECTIONS * REQUESTS) as u64,
             control: nanos.clone().into(),
         });
     };
