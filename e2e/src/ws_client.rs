@@ -254,7 +254,12 @@ impl Socket {
         frame.header_mut().mask = Some([7, 7, 7, 7]);
         let mut bytes = Vec::new();
         frame.format(&mut bytes)?;
-        let reply = 2 + if size > 125 { 2 } else { 0 } + payload.len();
+        let length = match size {
+            ..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        let reply = 2 + length + payload.len();
         for _ in 0..count {
             self.io.write_all(&bytes).await?;
             while self.early.len() < reply {

@@ -7,6 +7,7 @@
 
 mod all_at_once;
 mod bad_input;
+mod bursts;
 mod close;
 mod collision;
 mod drain;

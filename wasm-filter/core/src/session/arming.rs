@@ -59,7 +59,8 @@ impl Budget {
     };
 }
 
-/// A paused event holds its bytes in Envoy's buffer, whose limit is for all that gathers there: large ones pass.
+/// What waits to be let go on gathers in Envoy's buffer, and so does what comes in one event of an armed direction; beyond
+/// the buffer's limit the stream is reset. A direction that brings much is disarmed.
 const LARGEST: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]

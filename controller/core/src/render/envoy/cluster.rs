@@ -15,8 +15,7 @@ use crate::render::rules::Drains;
 
 /// The cluster by which the filter reaches the channel.
 pub const CHANNEL: &str = "clew-channel";
-/// Bytes that a connection may hold back, toward clients and backends alike: a frame that is injected into a stream must
-/// fit beside what is waiting there.
+/// Bytes that a connection may hold back, toward clients and backends alike.
 pub(super) const BUFFER_BYTES: u32 = 1 << 20;
 /// No limit: every session is a connection and a request for as long as it lives, and Envoy's own limit is 1024. The
 /// filter counts sessions against a rule's limits, exactly and with a reason; Envoy would count plain requests too.
