@@ -74,7 +74,7 @@ async fn thousands_of_hostile_inputs_end_no_session_and_take_no_memory() -> Resu
     let failures = scene.clew.ready.admin.stats(VM_FAILURES).await?;
     println!("{failures:?}");
     ensure!(
-        failures.values().all(|count| *count == 0),
+        !failures.is_empty() && failures.values().all(|count| *count == 0),
         "VMs failed: {failures:?}"
     );
     Ok(())

@@ -74,6 +74,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         {"type": "Cookie", "name": "k"},
         {"type": "Header", "name": "k"},
         {"type": "QueryParam", "name": "k"},
+        {"type": "PathSegment", "index": 1},
         {"type": "JWTClaim", "path": ["user", "id"], "header": "authorization"},
         {"type": "Subprotocol", "prefix": "k."},
         {"type": "SourceIP", "trustedHops": 1},
@@ -167,7 +168,7 @@ fuzz_target!(|input: &[u8]| {
         peer,
     };
     LAID.with(|(rules, backend)| {
-        let laid = &rules[usize::from(pick & 7)];
+        let laid = &rules[usize::from(pick & 0x3f) % rules.len()];
         let rule = &laid.rule;
         let secure = || pick & 0x40 != 0;
         let presented = Presented::of(rule, &RING, &request, NOW);
