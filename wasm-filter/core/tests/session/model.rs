@@ -349,7 +349,13 @@ impl Proxy {
         };
         let terms = self.terms.idle_ms > 0 || self.terms.max_duration_ms > 0;
         let has_to = terms || self.window.is_some() || self.expires || self.ways.iter().any(closes);
-        for _ in 0..4_000 {
+        let end = self.now.ms + 4_000 * TICK;
+        while self.now.ms < end {
+            // Nothing is due before its time: the last moment before it stands for all the ticks until then.
+            let wait = self.session.due().min(end).saturating_sub(self.now.ms);
+            if wait > 1 {
+                self.tick(wait - 1, false);
+            }
             self.tick(TICK, false);
         }
         assert!(self.reset || !self.opened || !has_to, "it lives on");
