@@ -162,20 +162,27 @@ impl Scene {
             .collect();
         let keys = 64.max(16 * wanted.len());
         let limit = Duration::from_secs(30 + keys as u64 / 20);
-        wait::until("Envoy and the filter agree on the pods", limit, async || {
+        let mut last = String::new();
+        let settled = wait::until("Envoy and the filter agree on the pods", limit, async || {
             let round = next_mark();
             let probes = (0..4 * keys).map(|probe| self.probe(format!("probe-{round}-{}", probe % keys)));
-            let landed: Vec<(String, String)> = stream::iter(probes).buffered(16).try_collect().await.ok()?;
+            let landed: Result<Vec<(String, String)>> = stream::iter(probes).buffered(16).try_collect().await;
+            let landed = landed.inspect_err(|error| last = format!("{error:#}")).ok()?;
             let pods: BTreeSet<String> = landed.iter().map(|(_, pod)| pod.clone()).collect();
-            let as_wished = landed.iter().all(|(wish, pod)| wish == pod);
-            let agreed = self.bounded
-                || landed
-                    .iter()
-                    .zip(landed.iter().skip(keys))
-                    .all(|(one, two)| one == two);
-            (as_wished && agreed && pods == wanted).then_some(())
-        })
-        .await
+            // A pod that its own address does not lead to is asked for by another value, which is nobody's address.
+            let is_address = |wish: &str| self.servers.iter().any(|s| s.address().to_string() == wish);
+            let stray = landed.iter().find(|(wish, pod)| wish != pod && is_address(wish));
+            let two = landed.iter().zip(landed.iter().skip(keys));
+            let divided = two.filter(|_| !self.bounded).find(|(one, two)| one != two);
+            last = format!(
+                "on {} pods of {}; a stray: {stray:?}; one key on two pods: {divided:?}",
+                pods.len(),
+                wanted.len()
+            );
+            (stray.is_none() && divided.is_none() && pods == wanted).then_some(())
+        });
+        let settled = settled.await;
+        settled.with_context(|| last)
     }
 
     /// Where the filter wanted a session of this key, and where it was.
