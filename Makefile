@@ -23,7 +23,7 @@ demo: envoy build ## watch sessions find their pod, stay there, and leave gracef
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin demo
 
 .PHONY: test
-test: lint unit generated e2e-standalone ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy
+test: lint unit generated e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
 
 .PHONY: lint
 lint:
@@ -38,13 +38,17 @@ unit: build
 	$(CARGO) test --locked --workspace --exclude clew-filter --exclude clew-e2e
 	$(CARGO) test --locked -p clew-e2e --lib --bins --test architecture
 
-.PHONY: e2e-standalone
-e2e-standalone: envoy build
-	@echo "== end to end: the real module in the real Envoy"
+.PHONY: cluster
+cluster: ## build etcd, the API server and Istio into the cache, once (the tests do it when they need them)
+	@e2e/tools/install-cluster.sh >/dev/null
+
+.PHONY: e2e-short
+e2e-short: envoy build
+	@echo "== end to end: the real module in the real Envoy, the real parts of a cluster"
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
 
 .PHONY: e2e
-e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn')
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio')
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
-# The end-to-end tests. `run.sh [standalone|autobahn]…`: which of them; none named: all. The last line is `N passed, N failed, N skipped`.
-# CLEW_BIN and CLEW_ENVOY say what to test (the Makefile sets them); CLEW_E2E_FULL=1 asks for the full sizes;
-# CLEW_E2E_THREADS says how many tests run side by side.
+# The end-to-end tests. `run.sh [standalone|autobahn|istio]… [-- ARGUMENT…]`: which of them (none named: all), and what their programs are
+# told, such as the name of one test. The last line is `N passed, N failed, N skipped`.
+# CLEW_BIN and CLEW_ENVOY say what to test (the Makefile sets them), CLEW_CLUSTER where the parts of a cluster are (else they are installed);
+# CLEW_E2E_FULL=1 asks for the full sizes; CLEW_E2E_THREADS says how many tests run side by side.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-groups=("$@")
-[[ $# -gt 0 ]] || groups=(standalone autobahn)
-tests=()
+all=(standalone autobahn istio)
+groups=() here=() namespaced=()
+while [[ $# -gt 0 && $1 != -- ]]; do
+  groups+=("$1")
+  shift
+done
+[[ $# -gt 0 ]] && shift
+[[ ${#groups[@]} -gt 0 ]] || groups=("${all[@]}")
 for group in "${groups[@]}"; do
   case $group in
-  standalone) tests+=(--test vocabulary --test standalone) ;;
-  autobahn) tests+=(--test autobahn) ;;
+  standalone) here+=(--test vocabulary --test standalone) ;;
+  autobahn) here+=(--test autobahn) ;;
+  istio) namespaced+=(--test istio) ;;
   *)
-    echo "there are no tests named $group: standalone autobahn" >&2
+    echo "there are no tests named $group: ${all[*]}" >&2
     echo "0 passed, 1 failed, 0 skipped"
     exit 1
     ;;
@@ -21,10 +28,23 @@ done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 ulimit -Sn "$(ulimit -Hn)"
-${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e "${tests[@]}" -- \
-  --show-output --test-threads="${CLEW_E2E_THREADS:-2}" 2>&1 | tee "$log"
-status=$?
-awk -v status=$status -v programs=$((${#tests[@]} / 2)) '
+status=0
+if [[ ${#namespaced[@]} -gt 0 && -z ${CLEW_CLUSTER-} ]]; then
+  # Where that fails every test says what it lacks.
+  CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || status=$?
+  export CLEW_CLUSTER
+fi
+run() {
+  ${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e "$@" 2>&1 | tee -a "$log"
+  local ended=$?
+  [[ $ended == 0 ]] || status=$ended
+}
+told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
+[[ ${#here[@]} == 0 ]] || run "${here[@]}" -- "${told[@]}"
+# A cluster runs in a network namespace, and its tests in there with it.
+[[ ${#namespaced[@]} == 0 ]] ||
+  run --config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'" "${namespaced[@]}" -- "${told[@]}"
+awk -v status=$status -v programs=$(((${#here[@]} + ${#namespaced[@]}) / 2)) '
   /^test result: / { runs++; passed += $4; failed += $6; skipped += $8 }
   END {
     # A build that failed, or a program that died, is a failure too.

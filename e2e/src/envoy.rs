@@ -124,21 +124,33 @@ impl Admin {
     /// # Errors
     /// When the admin port does not answer.
     pub async fn hosts(&self) -> Result<Vec<String>> {
+        Ok(self.host_statuses().await?.iter().map(address_of).collect())
+    }
+
+    /// The addresses of those that EDS calls healthy: Istio keeps unready pods, and says what they are.
+    ///
+    /// # Errors
+    /// When the admin port does not answer.
+    pub async fn healthy_hosts(&self) -> Result<Vec<String>> {
+        let healthy = |host: &&Value| host["health_status"]["eds_health_status"] == "HEALTHY";
+        let hosts = self.host_statuses().await?;
+        Ok(hosts.iter().filter(healthy).map(address_of).collect())
+    }
+
+    async fn host_statuses(&self) -> Result<Vec<Value>> {
         let clusters: Value = serde_json::from_str(&self.get("/clusters?format=json").await?)?;
         let all = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
         Ok(all(&clusters, "cluster_statuses")
             .iter()
             .flat_map(|cluster| all(cluster, "host_statuses"))
-            .map(|host| {
-                let socket = &host["address"]["socket_address"];
-                format!(
-                    "{}:{}",
-                    socket["address"].as_str().unwrap_or_default(),
-                    socket["port_value"]
-                )
-            })
             .collect())
     }
+}
+
+fn address_of(host: &Value) -> String {
+    let socket = &host["address"]["socket_address"];
+    let ip = socket["address"].as_str().unwrap_or_default();
+    format!("{ip}:{}", socket["port_value"])
 }
 
 /// An Envoy beside Clew's, killed when dropped.

@@ -11,7 +11,7 @@ use ring::{hmac, signature};
 use serde_json::{Value, json};
 
 /// An RSA key of 2048 bits, for tests alone: PKCS#8, DER.
-const RSA: &[u8] = include_bytes!("issuer/rsa.pk8");
+pub(crate) const RSA: &[u8] = include_bytes!("issuer/rsa.pk8");
 
 /// One key and its name.
 #[derive(Debug)]

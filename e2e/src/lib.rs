@@ -3,13 +3,19 @@
 
 pub mod address;
 pub mod autobahn;
+pub mod cluster;
+pub mod controller;
+pub mod daemon;
 pub mod echo_server;
 pub mod envoy;
 pub mod figures;
+pub mod gateway;
 pub mod handshake;
 pub mod http;
 pub mod issuer;
+pub mod istio;
 pub mod manifests;
+pub mod pod;
 pub mod process;
 pub mod requests;
 pub mod scene;

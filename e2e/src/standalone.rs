@@ -53,10 +53,18 @@ impl Output {
     /// # Errors
     /// When the command failed or printed something else.
     pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(self.success()?).with_context(|| format!("not JSON: {}", self.stdout))
+    }
+
+    /// The stdout of a success.
+    ///
+    /// # Errors
+    /// When the command failed.
+    pub fn success(&self) -> Result<&str> {
         if self.code != 0 {
             bail!("exit {}: {}{}", self.code, self.stdout, self.stderr);
         }
-        serde_json::from_str(&self.stdout).with_context(|| format!("not JSON: {}", self.stdout))
+        Ok(&self.stdout)
     }
 
     /// Both streams, where it does not matter which.
@@ -71,8 +79,16 @@ impl Output {
 /// When it does not start or does not end within a minute.
 pub async fn clew<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Output> {
     let mut command = Command::new(binary()?);
+    command.args(arguments);
+    output(command).await
+}
+
+/// Runs any command to its end.
+///
+/// # Errors
+/// When it does not start or does not end within a minute.
+pub async fn output(mut command: Command) -> Result<Output> {
     command
-        .args(arguments)
         .stdin(Stdio::null())
         .env("NO_COLOR", "1")
         .kill_on_drop(true);

@@ -1,0 +1,98 @@
+//! A pod of a cluster where no kubelet runs: a real server on an address of its own, and what the API server has of it.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::address;
+use crate::cluster::Client;
+use crate::echo_server::EchoServer;
+
+mod registration;
+
+pub(crate) use registration::{Registrant, Registration};
+
+/// The port of every Service.
+pub const PORT: u16 = 8080;
+/// The port of every pod.
+pub const TARGET_PORT: u16 = 9000;
+
+/// A Service of pods.
+pub fn service(namespace: &str, name: &str) -> Value {
+    let port =
+        json!({"name": "ws", "port": PORT, "targetPort": TARGET_PORT, "appProtocol": "kubernetes.io/ws"});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"app": name}, "ports": [port]},
+    })
+}
+
+/// One pod of a Service, with an EndpointSlice of its own. Its server dies when it is dropped; what the API server has stays.
+#[derive(Debug)]
+pub struct Pod {
+    /// The server, which lives on when the API server has forgotten the pod.
+    pub server: EchoServer,
+    registration: Registration,
+}
+
+impl Pod {
+    /// Starts a ready one.
+    ///
+    /// # Errors
+    /// When it cannot listen, or the API server refuses an object.
+    pub async fn start(client: &Client, namespace: &str, service: &str, name: &str) -> Result<Self> {
+        let address = SocketAddr::from((address::next_in_cluster(), TARGET_PORT));
+        let server = EchoServer::start_on(name, address).await?;
+        let registration = Registration::new(Registrant {
+            client: client.clone(),
+            namespace: namespace.to_owned(),
+            service: service.to_owned(),
+            name: name.to_owned(),
+            labels: json!({"app": service}),
+            port: "ws",
+            address,
+        });
+        Ok(Self {
+            server,
+            registration: registration.await?,
+        })
+    }
+
+    /// Its name, which its server answers with.
+    pub fn name(&self) -> &str {
+        self.server.name()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Passes its readiness probe, or fails it.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn set_ready(&mut self, ready: bool) -> Result<()> {
+        self.registration.set_ready(ready).await
+    }
+
+    /// Is deleted as `kubectl delete pod`, an eviction or a smaller Deployment do it: the object has a deletion timestamp, the endpoint is
+    /// terminating, and both stay.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.registration.terminate().await
+    }
+
+    /// Is gone from the API server, as when its grace period is over. Its server runs on.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn remove(&self) -> Result<()> {
+        self.registration.remove().await
+    }
+}

