@@ -4,6 +4,11 @@ pub mod envoy;
 pub mod istio;
 pub mod rules;
 
+/// Bytes that a stream may hold, in each direction (Envoy 1.36, where `request_body_buffer_limit` is a limit of the whole
+/// stream). The filter has the bytes of a direction that is armed added to Envoy's buffer, and one event brings as much as a
+/// connection reads at once: its own limit, 1 MiB, and up to 128 KiB more. Beyond the stream's limit Envoy resets it.
+const STREAM_BUFFER_BYTES: u32 = 4 << 20;
+
 /// The label of every object that Clew writes into a cluster.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].

@@ -1,9 +1,10 @@
 //! World → the objects that Istio carries out.
 //!
 //! Not one of them touches a listener: VirtualServices, HTTPRoutes, DestinationRules and Services become routes, clusters and
-//! endpoints. The module is installed once for each gateway, by [`wasm_plugin`], and no route edits that.
+//! endpoints. The module is installed once for each gateway, by [`wasm_plugin`] with an [`envoy_filter`], and no route edits these.
 
 mod destination_rule;
+mod envoy_filter;
 mod grant;
 mod http_route;
 mod object;
@@ -13,12 +14,16 @@ mod step;
 mod virtual_service;
 mod wasm_plugin;
 
+pub use envoy_filter::envoy_filter;
 pub use object::{Metadata, Object};
 pub use wasm_plugin::{Module, wasm_plugin};
 
-use clew_crds::status::GeneratedObject;
+use std::collections::BTreeMap;
 
-use crate::model::{ObjectName, Parent, World};
+use clew_crds::status::GeneratedObject;
+use serde_json::{Value, json};
+
+use crate::model::{ObjectName, Parent, Proxies, World};
 
 /// Every object, in the order in which they must be written: what comes last may refer to what came before.
 #[must_use]
@@ -51,6 +56,22 @@ pub fn generated(objects: &[Object], route: &ObjectName) -> Vec<GeneratedObject>
 /// How the mesh calls a Service.
 fn host(service: &ObjectName) -> String {
     format!("{}.{}.svc.cluster.local", service.name, service.namespace)
+}
+
+/// What an object that acts on a gateway's pods is called after, and how it says which pods these are.
+fn acts_on(proxies: &Proxies, by_labels: impl Fn(&BTreeMap<String, String>) -> Value) -> (String, Value) {
+    match proxies {
+        Proxies::Of(gateway) => {
+            let target = json!({
+                "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway.name,
+            });
+            (gateway.name.clone(), json!({"targetRefs": [target]}))
+        }
+        Proxies::Selected(labels) => {
+            let values: Vec<_> = labels.values().map(String::as_str).collect();
+            (values.join("-").to_ascii_lowercase(), by_labels(labels))
+        }
+    }
 }
 
 /// Whether a parent has routes of Istio's own, which can name a subset.

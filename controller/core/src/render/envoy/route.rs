@@ -13,14 +13,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::action::{Action, Actions, Step};
-use super::cluster::BUFFER_BYTES;
 use super::file::{File, file_name};
 use crate::model::{Gateway, Listener, Match, ObjectName, Path, Pattern, RuleId, World};
-
-/// Bytes that a stream may hold, in each direction (Envoy 1.36: a limit of the whole stream, whatever its name). The
-/// filter has the bytes of a direction that is armed added to Envoy's buffer, and one event brings as much as a connection
-/// reads at once: its own limit, and up to 128 KiB more. Beyond the stream's limit Envoy would reset it.
-const STREAM_BUFFER_BYTES: u32 = 4 * BUFFER_BYTES;
+use crate::render::STREAM_BUFFER_BYTES;
 
 /// A file for each socket, by its path.
 pub(super) fn files(world: &World) -> BTreeMap<String, File> {

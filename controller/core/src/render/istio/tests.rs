@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::{Value, json};
 
-use super::{Module, Object, render, wasm_plugin};
+use super::{Module, Object, envoy_filter, render, wasm_plugin};
 use crate::fixture::{Manifests, on_istio, service};
 use crate::model::{ObjectName, Proxies};
 use crate::validate::{Target, validate};
@@ -217,7 +217,23 @@ fn the_plugin_knows_a_gateway_and_no_route() {
             },
         })
     );
+    let filter = json!(envoy_filter(&selected, "istio-system"));
+    assert_eq!(filter["metadata"], plugin["metadata"]);
+    assert_eq!(
+        filter["spec"],
+        json!({
+            "workloadSelector": {"labels": {"istio": "ingressgateway"}},
+            // Routes, so that no listener changes.
+            "configPatches": [{
+                "applyTo": "VIRTUAL_HOST",
+                "match": {"context": "GATEWAY"},
+                "patch": {"operation": "MERGE", "value": {"request_body_buffer_limit": 4_194_304}},
+            }],
+        })
+    );
     let of_class = Proxies::Of(ObjectName::new("infra", "edge"));
+    let filter = envoy_filter(&of_class, "infra");
+    assert_eq!(filter.spec["targetRefs"][0]["name"], "edge");
     let plugin = wasm_plugin(&of_class, "infra", &module, &config);
     assert_eq!(plugin.spec["targetRefs"][0]["name"], "edge");
     assert!(plugin.spec.get("selector").is_none());

@@ -4,6 +4,7 @@
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::json;
 
+use super::acts_on;
 use super::object::{Object, SUBDOMAIN, name};
 use crate::model::{ObjectName, Proxies};
 
@@ -20,21 +21,7 @@ pub struct Module {
 /// from the root namespace; one for a Gateway of Istio's class from the Gateway's own.
 #[must_use]
 pub fn wasm_plugin(proxies: &Proxies, namespace: &str, module: &Module, config: &PluginConfig) -> Object {
-    let (stem, mut spec) = match proxies {
-        Proxies::Of(gateway) => {
-            let target = json!({
-                "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway.name,
-            });
-            (gateway.name.clone(), json!({"targetRefs": [target]}))
-        }
-        Proxies::Selected(labels) => {
-            let values: Vec<_> = labels.values().map(String::as_str).collect();
-            (
-                values.join("-").to_ascii_lowercase(),
-                json!({"selector": {"matchLabels": labels}}),
-            )
-        }
-    };
+    let (stem, mut spec) = acts_on(proxies, |labels| json!({"selector": {"matchLabels": labels}}));
     spec["url"] = json!(module.url);
     spec["sha256"] = json!(module.sha256);
     spec["pluginName"] = json!("clew");
