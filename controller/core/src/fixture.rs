@@ -128,6 +128,7 @@ impl Manifests {
             istio_gateways: typed(&self.istio_gateways, None),
             virtual_services: typed(&self.virtual_services, None),
             destination_rules: typed(&self.destination_rules, None),
+            pods: Default::default(),
         }
     }
 }

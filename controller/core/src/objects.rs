@@ -3,7 +3,9 @@
 mod gateway;
 mod grant;
 mod istio;
+mod pod;
 
+use std::collections::BTreeMap;
 use std::{fmt, sync::Arc};
 
 use clew_crds::WebSocketRoute;
@@ -20,6 +22,10 @@ pub use istio::{
     DestinationRule, DestinationRuleSpec, IstioGateway, IstioGatewaySpec, Server, ServerPort, ServerTls,
     StringMatch, VirtualService, VirtualServiceMatch, VirtualServiceRoute, VirtualServiceSpec,
 };
+
+pub use pod::PodEnd;
+
+use crate::model::ObjectName;
 
 /// Everything that a gateway can be made of. The order does not matter, except that of two objects of one
 /// kind, namespace and name the first one counts.
@@ -43,6 +49,8 @@ pub struct Objects {
     pub endpoint_slices: Vec<Sourced<EndpointSlice>>,
     /// Core Secrets.
     pub secrets: Vec<Sourced<Secret>>,
+    /// How pods end, as far as anybody knows.
+    pub pods: BTreeMap<ObjectName, PodEnd>,
 }
 
 /// An object and where it was written.

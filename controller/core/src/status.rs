@@ -19,8 +19,12 @@ pub enum Progress {
     Prepared,
     /// Taken by Envoy.
     Applied(Applied),
-    /// Envoy refused it; what it said.
+    /// Envoy, or the API server, refused it; what it said.
     Failed(String),
+    /// Written for proxies that have no filter and acknowledge nothing.
+    Carried,
+    /// Something at the parent keeps it from being in force; what, and what to do.
+    Hindered(ProgrammedReason, String),
 }
 
 /// How many proxies hold what a gateway's filters must know.
@@ -206,7 +210,12 @@ fn parent_verdicts(
             message,
         },
     ];
-    verdicts.extend(partially_supported(&of.unsupported));
+    let truncated: &[_] = match of.parent {
+        // Nobody drains there.
+        None | Some(Parent::MeshService(_)) => &[],
+        Some(_) => &report.truncated,
+    };
+    verdicts.extend(partially_supported(&of.unsupported, truncated));
     verdicts
 }
 
@@ -218,6 +227,12 @@ fn programmed(progress: Progress) -> (Holds, ProgrammedReason, String) {
             "Envoy has not taken it yet".to_owned(),
         ),
         Progress::Failed(what) => (Holds::False, ProgrammedReason::ApplyFailed, what),
+        Progress::Carried => (
+            Holds::True,
+            ProgrammedReason::Programmed,
+            "written for the clients' sidecars, which acknowledge nothing".to_owned(),
+        ),
+        Progress::Hindered(reason, what) => (Holds::False, reason, what),
         Progress::Applied(Applied { connected: 0, .. }) => (
             Holds::Unknown,
             ProgrammedReason::Pending,
@@ -237,15 +252,20 @@ fn programmed(progress: Progress) -> (Holds, ProgrammedReason, String) {
     }
 }
 
-fn partially_supported(unsupported: &[Unsupported]) -> Option<Verdict> {
+fn partially_supported(unsupported: &[Unsupported], truncated: &[Unsupported]) -> Option<Verdict> {
     let fields: Vec<_> = unsupported
         .iter()
+        .chain(truncated)
         .map(|one| format!("{}: {}", one.field, one.why))
         .collect();
+    let reason = match unsupported {
+        [] => PartiallySupportedReason::DrainTruncated,
+        _ => PartiallySupportedReason::FieldsIgnored,
+    };
     (!fields.is_empty()).then(|| Verdict {
         r#type: ConditionType::PartiallySupported,
         holds: Holds::True,
-        reason: PartiallySupportedReason::FieldsIgnored.as_str(),
+        reason: reason.as_str(),
         message: fields.join("; "),
     })
 }

@@ -22,6 +22,7 @@ mod routes;
 mod rules;
 mod signing_keys;
 mod unsupported;
+mod window;
 
 use std::collections::BTreeSet;
 
@@ -76,6 +77,8 @@ pub struct RouteReport {
     pub parents: Vec<ParentReport>,
     /// What is wrong with it.
     pub refusals: Vec<Refusal>,
+    /// The drains that its pods do not last for.
+    pub truncated: Vec<Unsupported>,
 }
 
 impl RouteReport {
@@ -121,18 +124,20 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     for route in age::oldest_first(index.routes.values().copied()) {
         routes.add(route, &mut listeners);
     }
-    let (reports, backends, istio, key_sets) = routes.finish(&mut others);
+    let (mut reports, backends, istio, key_sets) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
+    let world = World {
+        gateways,
+        istio,
+        backends,
+        certificates,
+        signing_keys,
+        key_sets,
+    };
+    window::check(&mut reports, &world, objects, &index);
     Validated {
-        world: World {
-            gateways,
-            istio,
-            backends,
-            certificates,
-            signing_keys,
-            key_sets,
-        },
+        world,
         routes: reports,
         others,
     }

@@ -40,6 +40,11 @@ impl Drains {
     /// Notes the pods whose endpoints have begun to terminate, and forgets those that are gone or serve again.
     /// `now_ms`: milliseconds since the Unix epoch. What an operator ordered stays until the pod is gone.
     pub fn observe(&mut self, world: &World, now_ms: u64) {
+        self.observe_since(world, |_, _| now_ms);
+    }
+
+    /// As [`observe`](Self::observe), where somebody knows when a pod's endpoint began to terminate.
+    pub fn observe_since(&mut self, world: &World, since_ms: impl Fn(&BackendId, &model::Pod) -> u64) {
         let seen: BTreeMap<_, _> = world
             .backends
             .iter()
@@ -55,11 +60,13 @@ impl Drains {
                 .is_some_and(|pod| leaving.ordered || pod.terminating)
         });
         for (id, pod) in world.terminating() {
-            self.pods.entry((id.clone(), pod.address)).or_insert(Leaving {
-                since_ms: now_ms,
-                timeout_ms: None,
-                ordered: false,
-            });
+            self.pods
+                .entry((id.clone(), pod.address))
+                .or_insert_with(|| Leaving {
+                    since_ms: since_ms(id, pod),
+                    timeout_ms: None,
+                    ordered: false,
+                });
         }
     }
 

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::{Applied, Progress, status};
 use crate::fixture::{Manifests, good};
+use crate::model::ObjectName;
+use crate::objects::PodEnd;
 use crate::validate::{Target, Unsupported, validate};
 
 fn said(
@@ -122,4 +124,34 @@ fn a_message_is_never_longer_than_the_api_takes() {
     let status = said(&manifests, Progress::Prepared, None, 0);
     let length = find(&status, "ResolvedRefs").unwrap().message.len();
     assert!((32_000..=32_768).contains(&length), "{length}");
+}
+
+#[test]
+fn a_drain_that_the_pods_do_not_last_for_is_named() {
+    let mut objects = good().objects();
+    let mut said = |sleep_seconds, grace_seconds| {
+        let end = PodEnd {
+            sleep_seconds,
+            grace_seconds,
+        };
+        objects.pods = [(ObjectName::new("shop", "chat-2"), end)].into();
+        let validated = validate(&objects, Target::Standalone);
+        let status = status(&validated.routes[0], |_| Progress::Prepared, None, &time(0));
+        find(&status, "PartiallySupported").cloned()
+    };
+    let condition = said(0, 30).unwrap();
+    assert_eq!(condition.reason, "DrainTruncated");
+    assert!(
+        condition.message.starts_with(
+            "spec.rules[0].drain.timeout: the drain takes 60 s, and pod shop/chat-2 is told to end after 0 s"
+        ),
+        "{}",
+        condition.message
+    );
+    assert!(
+        condition.message.ends_with("terminationGracePeriodSeconds: 75"),
+        "{}",
+        condition.message
+    );
+    assert_eq!(said(60, 75), None);
 }

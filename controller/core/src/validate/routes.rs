@@ -166,6 +166,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                 generation: route.metadata.generation,
                 parents,
                 refusals,
+                truncated: Vec::new(),
             },
         );
     }
