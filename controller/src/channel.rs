@@ -7,6 +7,7 @@ mod proxies;
 pub(crate) mod ring;
 pub(crate) mod server;
 mod table;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Channel {
     epoch: String,
     seed: String,
+    /// Where there are several controllers: whether this one leads.
+    leads: Option<watch::Receiver<bool>>,
     gateways: Mutex<BTreeMap<String, Gateway>>,
     /// Moves when a table or a proxy's version does.
     news: watch::Sender<u64>,
@@ -43,9 +46,20 @@ struct Gateway {
 impl Channel {
     /// `epoch` tells this life of the controller from every other; `seed` is the hash seed, 32 hex digits.
     pub(crate) fn new(epoch: String, seed: String) -> Arc<Self> {
+        Self::made(epoch, seed, None)
+    }
+
+    /// As one of several controllers, each of which a proxy may poll: what another one has told it, and this one does not
+    /// know, stays, unless this one leads.
+    pub(crate) fn with_peers(epoch: String, seed: String, leads: watch::Receiver<bool>) -> Arc<Self> {
+        Self::made(epoch, seed, Some(leads))
+    }
+
+    fn made(epoch: String, seed: String, leads: Option<watch::Receiver<bool>>) -> Arc<Self> {
         Arc::new(Self {
             epoch,
             seed,
+            leads,
             gateways: Mutex::default(),
             news: watch::Sender::new(0),
         })
@@ -55,7 +69,7 @@ impl Channel {
     pub(crate) fn publish(&self, gateway: &str, snapshot: Snapshot) {
         let mut gateways = self.lock();
         let entry = gateways.entry(gateway.to_owned()).or_insert_with(|| Gateway {
-            table: Table::new(self.epoch.clone()),
+            table: Table::new(self.epoch.clone(), self.seed.clone()),
             proxies: Proxies::default(),
         });
         let before = entry.table.version();
@@ -108,6 +122,25 @@ impl Channel {
             })
     }
 
+    /// How many of the gateway's proxies hold these rules as they are now, whatever else has changed since.
+    pub(crate) fn holding<'a>(
+        &self,
+        gateway: &str,
+        rules: impl IntoIterator<Item = &'a str>,
+    ) -> Acknowledgement {
+        self.lock()
+            .get_mut(gateway)
+            .map_or_else(Acknowledgement::default, |gateway| {
+                gateway.proxies.expire(clock::now());
+                gateway.proxies.holding(gateway.table.changed_at(rules))
+            })
+    }
+
+    /// Tells when a table, or what a proxy holds, may have changed.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     /// The live sessions of all gateways, summed over their proxies, in the order of rule, backend and pod.
     pub(crate) fn live(&self) -> Vec<Live> {
         let mut sums = BTreeMap::<(String, String, String), u64>::new();
@@ -135,18 +168,38 @@ impl Channel {
         let until = tokio::time::Instant::now() + wait;
         let mut news = self.news.subscribe();
         loop {
-            if let Some(update) = self.since(&poll) {
+            if !self.is_anothers(&poll)
+                && let Some(update) = self.since(&poll)
+            {
                 return Some(update);
             }
-            tokio::time::timeout_at(until, news.changed()).await.ok()?.ok()?;
+            match tokio::time::timeout_at(until, news.changed()).await {
+                Ok(news) => news.ok()?,
+                // It has had the time to say the same.
+                Err(_) if self.is_anothers(&poll) && self.leads() => return self.since(&poll),
+                Err(_) => return None,
+            }
         }
     }
 
     fn since(&self, poll: &Poll) -> Option<Update> {
-        self.lock()
-            .get(&poll.gateway)?
-            .table
-            .since(poll.have.as_deref(), &self.seed)
+        self.lock().get(&poll.gateway)?.table.since(poll.have.as_deref())
+    }
+
+    /// Whether the proxy holds what another controller told it and this one does not know.
+    fn is_anothers(&self, poll: &Poll) -> bool {
+        let Some(have) = poll.have.as_deref().filter(|_| self.leads.is_some()) else {
+            return false;
+        };
+        let gateways = self.lock();
+        let known = gateways
+            .get(&poll.gateway)
+            .map(|gateway| gateway.table.number(have));
+        known == Some(None)
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.as_ref().is_none_or(|leads| *leads.borrow())
     }
 
     /// Notes what the proxy says; its poll is open until the answer is dropped.

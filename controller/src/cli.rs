@@ -2,9 +2,11 @@
 
 mod ask;
 mod completion;
+mod controller;
 mod crd;
 mod drain;
 mod explain;
+mod install;
 mod manifests;
 mod output;
 mod render;
@@ -24,7 +26,7 @@ use crate::failure::Failure;
 
 /// WebSocket routing that keeps hold of the thread.
 ///
-/// Exit codes: 0 ok, 1 findings or refused input, 2 usage, 3 Envoy or `clew run` cannot be reached.
+/// Exit codes: 0 ok, 1 findings or refused input, 2 usage, 3 Envoy, `clew run` or the cluster cannot be reached.
 #[derive(Parser)]
 #[command(
     name = "clew",
@@ -42,6 +44,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Stand-alone: follow folders of manifests and drive a local Envoy
     Run(run::Args),
+    /// In the cluster: follow WebSocketRoutes, and drive Istio and the gateways' filters
+    Controller(controller::Args),
+    /// In the cluster: put the filter on a gateway
+    Install(install::Args),
     /// Print what would be applied, and the status
     Render(render::Args),
     /// Check manifests offline: schema, CEL rules, and what only all of them together can tell
@@ -66,6 +72,9 @@ enum Command {
     Version(version::Args),
 }
 
+/// The controller's namespace where nothing else is said.
+const NAMESPACE: &str = "clew-system";
+
 impl Cli {
     /// Runs the command.
     ///
@@ -74,6 +83,8 @@ impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
             Command::Run(args) => run::main(args),
+            Command::Controller(args) => controller::main(args),
+            Command::Install(args) => install::main(&args),
             Command::Status(args) => status::main(&args),
             Command::Sessions(args) => sessions::main(&args),
             Command::Drain(args) => drain::main(&args),

@@ -5,6 +5,7 @@
 mod channel;
 mod cli;
 mod clock;
+mod cluster;
 mod failure;
 mod finding;
 mod http;
@@ -35,15 +36,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses which.
+/// Logs go to standard error; `RUST_LOG` chooses which, and `CLEW_LOG=json` how they are written.
 fn logs() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
+    let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colour)
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match std::env::var("CLEW_LOG").as_deref() {
+        Ok("json") => logs.json().init(),
+        _ => logs.init(),
+    }
 }

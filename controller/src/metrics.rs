@@ -10,6 +10,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::cluster::Kind;
+
+/// What [`Metrics::text`] is.
+pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -18,6 +23,13 @@ pub(crate) struct Metrics {
     duration: Histogram,
     routes: Family<Condition, Gauge<i64, AtomicI64>>,
     envoy_restarts: Counter,
+    writes: Family<Written, Counter>,
+    leader: Gauge<i64, AtomicI64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Written {
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +50,8 @@ impl Metrics {
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             routes: Family::default(),
             envoy_restarts: Counter::default(),
+            writes: Family::default(),
+            leader: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -59,6 +73,16 @@ impl Metrics {
             "envoy_restarts",
             "How often Envoy ended and was started again",
             metrics.envoy_restarts.clone(),
+        );
+        registry.register(
+            "writes",
+            "Writes to the API server of objects and statuses, by kind",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "leader",
+            "Whether this replica is the one that writes to the cluster",
+            metrics.leader.clone(),
         );
         let build = Family::<[(&str, &str); 1], Gauge>::default();
         build
@@ -87,6 +111,25 @@ impl Metrics {
     /// Envoy had to be started again.
     pub(crate) fn envoy_restarted(&self) {
         self.envoy_restarts.inc();
+    }
+
+    /// Whether this replica writes.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// An object is written, or removed.
+    pub(crate) fn wrote(&self, kind: Kind) {
+        self.count(kind.resource().kind);
+    }
+
+    /// A route's status is written.
+    pub(crate) fn wrote_status(&self) {
+        self.count("WebSocketRoute/status".to_owned());
+    }
+
+    fn count(&self, kind: String) {
+        self.writes.get_or_create(&Written { kind }).inc();
     }
 
     pub(crate) fn envoy_restarts(&self) -> u64 {

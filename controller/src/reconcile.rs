@@ -1,4 +1,4 @@
-//! The story on one screen: what the files say becomes what is in force, and what became of it is said.
+//! The story on one screen: what files or a cluster say becomes what is in force, and what became of it is said.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use clew_filter_config::rule::Draining;
 
 use crate::channel::Snapshot;
 use crate::clock;
+use crate::cluster::{self, Cluster};
 use crate::standalone::{Outcome, Plan, Standalone};
 
 impl Standalone {
@@ -44,6 +45,33 @@ impl Standalone {
             snapshots: snapshots(world, &drains, &self.signing_keys(&world.signing_keys), draining),
             shapes: Plan::shapes(world),
         }
+    }
+}
+
+impl Cluster {
+    /// One turn: from what the API server said to objects and filters, and back to the status. True: another may do better.
+    pub(crate) async fn reconcile(&mut self) -> bool {
+        let began = clock::now();
+        let Some(resolved) = self.resolve() else {
+            // what was seen
+            return false;
+        };
+        let mut in_force = self.in_force(&resolved);
+        let validated = in_force.validate(&resolved.objects, Target::Every); // pure
+        let drains = self.observe(&validated.world, &resolved);
+        let plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure
+        self.keep_in_force(in_force);
+        let applied = self.apply(&resolved, &plan).await; // channel, API server
+        let proxies = validated.world.istio.proxies.values();
+        let installed = proxies.filter(|proxies| resolved.is_installed(proxies));
+        self.report(cluster::Outcome {
+            installed: installed.cloned().collect(),
+            validated,
+            plan,
+            applied,
+            took: began.elapsed(),
+        })
+        .await // status, Events
     }
 }
 

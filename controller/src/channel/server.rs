@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clew_filter_config::channel::{PATH, Poll};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 use super::Channel;
+use super::tokens::Tokens;
 
 /// Live counts by rule and pod of a large proxy fit in this many bytes.
 const LARGEST_POLL: usize = 32 << 20;
@@ -19,8 +19,7 @@ const LARGEST_POLL: usize = 32 << 20;
 #[derive(Clone)]
 struct Door {
     channel: Arc<Channel>,
-    /// Of the token, so that a comparison takes equally long wherever they differ.
-    token: [u8; 32],
+    tokens: Arc<Tokens>,
 }
 
 /// Serves the channel for as long as the task lives.
@@ -28,29 +27,38 @@ struct Door {
 /// # Errors
 /// When the listener fails.
 pub(crate) async fn serve(listener: TcpListener, channel: Arc<Channel>, token: &str) -> std::io::Result<()> {
-    let door = Door {
-        channel,
-        token: Sha256::digest(token).into(),
-    };
-    let router = Router::new()
-        .route(PATH, post(poll))
-        .layer(DefaultBodyLimit::max(LARGEST_POLL))
-        .with_state(door);
-    axum::serve(listener, router).await
+    axum::serve(listener, router(channel, Tokens::one(token))).await
 }
 
-async fn poll(State(door): State<Door>, headers: HeaderMap, body: axum::body::Bytes) -> Response {
+/// The channel's one route.
+pub(crate) fn router(channel: Arc<Channel>, tokens: Tokens) -> Router {
+    Router::new()
+        .route(PATH, post(poll))
+        .layer(DefaultBodyLimit::max(LARGEST_POLL))
+        .with_state(Door {
+            channel,
+            tokens: Arc::new(tokens),
+        })
+}
+
+async fn poll(State(door): State<Door>, headers: HeaderMap, body: axum::body::Body) -> Response {
     let token = headers
         .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
-        .map(Sha256::digest);
-    if token.is_none_or(|token| token[..] != door.token) {
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    // Nothing is read of whoever may not speak.
+    let Some(gateway) = token.and_then(|token| door.tokens.gateway(token)) else {
         return StatusCode::UNAUTHORIZED.into_response();
-    }
+    };
+    let Ok(body) = axum::body::to_bytes(body, LARGEST_POLL).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
     let poll: Poll = match serde_json::from_slice(&body) {
         Ok(poll) => poll,
         Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
+    if !gateway.is_empty() && gateway != poll.gateway {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     match door.channel.poll(poll).await {
         Some(update) => Json(update).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),

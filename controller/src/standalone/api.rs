@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::view::View;
 use crate::http::CHANGES;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OPENMETRICS};
 
 /// An operator wants pods drained, or kept.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(super) async fn serve(
         .route("/readyz", get(ready))
         .route(
             "/metrics",
-            get(async |State(api): State<Api>| ([(header::CONTENT_TYPE, PROMETHEUS)], api.metrics.text())),
+            get(async |State(api): State<Api>| ([(header::CONTENT_TYPE, OPENMETRICS)], api.metrics.text())),
         )
         .route(
             "/v1/status",
@@ -88,8 +88,6 @@ pub(super) async fn serve(
     )
     .await
 }
-
-const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn ready(State(api): State<Api>) -> (StatusCode, &'static str) {
     match api.view.is_ready() {

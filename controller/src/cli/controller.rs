@@ -1,0 +1,45 @@
+//! `clew controller`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use crate::cluster::{self, Settings};
+use crate::failure::Failure;
+use crate::standalone::state::random_hex;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where the controller's own Secrets and its Lease are [default: the pod's, else clew-system]
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
+    namespace: Option<String>,
+    /// Look at the objects of one namespace only [default: of all]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CLEW_WATCH_NAMESPACE",
+        hide_env_values = true
+    )]
+    watch_namespace: Option<String>,
+    /// Where proxies and probes come in: /v1/channel, /module, /healthz, /readyz, /metrics
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "CLEW_LISTEN",
+        hide_env_values = true,
+        default_value = "0.0.0.0:8080"
+    )]
+    listen: SocketAddr,
+}
+
+pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
+    // A pod's name says more than digits, and the digits tell its lives apart.
+    let name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+    let life = random_hex()?;
+    let settings = Settings {
+        namespace: args.namespace.unwrap_or_else(|| super::NAMESPACE.to_owned()),
+        watched: args.watch_namespace,
+        listen: args.listen,
+        identity: format!("{}_{}", name.unwrap_or_else(|_| "clew".to_owned()), &life[..8]),
+    };
+    super::runtime()?.block_on(cluster::run(settings))
+}

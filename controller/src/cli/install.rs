@@ -1,0 +1,165 @@
+//! `clew install`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use clew_core::model::ObjectName;
+use clew_filter_config::plugin::FailureMode;
+
+use super::output::Format;
+use crate::cluster;
+use crate::cluster::install::{Installation, Standing, Wish};
+use crate::failure::Failure;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The Gateway, Istio's own or one of Istio's class
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = gateway)]
+    gateway: ObjectName,
+    /// Print the objects, and install nothing. The WasmPlugin holds the gateway's token
+    #[arg(long)]
+    print: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Where the controller is [default: the pod's, else clew-system]
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
+    namespace: Option<String>,
+    /// The Service by which proxies reach the controller, and its port
+    #[arg(
+        long,
+        value_name = "NAME:PORT",
+        env = "CLEW_SERVICE",
+        hide_env_values = true,
+        default_value = "clew:8080",
+        value_parser = service
+    )]
+    service: (String, u16),
+    /// What a proxy does with handshakes before it has heard of the controller
+    #[arg(long, value_enum, default_value = "closed")]
+    failure_mode: Mode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// 503
+    Closed,
+    /// They pass as if there were no filter
+    Open,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
+    super::runtime()?.block_on(install(args))
+}
+
+async fn install(args: &Args) -> Result<ExitCode, Failure> {
+    let (service, port) = &args.service;
+    let namespace = args.namespace.as_deref().unwrap_or(super::NAMESPACE);
+    let wish = Wish {
+        gateway: args.gateway.clone(),
+        service: ObjectName::new(namespace, service),
+        port: *port,
+        failure_mode: match args.failure_mode {
+            Mode::Closed => FailureMode::Closed,
+            Mode::Open => FailureMode::Open,
+        },
+    };
+    let installation = Installation::prepare(cluster::connect().await?, &wish).await?;
+    if args.print {
+        Format::Yaml.print(&List::of(&installation.objects), String::new)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("{}", announcement(&installation));
+    if installation.standing == Standing::Same {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if installation.standing == Standing::Absent && !args.yes {
+        ask()?;
+    }
+    installation.make().await?;
+    eprintln!("WasmPlugin and EnvoyFilter {} are written", installation.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As `kubectl apply` takes several.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: &'a [serde_json::Value],
+}
+
+impl<'a> List<'a> {
+    fn of(items: &'a [serde_json::Value]) -> Self {
+        Self {
+            api_version: "v1",
+            kind: "List",
+            items,
+        }
+    }
+}
+
+/// What will happen.
+fn announcement(installation: &Installation) -> String {
+    let Installation {
+        name, proxies, pods, ..
+    } = installation;
+    let who = format!("{pods} pods ({proxies})");
+    match (installation.standing, installation.sessions) {
+        (Standing::Same, _) => format!("WasmPlugin {name} is installed already, and as it should be"),
+        (Standing::Older, _) => {
+            format!("WasmPlugin {name} gets a new module or configuration on {who}; no session ends")
+        }
+        (Standing::Absent, Some(sessions)) => format!(
+            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there, {sessions} now"
+        ),
+        (Standing::Absent, None) => format!(
+            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there; how many there are they do not say"
+        ),
+    }
+}
+
+fn ask() -> Result<(), Failure> {
+    let mut stdin = io::stdin().lock();
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody is there to ask; say --yes"));
+    }
+    eprint!("install it? [y/N] ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let _ = stdin.read_line(&mut answer);
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::refused("nothing was installed")),
+    }
+}
+
+fn gateway(text: &str) -> Result<ObjectName, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(ObjectName::new(namespace, name))
+        }
+        _ => Err("say NAMESPACE/NAME".to_owned()),
+    }
+}
+
+fn service(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.rsplit_once(':').ok_or("say NAME:PORT")?;
+    let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
+    Ok((name.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{gateway, service};
+
+    #[test]
+    fn names_are_read_or_refused() {
+        assert_eq!(gateway("infra/edge").unwrap().to_string(), "infra/edge");
+        assert_eq!(service("clew:8080"), Ok(("clew".to_owned(), 8080)));
+        assert!(gateway("edge").is_err() && gateway("/edge").is_err());
+        assert!(service("clew").is_err() && service("clew:x").is_err());
+    }
+}

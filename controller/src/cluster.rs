@@ -1,0 +1,200 @@
+//! `clew controller`: the same five steps over a cluster. What the API server has said is on the shelves of [`store`];
+//! only [`apply`] and [`report`] write what routes become, `secrets` and `lease` what is the controller's own.
+
+mod apply;
+mod backoff;
+mod difference;
+pub(crate) mod install;
+mod kind;
+mod lease;
+mod plan;
+mod report;
+mod resolve;
+mod run;
+mod secrets;
+mod seen;
+mod server;
+mod settings;
+mod steps;
+mod store;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clew_core::in_force::InForce;
+use clew_core::model::{BackendId, ObjectName, Pod, Proxies, World};
+use clew_core::render::rules;
+use clew_core::validate::Validated;
+use kube::Client;
+
+use apply::{Applied, Applier};
+pub(crate) use kind::Kind;
+use lease::Leadership;
+pub(crate) use plan::Plan;
+use report::Reporter;
+pub(crate) use resolve::Resolved;
+pub(crate) use run::{connect, run};
+pub(crate) use settings::Settings;
+use store::Store;
+
+use crate::channel::{Acknowledgement, Channel};
+use crate::clock;
+use crate::failure::Failure;
+use crate::finding::Finding;
+use crate::metrics::Metrics;
+use crate::standalone::state::random_hex;
+
+/// Everything that a turn works on.
+pub(crate) struct Cluster {
+    store: Arc<Store>,
+    channel: Arc<Channel>,
+    leadership: Arc<Leadership>,
+    metrics: Arc<Metrics>,
+    applier: Applier,
+    reporter: Reporter,
+    /// The routes as they last were good; None: before the first turn.
+    in_force: Option<InForce>,
+    drains: rules::Drains,
+    said: BTreeSet<Finding>,
+    last: Option<Outcome>,
+}
+
+/// What became of a turn.
+pub(crate) struct Outcome {
+    pub(crate) validated: Validated,
+    pub(crate) plan: Plan,
+    pub(crate) applied: Applied,
+    /// The gateways' pods that have the filter.
+    pub(crate) installed: BTreeSet<Proxies>,
+    pub(crate) took: Duration,
+}
+
+impl Cluster {
+    fn new(
+        client: Client,
+        settings: &Settings,
+        store: Arc<Store>,
+        channel: Arc<Channel>,
+        leadership: Arc<Leadership>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            applier: Applier::new(
+                client.clone(),
+                store.clone(),
+                channel.clone(),
+                leadership.clone(),
+                metrics.clone(),
+            ),
+            reporter: Reporter::new(
+                client,
+                store.clone(),
+                channel.clone(),
+                leadership.clone(),
+                metrics.clone(),
+                &settings.identity,
+            ),
+            store,
+            channel,
+            leadership,
+            metrics,
+            in_force: None,
+            drains: rules::Drains::default(),
+            said: BTreeSet::new(),
+            last: None,
+        }
+    }
+
+    /// What was seen, as of this moment. `None`: not even the routes' own kind is there.
+    pub(crate) fn resolve(&mut self) -> Option<Resolved> {
+        let resolved = Resolved::read(&self.store);
+        if resolved.is_none() {
+            self.note(&[Finding::error(
+                "",
+                0,
+                "CLEW0923",
+                "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -. Until then all stays as it is",
+            )]);
+        }
+        resolved
+    }
+
+    /// The routes as they last were good.
+    pub(crate) fn in_force(&self, resolved: &Resolved) -> InForce {
+        let known = self.in_force.as_ref();
+        known.map_or_else(|| resolved.in_force_before(), InForce::clone)
+    }
+
+    /// They are in force now.
+    pub(crate) fn keep_in_force(&mut self, in_force: InForce) {
+        self.in_force = Some(in_force);
+    }
+
+    /// The pods that are leaving. All replicas and all their lives say the same of a pod that is being deleted.
+    pub(crate) fn observe(&mut self, world: &World, resolved: &Resolved) -> &rules::Drains {
+        let now = clock::unix_ms();
+        let since = |id: &BackendId, pod: &Pod| {
+            let facts = resolved
+                .pods
+                .get(&ObjectName::new(&id.service.namespace, &pod.name));
+            facts.and_then(|facts| facts.deleted_ms).unwrap_or(now).min(now)
+        };
+        self.drains.observe_since(world, since);
+        &self.drains
+    }
+
+    pub(crate) async fn apply(&mut self, resolved: &Resolved, plan: &Plan) -> Applied {
+        self.applier.apply(resolved, plan).await
+    }
+
+    /// Says what became of it. True: something failed that another turn may find mended.
+    pub(crate) async fn report(&mut self, outcome: Outcome) -> bool {
+        let is_refused = |route: &&clew_core::validate::RouteReport| !route.refusals.is_empty();
+        let all = &outcome.validated.routes;
+        let refused = all.iter().filter(is_refused).count();
+        self.metrics.routes(all.len() - refused, refused);
+        self.metrics.leads(self.leadership.is_ours());
+        let unsaid = self.reporter.report(&outcome).await;
+        let failed = unsaid || !outcome.applied.failed.is_empty();
+        self.metrics.reconciled(!failed, outcome.took);
+        self.note(&Finding::of_validated(&outcome.validated));
+        self.last = Some(outcome);
+        failed
+    }
+
+    /// Says again what became of the last turn, where proxies have acknowledged something since.
+    async fn say(&self) {
+        if let Some(outcome) = &self.last {
+            self.reporter.report(outcome).await;
+        }
+    }
+
+    /// When another turn has something to do, even if nothing changes.
+    fn again(&self) -> Option<Duration> {
+        self.last.as_ref()?.applied.again
+    }
+
+    /// Who holds what.
+    fn standings(&self) -> BTreeMap<String, Acknowledgement> {
+        let gateways = self.last.iter().flat_map(|outcome| outcome.plan.snapshots.keys());
+        gateways
+            .map(|gateway| (gateway.clone(), self.channel.standing(gateway)))
+            .collect()
+    }
+
+    /// Each finding is said once, when it comes.
+    fn note(&mut self, findings: &[Finding]) {
+        let now: BTreeSet<_> = findings.iter().cloned().collect();
+        for finding in now.difference(&self.said) {
+            tracing::warn!("{finding}");
+        }
+        self.said = now;
+    }
+}
+
+/// Tells this life of the controller from every other.
+fn epoch() -> Result<String, Failure> {
+    random_hex()
+}

@@ -1,0 +1,372 @@
+//! What is wanted → in force, in an order in which no handshake finds anything missing: pods that leave (channel), what
+//! routes need (API server), rules (channel, acknowledged), routes (API server), and once these are where they are needed,
+//! what is left over (API server, channel).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clew_core::model::ObjectName;
+use clew_crds::status::CONTROLLER_NAME;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+
+use super::difference::{differs, removal};
+use super::kind::Kind;
+use super::lease::Leadership;
+use super::plan::Plan;
+use super::resolve::{FINALIZER, IN_FORCE, Marks, Resolved};
+use super::secrets;
+use super::seen::Seen;
+use super::steps::{Hindrance, Key, Step, Steps};
+use super::store::Store;
+use crate::channel::{Channel, Snapshot, order};
+use crate::clock;
+use crate::metrics::Metrics;
+
+/// Writes that are under way at once.
+const AT_ONCE: usize = 8;
+/// A proxy that does not answer for this long is behind, and is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Who does not answer a write for this long is away.
+const WRITE: Duration = Duration::from_secs(10);
+/// By then the proxies have what was written of routes.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Brings plans into force.
+pub(crate) struct Applier {
+    pub(crate) client: Client,
+    pub(crate) store: Arc<Store>,
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) metrics: Arc<Metrics>,
+    published: BTreeMap<String, Snapshot>,
+    /// When routes last were not as they are to be.
+    unsettled: Instant,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// What the API server said against an object.
+    pub(crate) failed: BTreeMap<Key, String>,
+    /// What is not written, and why.
+    pub(crate) hindered: BTreeMap<Key, Hindrance>,
+    /// What is not as it is to be.
+    pub(crate) pending: BTreeSet<Key>,
+    /// Another turn has something to do, even if nothing changes; after this long.
+    pub(crate) again: Option<Duration>,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        client: Client,
+        store: Arc<Store>,
+        channel: Arc<Channel>,
+        leadership: Arc<Leadership>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            client,
+            store,
+            channel,
+            leadership,
+            metrics,
+            published: BTreeMap::new(),
+            unsettled: clock::now(),
+        }
+    }
+
+    /// Brings a plan into force. Whoever does not lead tells the filters, and leaves the cluster to the one who does.
+    pub(crate) async fn apply(&mut self, resolved: &Resolved, plan: &Plan) -> Applied {
+        let told = self.publish(plan, order::departures);
+        let settled = clock::now().duration_since(self.unsettled) >= SETTLING;
+        let steps = Steps::new(&plan.wanted, &resolved.cluster, &resolved.missing, settled);
+        let is_done = steps.is_done();
+        let mut applied = Applied {
+            hindered: steps.hindered.clone(),
+            again: steps.waits.then_some(SETTLING),
+            ..Applied::default()
+        };
+        if !steps.routes.is_empty() {
+            self.unsettled = clock::now();
+        }
+        if self.leadership.is_ours() {
+            self.lead(resolved, plan, steps, told, &mut applied).await;
+        } else {
+            self.publish(plan, order::arrivals);
+            let steps = steps.needs.iter().chain(&steps.routes);
+            applied.pending = steps.map(|step| step.key().clone()).collect();
+        }
+        if is_done {
+            self.publish(plan, |_, new| new.clone());
+        }
+        applied
+    }
+
+    async fn lead(
+        &mut self,
+        resolved: &Resolved,
+        plan: &Plan,
+        steps: Steps,
+        mut told: BTreeSet<String>,
+        applied: &mut Applied,
+    ) {
+        let is_done = steps.is_done();
+        told.append(&mut self.publish(plan, order::arrivals));
+        for (route, wanted) in &plan.marks {
+            let have = resolved.marks.get(route).cloned().unwrap_or_default();
+            let wanted = Marks {
+                // Until nothing of it is left elsewhere.
+                held: wanted.held || have.held && !is_done,
+                ..wanted.clone()
+            };
+            if wanted != have {
+                self.mark(route, resolved.uids.get(route), &wanted, applied).await;
+            }
+        }
+        self.write_all(steps.needs, applied).await;
+        if !steps.routes.is_empty() {
+            let waits = told
+                .iter()
+                .map(|gateway| self.channel.acknowledged(gateway, PATIENCE));
+            join_all(waits).await;
+        }
+        // To send handshakes to what could not be written would be worse than to write nothing.
+        let broken: BTreeSet<_> = plan
+            .wanted
+            .iter()
+            .filter(|one| applied.failed.contains_key(&one.key))
+            .flat_map(|one| one.routes.clone())
+            .collect();
+        let is_broken = |key: &Key| {
+            let wanted = plan.wanted.iter().find(|one| one.key == *key);
+            wanted.is_some_and(|one| one.routes.iter().any(|route| broken.contains(route)))
+        };
+        let (held_back, routes): (Vec<_>, Vec<_>) = steps
+            .routes
+            .into_iter()
+            .partition(|step| !broken.is_empty() && is_broken(step.key()));
+        applied
+            .pending
+            .extend(held_back.iter().map(|step| step.key().clone()));
+        let (gone, written): (Vec<_>, Vec<_>) = routes
+            .into_iter()
+            .partition(|step| matches!(step, Step::Delete(..)));
+        self.write_all(written, applied).await;
+        self.write_all(gone, applied).await;
+        self.write_all(steps.leftovers, applied).await;
+        if is_done {
+            let is_held = |route: &&ObjectName| resolved.marks.get(*route).is_some_and(|marks| marks.held);
+            for route in resolved.leaving.iter().filter(is_held) {
+                self.mark(route, None, &Marks::default(), applied).await;
+            }
+        }
+        self.rotate(plan).await;
+    }
+
+    /// Says to every gateway's proxies what `step` makes of what they know and what they are to know; whom that is news to.
+    fn publish(&mut self, plan: &Plan, step: impl Fn(&Snapshot, &Snapshot) -> Snapshot) -> BTreeSet<String> {
+        let mut told = BTreeSet::new();
+        let nothing = Snapshot::default();
+        let gateways: BTreeSet<_> = plan
+            .snapshots
+            .keys()
+            .chain(self.published.keys())
+            .cloned()
+            .collect();
+        for gateway in gateways {
+            let new = plan.snapshots.get(&gateway).unwrap_or(&nothing);
+            let said = Snapshot {
+                signing_keys: new.signing_keys.clone(),
+                ..match self.published.get(&gateway) {
+                    Some(old) => step(old, new),
+                    None => new.clone(),
+                }
+            };
+            if self.published.get(&gateway) != Some(&said) {
+                self.channel.publish(&gateway, said.clone());
+                self.published.insert(gateway.clone(), said);
+                told.insert(gateway);
+            }
+        }
+        told
+    }
+
+    /// A key that every proxy can verify with signs from now on.
+    async fn rotate(&self, plan: &Plan) {
+        let Some((secret, signer)) = &plan.next_signer else {
+            return;
+        };
+        let standing = plan
+            .snapshots
+            .keys()
+            .map(|gateway| self.channel.standing(gateway));
+        if standing.into_iter().all(|standing| standing.behind == 0)
+            && let Err(error) = secrets::sign_with(&self.client, secret, signer).await
+        {
+            tracing::warn!("CLEW0925: the new signing key does not sign yet: Secret {secret}: {error}");
+        }
+    }
+
+    async fn write_all(&self, steps: Vec<Step>, applied: &mut Applied) {
+        let away = &AtomicBool::new(false);
+        let written = stream::iter(steps)
+            .map(|step| async move {
+                let outcome = answered(away, self.write(&step)).await;
+                (step.key().clone(), outcome)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        for (key, outcome) in written {
+            if let Err(why) = outcome {
+                tracing::error!("CLEW0926: {} {}: {why}", key.0, key.1);
+                applied.failed.insert(key, why);
+            }
+        }
+    }
+
+    async fn write(&self, step: &Step) -> Result<(), String> {
+        let (kind, name) = step.key();
+        let api = api(&self.client, *kind, &name.namespace);
+        if !self.leadership.is_ours() {
+            return Err("another replica writes now".to_owned());
+        }
+        let wanted = match step {
+            Step::Delete(_, uid) => return self.delete(&api, *kind, name, uid).await,
+            Step::Create(_, object) => {
+                // What appeared in the meantime may be somebody else's.
+                if let Some(found) = api.get_opt(&name.name).await.map_err(said)? {
+                    self.keep(*kind, found);
+                    return Err("it appeared just now".to_owned());
+                }
+                object.clone()
+            }
+            Step::Change(_, uid, object) => {
+                let mut object = object.clone();
+                object["metadata"]["uid"] = json!(uid);
+                object
+            }
+        };
+        self.metrics.wrote(*kind);
+        let params = PatchParams::apply(CONTROLLER_NAME).force();
+        let mut answer = api
+            .patch(&name.name, &params, &Patch::Apply(&wanted))
+            .await
+            .map_err(said)?;
+        if let Some(rest) = rest(*kind, &wanted, &answer) {
+            self.metrics.wrote(*kind);
+            let params = PatchParams {
+                field_manager: Some(CONTROLLER_NAME.to_owned()),
+                ..PatchParams::default()
+            };
+            answer = api
+                .patch(&name.name, &params, &Patch::Merge(&rest))
+                .await
+                .map_err(said)?;
+        }
+        let still = rest(*kind, &wanted, &answer).is_some();
+        self.keep(*kind, answer);
+        tracing::info!("wrote {kind} {name}");
+        match still {
+            true => Err("somebody changes it while it is written".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    async fn delete(
+        &self,
+        api: &Api<DynamicObject>,
+        kind: Kind,
+        name: &ObjectName,
+        uid: &str,
+    ) -> Result<(), String> {
+        self.metrics.wrote(kind);
+        let params = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        });
+        match api.delete(&name.name, &params).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(said(error)),
+        }
+        self.store.remove(kind, name);
+        tracing::info!("removed {kind} {name}");
+        Ok(())
+    }
+
+    /// Writes onto a route what is ours there: all of it at once, because what is not named is taken away.
+    async fn mark(&self, route: &ObjectName, uid: Option<&String>, marks: &Marks, applied: &mut Applied) {
+        if !self.leadership.is_ours() {
+            return;
+        }
+        let kind = Kind::WebSocketRoute;
+        let resource = kind.resource();
+        let mut metadata = json!({"name": route.name, "namespace": route.namespace, "uid": uid});
+        if marks.held {
+            metadata["finalizers"] = json!([FINALIZER]);
+        }
+        if let Some(spec) = &marks.in_force {
+            metadata["annotations"] = json!({IN_FORCE: spec});
+        }
+        let wanted = json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata});
+        let api = api(&self.client, kind, &route.namespace);
+        self.metrics.wrote(kind);
+        let params = PatchParams::apply(CONTROLLER_NAME).force();
+        match api.patch(&route.name, &params, &Patch::Apply(&wanted)).await {
+            // It is gone with the finalizer, and no watch has said so yet.
+            Ok(answer) if answer.metadata.deletion_timestamp.is_some() => {}
+            Ok(answer) => self.keep(kind, answer),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => {
+                applied.failed.insert((kind, route.clone()), said(error));
+            }
+        }
+    }
+
+    /// What the API server answered is what there is.
+    fn keep(&self, kind: Kind, answer: DynamicObject) {
+        if let Ok(read) = Seen::read(kind, answer) {
+            self.store.put(kind, Ok(read));
+        }
+    }
+}
+
+/// What a write came to. When the API server is away, what is left need not find that out one by one.
+pub(super) async fn answered(
+    away: &AtomicBool,
+    write: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    const AWAY: &str = "the API server does not answer";
+    if away.load(Ordering::Relaxed) {
+        return Err(AWAY.to_owned());
+    }
+    tokio::time::timeout(WRITE, write).await.unwrap_or_else(|_| {
+        away.store(true, Ordering::Relaxed);
+        Err(AWAY.to_owned())
+    })
+}
+
+/// What of others is still in an object after ours was put in.
+fn rest(kind: Kind, wanted: &Value, answer: &DynamicObject) -> Option<Value> {
+    let answer = json!(answer);
+    differs(kind, wanted, &answer).then(|| removal(kind, wanted, &answer))
+}
+
+pub(super) fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &kind.resource())
+}
+
+/// What the API server said, or why it said nothing.
+pub(super) fn said(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    }
+}

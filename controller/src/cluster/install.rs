@@ -1,0 +1,295 @@
+//! The module on a gateway, as an act that is announced: the first plugin of a gateway changes its listeners and cuts what is
+//! open there. Later changes of it do not.
+
+use std::collections::BTreeSet;
+
+use clew_core::model::{ObjectName, Proxies};
+use clew_core::objects::IstioGateway;
+use clew_core::render::istio::{Module, envoy_filter, wasm_plugin};
+use clew_core::render::{MANAGED_BY, MANAGER};
+use clew_crds::status::CONTROLLER_NAME;
+use clew_filter_config::plugin::{FailureMode, PluginConfig};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::apply::{api, said};
+use super::difference::differs;
+use super::kind::Kind;
+use super::resolve::ROOT_NAMESPACE;
+use super::secrets::Secrets;
+use super::server::{MODULES, module_file};
+use crate::channel::tokens::token_for;
+use crate::failure::Failure;
+use crate::module;
+
+/// What is installed.
+const KINDS: [Kind; 2] = [Kind::WasmPlugin, Kind::EnvoyFilter];
+/// Istio's label on the pods that it runs for a Gateway of its class.
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// Where a gateway's pod tells its metrics.
+const METRICS_PORT: u16 = 15090;
+const UPGRADES: &str = "envoy_http_downstream_cx_upgrades_active";
+
+/// What is to be installed.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) gateway: ObjectName,
+    /// The controller's Service and its port.
+    pub(crate) service: ObjectName,
+    pub(crate) port: u16,
+    pub(crate) failure_mode: FailureMode,
+}
+
+/// An installation that was looked into and not made yet.
+pub(crate) struct Installation {
+    client: Client,
+    /// The WasmPlugin, and what goes with it.
+    pub(crate) objects: [Value; 2],
+    /// Of both.
+    pub(crate) name: ObjectName,
+    /// What the pods are called by.
+    pub(crate) proxies: Proxies,
+    /// How many pods there are.
+    pub(crate) pods: usize,
+    /// How many WebSockets they hold, as far as they say.
+    pub(crate) sessions: Option<u64>,
+    pub(crate) standing: Standing,
+}
+
+/// What there is already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: what is open will be cut.
+    Absent,
+    /// Another module, or another configuration: nothing will be cut.
+    Older,
+    /// This very one.
+    Same,
+}
+
+impl Installation {
+    /// Looks into it.
+    ///
+    /// # Errors
+    /// When there is no such gateway, something is in the way, or the cluster cannot be reached.
+    pub(crate) async fn prepare(client: Client, wish: &Wish) -> Result<Self, Failure> {
+        let proxies = proxies(&client, &wish.gateway).await?;
+        let pods = pods(&client, &proxies).await?;
+        check_service(&client, wish).await?;
+        let secrets = Secrets::of(&client, &wish.service.namespace).await?;
+        let host = format!(
+            "{}.{}.svc.cluster.local",
+            wish.service.name, wish.service.namespace
+        );
+        let gateway = proxies.to_string();
+        let config = PluginConfig {
+            cluster: format!("outbound|{}||{host}", wish.port),
+            token: token_for(&secrets.channel, &gateway),
+            failure_mode: wish.failure_mode,
+            // Istio's access logs are a Telemetry of the user's, which need not show the facts.
+            access_log: false,
+            gateway,
+        };
+        let module = Module {
+            url: format!("http://{host}:{}{MODULES}{}", wish.port, module_file()),
+            sha256: module::sha256(),
+        };
+        let namespace = namespace(&proxies, &pods, &wish.gateway);
+        let plugin = wasm_plugin(&proxies, &namespace, &module, &config);
+        let name = ObjectName::new(&plugin.metadata.namespace, &plugin.metadata.name);
+        let objects = [json!(plugin), json!(envoy_filter(&proxies, &namespace))];
+        let standing = standing(&client, &name, &objects).await?;
+        Ok(Self {
+            sessions: sessions(&client, &pods).await,
+            pods: pods.len(),
+            client,
+            objects,
+            name,
+            proxies,
+            standing,
+        })
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When the API server says no.
+    pub(crate) async fn make(&self) -> Result<(), Failure> {
+        let params = PatchParams::apply(CONTROLLER_NAME).force();
+        for (kind, object) in KINDS.iter().zip(&self.objects) {
+            let api = api(&self.client, *kind, &self.name.namespace);
+            let answer = api.patch(&self.name.name, &params, &Patch::Apply(object)).await;
+            answer.map_err(|error| {
+                Failure::unreachable(format!("{kind} {} cannot be written: {}", self.name, said(error)))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+async fn proxies(client: &Client, gateway: &ObjectName) -> Result<Proxies, Failure> {
+    let istio = get(client, Kind::IstioGateway, gateway).await?;
+    let other = get(client, Kind::Gateway, gateway).await?;
+    match (istio, other) {
+        (Some(_), Some(_)) => Err(Failure::refused(format!(
+            "there are two Gateways {gateway}, Istio's own and Gateway API's; rename one of them"
+        ))),
+        (Some(found), None) => {
+            let read: IstioGateway = serde_json::from_value(json!(found))
+                .map_err(|error| Failure::refused(format!("Gateway {gateway} is not understood: {error}")))?;
+            match read.spec.selector.is_empty() {
+                // It would act on every pod of the namespace.
+                true => Err(Failure::refused(format!(
+                    "Gateway {gateway} selects no pods; give it a selector"
+                ))),
+                false => Ok(Proxies::Selected(read.spec.selector)),
+            }
+        }
+        (None, Some(_)) => Ok(Proxies::Of(gateway.clone())),
+        (None, None) => Err(Failure::refused(format!(
+            "there is no Gateway {gateway}, neither of networking.istio.io nor of gateway.networking.k8s.io; say --gateway NAMESPACE/NAME"
+        ))),
+    }
+}
+
+/// An object. A kind that is not installed has none.
+async fn get(client: &Client, kind: Kind, name: &ObjectName) -> Result<Option<DynamicObject>, Failure> {
+    let got = api(client, kind, &name.namespace).get_opt(&name.name).await;
+    got.map_err(|error| Failure::unreachable(format!("{kind} {name} cannot be read: {}", said(error))))
+}
+
+async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
+    let (api, selector) = match proxies {
+        Proxies::Of(gateway) => (
+            Api::namespaced(client.clone(), &gateway.namespace),
+            format!("{GATEWAY_NAME}={}", gateway.name),
+        ),
+        Proxies::Selected(_) => (Api::<Pod>::all(client.clone()), proxies.to_string()),
+    };
+    let listed = api.list(&ListParams::default().labels(&selector)).await;
+    listed.map(|list| list.items).map_err(|error| {
+        Failure::unreachable(format!("the gateway's pods cannot be listed: {}", said(error)))
+    })
+}
+
+/// Where the plugin acts.
+fn namespace(proxies: &Proxies, pods: &[Pod], gateway: &ObjectName) -> String {
+    if let Proxies::Of(gateway) = proxies {
+        return gateway.namespace.clone();
+    }
+    let namespaces: BTreeSet<_> = pods.iter().filter_map(ResourceExt::namespace).collect();
+    let mut namespaces = namespaces.into_iter();
+    match (namespaces.next(), namespaces.next()) {
+        (Some(one), None) => one,
+        (Some(_), Some(_)) => ROOT_NAMESPACE.to_owned(),
+        (None, _) => gateway.namespace.clone(),
+    }
+}
+
+async fn check_service(client: &Client, wish: &Wish) -> Result<(), Failure> {
+    let api: Api<Service> = Api::namespaced(client.clone(), &wish.service.namespace);
+    let found = api.get_opt(&wish.service.name).await.map_err(|error| {
+        Failure::unreachable(format!(
+            "Service {} cannot be read: {}",
+            wish.service,
+            said(error)
+        ))
+    })?;
+    let ports = found.and_then(|service| service.spec?.ports).unwrap_or_default();
+    match ports.iter().any(|port| port.port == i32::from(wish.port)) {
+        true => Ok(()),
+        false => Err(Failure::refused(format!(
+            "there is no Service {} with port {}, by which proxies reach the controller; say --service NAME:PORT and --namespace",
+            wish.service, wish.port
+        ))),
+    }
+}
+
+async fn standing(client: &Client, name: &ObjectName, objects: &[Value; 2]) -> Result<Standing, Failure> {
+    let mut standing = Standing::Same;
+    for (kind, object) in KINDS.iter().zip(objects) {
+        let found = get(client, *kind, name).await?;
+        if let Some(found) = &found
+            && found.labels().get(MANAGED_BY).map(String::as_str) != Some(MANAGER)
+        {
+            return Err(Failure::refused(format!(
+                "{kind} {name} is somebody else's; rename or remove it"
+            )));
+        }
+        standing = match (kind, found) {
+            (Kind::WasmPlugin, None) => return Ok(Standing::Absent),
+            (_, Some(found)) if !differs(*kind, object, &json!(found)) => standing,
+            _ => Standing::Older,
+        };
+    }
+    Ok(standing)
+}
+
+/// How many WebSockets the pods hold. None: not all of them say.
+async fn sessions(client: &Client, pods: &[Pod]) -> Option<u64> {
+    let mut all = 0;
+    for pod in pods {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{}:{METRICS_PORT}/proxy/stats/prometheus",
+            pod.namespace()?,
+            pod.name_any()
+        );
+        let request = http::Request::get(path).body(Vec::new()).ok()?;
+        all += upgrades(&client.request_text(request).await.ok()?);
+    }
+    Some(all)
+}
+
+/// The open WebSockets in a proxy's metrics.
+fn upgrades(metrics: &str) -> u64 {
+    let of_upgrades = metrics.lines().filter(|line| line.starts_with(UPGRADES));
+    of_upgrades
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pod, namespace, upgrades};
+    use clew_core::model::{ObjectName, Proxies};
+    use kube::api::ObjectMeta;
+
+    #[test]
+    fn the_plugin_goes_to_where_the_pods_are() {
+        let gateway = ObjectName::new("shop", "edge");
+        let pods = |namespaces: &[&str]| -> Vec<Pod> {
+            let pod = |namespace: &&str| Pod {
+                metadata: ObjectMeta {
+                    namespace: Some((*namespace).to_owned()),
+                    ..ObjectMeta::default()
+                },
+                ..Pod::default()
+            };
+            namespaces.iter().map(pod).collect()
+        };
+        let selected = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
+        for (proxies, of, expected) in [
+            (&selected, &["infra", "infra"][..], "infra"),
+            (&selected, &["infra", "other"], "istio-system"),
+            (&selected, &[], "shop"),
+            (&Proxies::Of(gateway.clone()), &["other"], "shop"),
+        ] {
+            assert_eq!(
+                namespace(proxies, &pods(of), &gateway),
+                expected,
+                "{proxies} {of:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn open_sockets_are_counted_over_all_listeners() {
+        let metrics = "# TYPE envoy_http_downstream_cx_upgrades_active gauge\n\
+            envoy_http_downstream_cx_upgrades_active{x=\"a b\"} 3\n\
+            envoy_http_downstream_cx_upgrades_active{x=\"c\"} 4\n\
+            envoy_http_downstream_cx_active{x=\"c\"} 40\n";
+        assert_eq!(upgrades(metrics), 7);
+    }
+}

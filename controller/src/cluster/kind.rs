@@ -1,0 +1,130 @@
+//! The kinds of object that a turn looks at, and those that it writes.
+
+use kube::core::{ApiResource, GroupVersionKind};
+
+/// A kind that is watched or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    WebSocketRoute,
+    Service,
+    EndpointSlice,
+    Pod,
+    Secret,
+    GatewayClass,
+    Gateway,
+    HttpRoute,
+    ReferenceGrant,
+    IstioGateway,
+    VirtualService,
+    DestinationRule,
+    WasmPlugin,
+    /// Written with a WasmPlugin, and not looked at otherwise.
+    EnvoyFilter,
+}
+
+impl Kind {
+    /// Those that are watched.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::WebSocketRoute,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Secret,
+        Self::GatewayClass,
+        Self::Gateway,
+        Self::HttpRoute,
+        Self::ReferenceGrant,
+        Self::IstioGateway,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::WasmPlugin,
+    ];
+
+    /// Group, version, kind and plural.
+    const fn names(self) -> [&'static str; 4] {
+        const GATEWAY_API: &str = "gateway.networking.k8s.io";
+        const ISTIO: &str = "networking.istio.io";
+        match self {
+            Self::WebSocketRoute => [
+                clew_crds::GROUP,
+                clew_crds::VERSION,
+                "WebSocketRoute",
+                "websocketroutes",
+            ],
+            Self::Service => ["", "v1", "Service", "services"],
+            Self::EndpointSlice => ["discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"],
+            Self::Pod => ["", "v1", "Pod", "pods"],
+            Self::Secret => ["", "v1", "Secret", "secrets"],
+            Self::GatewayClass => [GATEWAY_API, "v1", "GatewayClass", "gatewayclasses"],
+            Self::Gateway => [GATEWAY_API, "v1", "Gateway", "gateways"],
+            Self::HttpRoute => [GATEWAY_API, "v1", "HTTPRoute", "httproutes"],
+            Self::ReferenceGrant => [GATEWAY_API, "v1beta1", "ReferenceGrant", "referencegrants"],
+            Self::IstioGateway => [ISTIO, "v1", "Gateway", "gateways"],
+            Self::VirtualService => [ISTIO, "v1", "VirtualService", "virtualservices"],
+            Self::DestinationRule => [ISTIO, "v1", "DestinationRule", "destinationrules"],
+            Self::WasmPlugin => ["extensions.istio.io", "v1alpha1", "WasmPlugin", "wasmplugins"],
+            Self::EnvoyFilter => [ISTIO, "v1alpha3", "EnvoyFilter", "envoyfilters"],
+        }
+    }
+
+    /// How the API server knows it.
+    pub(crate) fn resource(self) -> ApiResource {
+        let [group, version, kind, plural] = self.names();
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+
+    /// The kind of an object that was rendered.
+    pub(crate) fn of(api_version: &str, kind: &str) -> Option<Self> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Self::ALL
+            .into_iter()
+            .find(|known| matches!(known.names(), [of, _, called, _] if of == group && called == kind))
+    }
+
+    /// Whether a turn writes objects of it, and removes those that are no longer wanted.
+    pub(crate) const fn is_generated(self) -> bool {
+        matches!(
+            self,
+            Self::Service
+                | Self::HttpRoute
+                | Self::ReferenceGrant
+                | Self::VirtualService
+                | Self::DestinationRule
+        )
+    }
+
+    /// Whether it says where handshakes go, by what other kinds say.
+    pub(crate) const fn is_route(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::VirtualService)
+    }
+
+    /// Whether its objects have no namespace.
+    pub(crate) const fn is_of_cluster(self) -> bool {
+        matches!(self, Self::GatewayClass)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [group, _, kind, plural] = self.names();
+        match group {
+            "" => write!(f, "{kind} ({plural})"),
+            group => write!(f, "{kind} ({plural}.{group})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn what_is_rendered_is_of_a_kind_that_is_watched() {
+        assert_eq!(Kind::of("v1", "Service"), Some(Kind::Service));
+        assert_eq!(
+            Kind::of("networking.istio.io/v1", "Gateway"),
+            Some(Kind::IstioGateway)
+        );
+        assert_eq!(Kind::of("apps/v1", "Deployment"), None);
+    }
+}

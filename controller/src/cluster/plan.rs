@@ -1,0 +1,165 @@
+//! What a valid world is to become: objects in the cluster, and what each gateway's filters are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::in_force::InForce;
+use clew_core::model::{ObjectName, Proxies, Rule, World};
+use clew_core::render::istio::{self, Object};
+use clew_core::render::rules;
+use clew_crds::WebSocketRoute;
+use clew_crds::status::GeneratedObject;
+use clew_filter_config::persistence::SigningKey;
+
+use super::resolve::{Marks, Resolved};
+use super::secrets;
+use super::steps::{Key, Wanted};
+use crate::channel::Snapshot;
+
+/// What is to be in force.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) wanted: Vec<Wanted>,
+    /// By what the gateway's proxies call themselves.
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// The ids of the rules that a route has at a gateway.
+    pub(crate) rules: BTreeMap<(ObjectName, String), BTreeSet<String>>,
+    /// The objects that stand for each route.
+    pub(crate) objects: BTreeMap<ObjectName, Vec<Key>>,
+    /// As the status names them.
+    pub(crate) generated: BTreeMap<ObjectName, Vec<GeneratedObject>>,
+    /// What is to be written onto each route.
+    pub(crate) marks: BTreeMap<ObjectName, Marks>,
+    /// Which key is to sign from now on, in which Secret, once every proxy can verify with it.
+    pub(crate) next_signer: Option<(ObjectName, String)>,
+}
+
+impl Plan {
+    /// Pure: what a world becomes.
+    pub(crate) fn new(
+        world: &World,
+        resolved: &Resolved,
+        in_force: &InForce,
+        drains: &rules::Drains,
+    ) -> Self {
+        let objects = istio::render(world);
+        let (signing_keys, next_signer) = signing(world, resolved);
+        let mut plan = Self {
+            wanted: objects
+                .iter()
+                .filter_map(|object| Wanted::new(object, &resolved.uids))
+                .collect(),
+            next_signer,
+            ..Self::default()
+        };
+        let nothing = |gateway: &String| {
+            let snapshot = Snapshot {
+                signing_keys: signing_keys.clone(),
+                ..Snapshot::default()
+            };
+            (gateway.clone(), snapshot)
+        };
+        // A filter that is there is to know that there is nothing to do.
+        plan.snapshots = resolved
+            .plugins
+            .iter()
+            .map(|(gateway, _)| nothing(gateway))
+            .collect();
+        for (proxies, attached) in world.istio.rules_by_proxies() {
+            plan.tell(world, proxies, &attached, drains, &signing_keys);
+        }
+        plan.index(&objects);
+        plan.marks = plan.marks(resolved, in_force);
+        plan
+    }
+
+    fn tell(
+        &mut self,
+        world: &World,
+        proxies: &Proxies,
+        attached: &[&Arc<Rule>],
+        drains: &rules::Drains,
+        signing_keys: &[SigningKey],
+    ) {
+        let gateway = proxies.to_string();
+        for rule in attached {
+            self.rules
+                .entry((rule.name.route.clone(), gateway.clone()))
+                .or_default()
+                .insert(rule.id.to_string());
+        }
+        let rules::Rules { rules, backends } = rules::render(world, attached.iter().copied(), drains);
+        let snapshot = Snapshot {
+            rules,
+            backends,
+            signing_keys: signing_keys.to_vec(),
+            draining: None,
+        };
+        self.snapshots.insert(gateway, snapshot);
+    }
+
+    fn index(&mut self, objects: &[Object]) {
+        for wanted in &self.wanted {
+            for route in &wanted.routes {
+                self.objects
+                    .entry(route.clone())
+                    .or_default()
+                    .push(wanted.key.clone());
+            }
+        }
+        for object in objects {
+            for route in &object.routes {
+                let named = GeneratedObject {
+                    group: object.group().to_owned(),
+                    kind: object.kind.to_owned(),
+                    namespace: object.metadata.namespace.clone(),
+                    name: object.metadata.name.clone(),
+                };
+                self.generated.entry(route.clone()).or_default().push(named);
+            }
+        }
+    }
+
+    /// Routes whose objects are elsewhere too are held, and those that are refused say how they last were good.
+    fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<ObjectName, Marks> {
+        let elsewhere: BTreeSet<_> = self.wanted.iter().flat_map(Wanted::foreign_routes).collect();
+        let name = |route: &WebSocketRoute| {
+            let metadata = &route.metadata;
+            ObjectName::new(
+                metadata.namespace.clone().unwrap_or_default(),
+                metadata.name.clone().unwrap_or_default(),
+            )
+        };
+        let good: BTreeMap<_, _> = in_force.routes().map(|route| (name(route), route)).collect();
+        let marks = |route: &WebSocketRoute| {
+            let name = name(route);
+            let before = good
+                .get(&name)
+                .filter(|good| !std::ptr::eq(**good, route) && good.spec != route.spec);
+            let marks = Marks {
+                held: elsewhere.contains(&name),
+                in_force: before.and_then(|good| serde_json::to_string(&good.spec).ok()),
+            };
+            (name, marks)
+        };
+        resolved
+            .objects
+            .routes
+            .iter()
+            .map(|route| marks(&route.object))
+            .collect()
+    }
+}
+
+/// The keys that the filters get, and which one is to sign once all have it.
+fn signing(world: &World, resolved: &Resolved) -> (Vec<SigningKey>, Option<(ObjectName, String)>) {
+    let wanted = &world.signing_keys;
+    let Some((secret, signs)) = &resolved.signing else {
+        return (wanted.clone(), None);
+    };
+    let next = secrets::next_signer(wanted, signs.as_deref());
+    (
+        secrets::in_force(wanted, signs.as_deref()),
+        next.map(|signer| (secret.clone(), signer)),
+    )
+}

@@ -1,0 +1,320 @@
+//! What became of the routes → their status, and an Event where a route's standing changed. Nothing is written where
+//! nothing changed.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clew_core::model::{ObjectName, Parent, World};
+use clew_core::status::{Applied as Acknowledged, Progress, status};
+use clew_core::validate::RouteReport;
+use clew_crds::status::{CONTROLLER_NAME, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus};
+use futures_util::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
+use serde_json::json;
+
+use super::Outcome;
+use super::apply::{answered, api, said};
+use super::kind::Kind;
+use super::lease::Leadership;
+use super::seen::Seen;
+use super::steps::Hindrance;
+use super::store::Store;
+use crate::channel::Channel;
+use crate::clock;
+use crate::metrics::Metrics;
+
+/// Writes that are under way at once.
+const AT_ONCE: usize = 8;
+/// The most bytes of an Event's note.
+const NOTE: usize = 1024;
+
+/// Writes statuses.
+pub(crate) struct Reporter {
+    client: Client,
+    store: Arc<Store>,
+    channel: Arc<Channel>,
+    leadership: Arc<Leadership>,
+    metrics: Arc<Metrics>,
+    events: Recorder,
+}
+
+/// A status that is to be written.
+struct Writing {
+    route: ObjectName,
+    uid: String,
+    status: WebSocketRouteStatus,
+    event: Option<Event>,
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        client: Client,
+        store: Arc<Store>,
+        channel: Arc<Channel>,
+        leadership: Arc<Leadership>,
+        metrics: Arc<Metrics>,
+        identity: &str,
+    ) -> Self {
+        let source = Source {
+            controller: CONTROLLER_NAME.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            events: Recorder::new(client.clone(), source),
+            client,
+            store,
+            channel,
+            leadership,
+            metrics,
+        }
+    }
+
+    /// Says of every route what became of it. True: something could not be said.
+    pub(crate) async fn report(&self, outcome: &Outcome) -> bool {
+        if !self.leadership.is_ours() {
+            return false;
+        }
+        let writings = self.writings(outcome);
+        let away = &AtomicBool::new(false);
+        let written = stream::iter(writings)
+            .map(|writing| async move {
+                let route = writing.route.clone();
+                let outcome = answered(away, self.write(writing)).await;
+                outcome.inspect_err(|why| {
+                    tracing::warn!("CLEW0927: the status of {route} cannot be written: {why}");
+                })
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        written.iter().any(Result::is_err)
+    }
+
+    fn writings(&self, outcome: &Outcome) -> Vec<Writing> {
+        let now = Time(clock::timestamp());
+        let shelves = self.store.lock();
+        let Some(routes) = shelves.get(&Kind::WebSocketRoute).map(|shelf| &shelf.objects) else {
+            return Vec::new();
+        };
+        let of = |report: &RouteReport| {
+            let seen = routes.get(&report.name)?;
+            let previous = seen.status.as_deref();
+            let progress = |parent: &Parent| self.progress(outcome, &report.name, parent);
+            let mut new = status(report, progress, previous, &now);
+            new.name_generated(
+                outcome
+                    .plan
+                    .generated
+                    .get(&report.name)
+                    .cloned()
+                    .unwrap_or_default(),
+            );
+            new.parents = entries(report, new.parents, previous);
+            (previous != Some(&new)).then(|| Writing {
+                route: report.name.clone(),
+                uid: seen.uid.clone(),
+                event: transition(previous, &new),
+                status: new,
+            })
+        };
+        outcome.validated.routes.iter().filter_map(of).collect()
+    }
+
+    /// How far a route is at a parent.
+    fn progress(&self, outcome: &Outcome, route: &ObjectName, parent: &Parent) -> Progress {
+        let (applied, plan) = (&outcome.applied, &outcome.plan);
+        let keys = plan.objects.get(route).map(Vec::as_slice).unwrap_or_default();
+        if let Some((key, why)) = keys.iter().find_map(|key| Some((key, applied.failed.get(key)?))) {
+            return Progress::Failed(format!("{} {}: {why}", key.0, key.1));
+        }
+        let hindered = keys
+            .iter()
+            .find_map(|key| Some((key, applied.hindered.get(key)?)));
+        if let Some((key, why)) = hindered {
+            return match why {
+                Hindrance::NotOwned => Progress::Hindered(
+                    ProgrammedReason::NotOwned,
+                    format!("{} {} is somebody else's; rename or remove it", key.0, key.1),
+                ),
+                Hindrance::TargetMissing => Progress::Hindered(
+                    ProgrammedReason::TargetMissing,
+                    format!(
+                        "{} is not installed; install Istio's or Gateway API's kinds",
+                        key.0
+                    ),
+                ),
+            };
+        }
+        if keys.iter().any(|key| applied.pending.contains(key)) {
+            return Progress::Prepared;
+        }
+        self.acknowledgement(outcome, route, parent, &outcome.validated.world)
+    }
+
+    fn acknowledgement(
+        &self,
+        outcome: &Outcome,
+        route: &ObjectName,
+        parent: &Parent,
+        world: &World,
+    ) -> Progress {
+        let Some(proxies) = world.istio.proxies.get(parent) else {
+            return Progress::Carried;
+        };
+        if !outcome.installed.contains(proxies) {
+            let what = format!(
+                "no filter is installed on the pods of {parent}; install it with clew install --gateway {}",
+                parent.name()
+            );
+            return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
+        }
+        let gateway = proxies.to_string();
+        let rules = outcome.plan.rules.get(&(route.clone(), gateway.clone()));
+        let held = self
+            .channel
+            .holding(&gateway, rules.into_iter().flatten().map(String::as_str));
+        Progress::Applied(Acknowledged {
+            acknowledged: held.proxies - held.behind,
+            connected: held.proxies,
+        })
+    }
+
+    async fn write(&self, writing: Writing) -> Result<(), String> {
+        if !self.leadership.is_ours() {
+            return Ok(());
+        }
+        let Writing {
+            route,
+            uid,
+            status,
+            event,
+        } = writing;
+        let resource = Kind::WebSocketRoute.resource();
+        let wanted = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind,
+            "metadata": {"name": route.name, "namespace": route.namespace, "uid": uid},
+            "status": status,
+        });
+        let api = api(&self.client, Kind::WebSocketRoute, &route.namespace);
+        self.metrics.wrote_status();
+        let params = PatchParams::apply(CONTROLLER_NAME).force();
+        match api
+            .patch_status(&route.name, &params, &Patch::Apply(&wanted))
+            .await
+        {
+            Ok(answer) => {
+                if let Ok(read) = Seen::read(Kind::WebSocketRoute, answer) {
+                    self.store.put(Kind::WebSocketRoute, Ok(read));
+                }
+            }
+            // It is gone, or another one of its name.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+            Err(error) => return Err(said(error)),
+        }
+        if let Some(event) = event {
+            let reference = ObjectReference {
+                api_version: Some(resource.api_version),
+                kind: Some(resource.kind),
+                namespace: Some(route.namespace),
+                name: Some(route.name),
+                uid: Some(uid),
+                ..ObjectReference::default()
+            };
+            if let Err(error) = self.events.publish(&event, &reference).await {
+                tracing::debug!("an Event cannot be written: {error}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Our entries, and those of other controllers as they were. Gateways of stand-alone Envoys are `clew run`'s.
+fn entries(
+    report: &RouteReport,
+    ours: Vec<RouteParentStatus>,
+    previous: Option<&WebSocketRouteStatus>,
+) -> Vec<RouteParentStatus> {
+    let is_ours = |parent: &Option<Parent>| !matches!(parent, Some(Parent::Standalone(_)));
+    let ours = report
+        .parents
+        .iter()
+        .zip(ours)
+        .filter(|(parent, _)| is_ours(&parent.parent))
+        .map(|(_, entry)| RouteParentStatus {
+            controller_name: CONTROLLER_NAME.to_owned(),
+            ..entry
+        });
+    let others = previous.into_iter().flat_map(|previous| &previous.parents);
+    let others = others.filter(|entry| entry.controller_name != CONTROLLER_NAME);
+    ours.chain(others.cloned()).collect()
+}
+
+/// The Event of a route whose standing changed.
+fn transition(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatus) -> Option<Event> {
+    let standing = standing(new)?;
+    let before = previous.and_then(self::standing);
+    let says = |condition: &Condition| (condition.status.clone(), condition.reason.clone());
+    if before.map(says) == Some(says(standing)) {
+        return None;
+    }
+    let message = &standing.message;
+    Some(Event {
+        type_: match standing.status.as_str() {
+            "False" => EventType::Warning,
+            _ => EventType::Normal,
+        },
+        reason: standing.reason.clone(),
+        note: Some(message[..message.floor_char_boundary(NOTE)].to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+/// The condition by which a route stands as it does: the first that does not hold, else that it is programmed.
+fn standing(status: &WebSocketRouteStatus) -> Option<&Condition> {
+    let all = || status.parents.iter().flat_map(|parent| &parent.conditions);
+    let needed = |condition: &&Condition| condition.type_ != "PartiallySupported";
+    all()
+        .filter(needed)
+        .find(|condition| condition.status == "False")
+        .or_else(|| all().filter(needed).find(|condition| condition.status != "True"))
+        .or_else(|| all().find(|condition| condition.type_ == "Programmed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventType, transition};
+    use clew_crds::status::WebSocketRouteStatus;
+    use serde_json::json;
+
+    fn says(programmed: &str, reason: &str, message: &str) -> WebSocketRouteStatus {
+        let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(json!({"parents": [{
+            "parentRef": {"name": "edge"}, "controllerName": "clew.dev/controller",
+            "conditions": [condition("Accepted", "True", "Accepted"), condition("Programmed", programmed, reason)],
+        }]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_event_is_of_a_transition_and_of_no_other_change() {
+        let pending = says("Unknown", "Pending", "no proxy is connected yet");
+        let good = says("True", "Programmed", "1 of 1 proxies");
+        let event = transition(None, &pending).unwrap();
+        assert_eq!(
+            (event.type_, event.reason.as_str()),
+            (EventType::Normal, "Pending")
+        );
+        assert!(transition(Some(&pending), &good).is_some());
+        assert!(transition(Some(&good), &says("True", "Programmed", "2 of 2 proxies")).is_none());
+        let bad = transition(Some(&good), &says("False", "NotOwned", "rename it")).unwrap();
+        assert_eq!(
+            (bad.type_, bad.note.as_deref()),
+            (EventType::Warning, Some("rename it"))
+        );
+    }
+}

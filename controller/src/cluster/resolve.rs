@@ -1,0 +1,308 @@
+//! What was seen → what a turn works on, all of it as of one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::in_force::InForce;
+use clew_core::model::{ObjectName, Proxies};
+use clew_core::objects::{Objects, PodEnd, Source, Sourced};
+use clew_crds::WebSocketRoute;
+use clew_crds::status::WebSocketRouteStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::kind::Kind;
+use super::secrets;
+use super::seen::{Body, PodFacts, Seen};
+use super::steps::Cluster;
+use super::store::{Standing, Store};
+
+/// Holds a route back from deletion while objects of it are in other namespaces, where it cannot own them.
+pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
+/// The spec of a route as it last was good, where it is refused as it is now: so that a controller that starts knows it too.
+pub(crate) const IN_FORCE: &str = "clew.dev/in-force";
+/// The class that the core takes for Istio's, and the controller of every class that is.
+const ISTIO_CLASS: &str = "istio";
+const ISTIO_CONTROLLER: &str = "istio.io/gateway-controller";
+/// Where plugins act on the whole mesh; Istio's default.
+pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
+
+/// What we write onto a route beside its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// [`FINALIZER`].
+    pub(crate) held: bool,
+    /// [`IN_FORCE`].
+    pub(crate) in_force: Option<String>,
+}
+
+/// Everything that a turn works on.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) objects: Objects,
+    /// What there is of the kinds that are written.
+    pub(crate) cluster: Cluster,
+    /// Kinds that are not installed.
+    pub(crate) missing: BTreeSet<Kind>,
+    /// Of each route.
+    pub(crate) uids: BTreeMap<ObjectName, String>,
+    pub(crate) statuses: BTreeMap<ObjectName, Arc<WebSocketRouteStatus>>,
+    /// What we have written onto each route.
+    pub(crate) marks: BTreeMap<ObjectName, Marks>,
+    /// Routes that are to be deleted as soon as nothing of theirs is left.
+    pub(crate) leaving: BTreeSet<ObjectName>,
+    pub(crate) pods: BTreeMap<ObjectName, Arc<PodFacts>>,
+    /// Where the filter is installed: the gateway that it serves, and the plugin's namespace.
+    pub(crate) plugins: BTreeSet<(String, String)>,
+    /// Which key signs, as its Secret says, and that Secret.
+    pub(crate) signing: Option<(ObjectName, Option<String>)>,
+}
+
+impl Resolved {
+    /// Everything that is on the shelves. `None`: without the routes' own kind nothing can be said of them, and nothing done.
+    pub(crate) fn read(store: &Store) -> Option<Self> {
+        let shelves = store.lock();
+        if shelves.get(&Kind::WebSocketRoute)?.standing == Standing::Missing {
+            return None;
+        }
+        let mut resolved = Self::default();
+        let mut classes = BTreeMap::new();
+        for (kind, shelf) in &*shelves {
+            if shelf.standing == Standing::Missing {
+                resolved.missing.insert(*kind);
+            }
+            for (name, seen) in &shelf.objects {
+                if let Some(live) = &seen.live {
+                    let key = (*kind, name.clone());
+                    resolved.cluster.insert(key, (seen.uid.clone(), live.clone()));
+                }
+                if let Body::GatewayClass(controller) = &seen.body {
+                    classes.insert(name.name.clone(), controller.clone());
+                }
+                resolved.add(name, seen);
+            }
+        }
+        drop(shelves);
+        resolved.name_classes(&classes);
+        Some(resolved)
+    }
+
+    fn add(&mut self, name: &ObjectName, seen: &Seen) {
+        let objects = &mut self.objects;
+        match &seen.body {
+            Body::Route(route) => {
+                self.marks.insert(name.clone(), Marks::of(&route.metadata));
+                if route.metadata.deletion_timestamp.is_some() {
+                    self.leaving.insert(name.clone());
+                    return;
+                }
+                self.uids.insert(name.clone(), seen.uid.clone());
+                if let Some(status) = &seen.status {
+                    self.statuses.insert(name.clone(), status.clone());
+                }
+                objects.routes.push(sourced(route));
+            }
+            Body::Service(service) => objects.services.push(sourced(service)),
+            Body::EndpointSlice(slice) => objects.endpoint_slices.push(sourced(slice)),
+            Body::Secret(secret) => {
+                self.signing = Some((name.clone(), secrets::signer(secret)));
+                objects.secrets.push(sourced(secret));
+            }
+            Body::Gateway(gateway) => objects.gateways.push(sourced(gateway)),
+            Body::ReferenceGrant(grant) => objects.grants.push(sourced(grant)),
+            Body::IstioGateway(gateway) => objects.istio_gateways.push(sourced(gateway)),
+            Body::VirtualService(service) => objects.virtual_services.push(sourced(service)),
+            Body::DestinationRule(rule) => objects.destination_rules.push(sourced(rule)),
+            Body::Pod(facts) => {
+                let end = PodEnd {
+                    grace_seconds: facts.grace_seconds,
+                    sleep_seconds: facts.pre_stop_seconds.unwrap_or(0),
+                };
+                objects.pods.insert(name.clone(), end);
+                self.pods.insert(name.clone(), facts.clone());
+            }
+            Body::WasmPlugin(Some(gateway)) => {
+                self.plugins.insert((gateway.clone(), name.namespace.clone()));
+            }
+            Body::WasmPlugin(None) | Body::GatewayClass(_) | Body::HttpRoute => {}
+        }
+    }
+
+    /// The routes as they last were good to a controller before us, as far as they are marked so.
+    pub(crate) fn in_force_before(&self) -> InForce {
+        let before = |route: &Sourced<WebSocketRoute>| {
+            let metadata = &route.object.metadata;
+            let spec = serde_json::from_str(&Marks::of(metadata).in_force?).ok()?;
+            Some(WebSocketRoute {
+                metadata: metadata.clone(),
+                spec,
+                status: None,
+            })
+        };
+        self.objects.routes.iter().filter_map(before).collect()
+    }
+
+    /// A class of Istio's controller is Istio's, whatever its name.
+    fn name_classes(&mut self, classes: &BTreeMap<String, String>) {
+        for gateway in &mut self.objects.gateways {
+            let class = &gateway.object.spec.gateway_class_name;
+            let is_istios = classes.get(class).is_some_and(|of| of == ISTIO_CONTROLLER);
+            if is_istios && class != ISTIO_CLASS {
+                Arc::make_mut(&mut gateway.object).spec.gateway_class_name = ISTIO_CLASS.to_owned();
+            }
+        }
+    }
+
+    /// Whether the filter is where a gateway's pods have it.
+    pub(crate) fn is_installed(&self, proxies: &Proxies) -> bool {
+        let gateway = proxies.to_string();
+        let mut namespaces = self
+            .plugins
+            .iter()
+            .filter(|(of, _)| *of == gateway)
+            .map(|(_, namespace)| namespace);
+        match proxies {
+            Proxies::Of(gateway) => namespaces.any(|namespace| *namespace == gateway.namespace),
+            Proxies::Selected(labels) => {
+                let of_pods = self.namespaces_of(labels);
+                namespaces.any(|namespace| {
+                    namespace == ROOT_NAMESPACE || of_pods.is_empty() || of_pods.contains(namespace)
+                })
+            }
+        }
+    }
+
+    /// Where pods with these labels are.
+    fn namespaces_of(&self, labels: &BTreeMap<String, String>) -> BTreeSet<&String> {
+        let has_all = |facts: &PodFacts| {
+            labels
+                .iter()
+                .all(|(label, value)| facts.labels.get(label) == Some(value))
+        };
+        self.pods
+            .iter()
+            .filter(|(_, facts)| has_all(facts))
+            .map(|(name, _)| &name.namespace)
+            .collect()
+    }
+}
+
+impl Marks {
+    fn of(metadata: &ObjectMeta) -> Self {
+        let mut finalizers = metadata.finalizers.iter().flatten();
+        let annotations = metadata.annotations.as_ref();
+        Self {
+            held: finalizers.any(|one| one == FINALIZER),
+            in_force: annotations.and_then(|all| all.get(IN_FORCE)).cloned(),
+        }
+    }
+}
+
+fn sourced<T>(object: &Arc<T>) -> Sourced<T> {
+    Sourced {
+        object: object.clone(),
+        source: Source::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FINALIZER, IN_FORCE, Resolved};
+    use crate::cluster::kind::Kind;
+    use crate::cluster::seen::Seen;
+    use crate::cluster::store::Store;
+    use clew_core::model::{ObjectName, Proxies};
+    use serde_json::{Value, json};
+
+    fn store(objects: &[(Kind, Value)]) -> Store {
+        let store = Store::default();
+        for (kind, object) in objects {
+            let read = Seen::read(*kind, serde_json::from_value(object.clone()).unwrap()).unwrap();
+            store.put(*kind, Ok(read));
+        }
+        store
+    }
+
+    fn route(metadata: Value) -> Value {
+        json!({"metadata": metadata, "spec": {
+            "parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "chat", "port": 80}]}],
+        }})
+    }
+
+    #[test]
+    fn a_route_that_is_being_deleted_is_gone_but_for_what_it_left() {
+        let store = store(&[
+            (
+                Kind::WebSocketRoute,
+                route(json!({"name": "a", "namespace": "b", "uid": "1"})),
+            ),
+            (
+                Kind::WebSocketRoute,
+                route(
+                    json!({"name": "c", "namespace": "b", "uid": "2", "finalizers": [FINALIZER],
+                    "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                ),
+            ),
+        ]);
+        let resolved = Resolved::read(&store).unwrap();
+        assert_eq!(resolved.objects.routes.len(), 1);
+        assert_eq!(resolved.uids[&ObjectName::new("b", "a")], "1");
+        let leaving = ObjectName::new("b", "c");
+        assert_eq!(resolved.leaving, [leaving.clone()].into());
+        assert!(resolved.marks[&leaving].held);
+        store.missing(Kind::WebSocketRoute);
+        assert!(Resolved::read(&store).is_none(), "nothing is known of any route");
+    }
+
+    #[test]
+    fn a_route_that_is_refused_says_how_it_last_was_good() {
+        let good = route(json!({}))["spec"].to_string();
+        let mut refused = route(json!({"name": "a", "namespace": "b", "annotations": {IN_FORCE: good}}));
+        refused["spec"]["rules"][0]["backendRefs"][0]["port"] = json!(81);
+        let resolved = Resolved::read(&store(&[(Kind::WebSocketRoute, refused)])).unwrap();
+        let before = resolved.in_force_before();
+        let ports: Vec<_> = before
+            .routes()
+            .map(|route| route.spec.rules[0].backend_refs[0].port)
+            .collect();
+        assert_eq!(ports, [Some(80)]);
+    }
+
+    #[test]
+    fn a_plugin_acts_where_the_pods_are() {
+        let plugin = |namespace: &str, gateway: &str| {
+            (
+                Kind::WasmPlugin,
+                json!({"metadata": {"name": format!("p-{namespace}"), "namespace": namespace},
+                    "spec": {"pluginName": "clew", "pluginConfig": {"gateway": gateway}}}),
+            )
+        };
+        let pod =
+            json!({"metadata": {"name": "gw", "namespace": "infra", "labels": {"istio": "edge", "x": "y"}}});
+        let edge = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
+        let installed = |plugins: &[(Kind, Value)]| {
+            let mut all = vec![(Kind::Pod, pod.clone())];
+            all.extend(plugins.iter().cloned());
+            Resolved::read(&store(&all)).unwrap().is_installed(&edge)
+        };
+        assert!(!installed(&[]));
+        assert!(!installed(&[plugin("infra", "istio=other")]));
+        assert!(!installed(&[plugin("shop", "istio=edge")]), "not from there");
+        assert!(installed(&[plugin("infra", "istio=edge")]));
+        assert!(installed(&[plugin("istio-system", "istio=edge")]));
+    }
+
+    #[test]
+    fn a_class_of_istios_controller_is_istios() {
+        let gateway = json!({"metadata": {"name": "edge", "namespace": "infra"}, "spec": {"gatewayClassName": "ours", "listeners": []}});
+        let class =
+            |controller: &str| json!({"metadata": {"name": "ours"}, "spec": {"controllerName": controller}});
+        for (controller, name) in [("istio.io/gateway-controller", "istio"), ("other", "ours")] {
+            let store = store(&[
+                (Kind::Gateway, gateway.clone()),
+                (Kind::GatewayClass, class(controller)),
+            ]);
+            let resolved = Resolved::read(&store).unwrap();
+            assert_eq!(resolved.objects.gateways[0].object.spec.gateway_class_name, name);
+        }
+    }
+}

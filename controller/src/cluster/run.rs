@@ -1,0 +1,227 @@
+//! The life of `clew controller`: follow the cluster, turn whenever something changed, and leave it in order.
+
+use std::future::IntoFuture;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::kind::Kind;
+use super::lease::{self, Candidate, Leadership};
+use super::secrets::Secrets;
+use super::settings::Settings;
+use super::store::Store;
+use super::{Cluster, server, watch as follow};
+use crate::channel::Channel;
+use crate::channel::tokens::Tokens;
+use crate::clock;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+
+/// Changes that come together are one.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// But none waits for longer.
+const AT_MOST: Duration = Duration::from_millis(200);
+/// The longest pause before what failed is tried again.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Between two looks at who has acknowledged what.
+const LOOK: Duration = Duration::from_millis(250);
+/// For answers that are on their way when we end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs until it is asked to end.
+///
+/// # Errors
+/// When it cannot begin.
+pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let settings = Arc::new(settings);
+    let client = connect().await?;
+    let mut end = end()?;
+    let secrets = tokio::select! {
+        secrets = secrets(&client, &settings.namespace) => secrets,
+        () = end.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        Failure::unreachable(format!("CLEW0928: {} cannot be bound: {error}", settings.listen))
+    })?;
+    let (store, metrics) = (Arc::<Store>::default(), Arc::new(Metrics::new()));
+    let (leadership, told) = (Arc::<Leadership>::default(), Arc::new(AtomicBool::new(false)));
+    let channel = Channel::with_peers(super::epoch()?, secrets.seed, leadership.subscribe());
+
+    let mut tasks = JoinSet::new();
+    for kind in Kind::ALL {
+        tasks.spawn(follow::follow(
+            client.clone(),
+            kind,
+            settings.clone(),
+            store.clone(),
+        ));
+    }
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
+    let (farewell, is_over) = watch::channel(false);
+    let router = server::router(
+        channel.clone(),
+        Tokens::Each(secrets.channel),
+        store.clone(),
+        metrics.clone(),
+        told.clone(),
+    );
+    tracing::info!(
+        "serving on {}",
+        listener.local_addr().map_or(settings.listen, |address| address)
+    );
+    let serving = tokio::spawn(
+        axum::serve(listener, router)
+            .with_graceful_shutdown(over(is_over))
+            .into_future(),
+    );
+
+    let mut cluster = Cluster::new(client, &settings, store, channel, leadership.clone(), metrics);
+    let (ending, is_ending) = watch::channel(false);
+    {
+        let mut turning = std::pin::pin!(turn(&mut cluster, &told, is_ending));
+        tokio::select! {
+            () = &mut turning => {}
+            () = end.recv() => {
+                ending.send_replace(true);
+                // What is being written is written to the end.
+                let _ = tokio::time::timeout(FAREWELL, turning).await;
+            }
+        }
+    }
+    tracing::info!("ending: the Lease goes to whoever wants it");
+    tasks.shutdown().await;
+    let release = lease::release(&leases, &settings.identity, &leadership);
+    // If nobody answers, it runs out.
+    let _ = tokio::time::timeout(FAREWELL, release).await;
+    farewell.send_replace(true);
+    let _ = tokio::time::timeout(FAREWELL, serving).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Turns until the end.
+async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Receiver<bool>) {
+    let mut changes = cluster.store.subscribe();
+    let mut lead = cluster.leadership.subscribe();
+    let mut said = cluster.channel.subscribe();
+    let mut backoff = Backoff::new(LONGEST);
+    let mut standings = cluster.standings();
+    while !cluster.store.unknown().is_empty() {
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = is_ending.changed() => return,
+        }
+    }
+    loop {
+        changes.mark_unchanged();
+        let failed = cluster.reconcile().await;
+        told.store(true, Ordering::Release);
+        let pause = match failed {
+            true => Some(backoff.next()),
+            false => {
+                backoff.reset();
+                cluster.again()
+            }
+        };
+        let again = pause.map(|pause| Instant::now() + pause);
+        loop {
+            tokio::select! {
+                _ = is_ending.changed() => return,
+                _ = changes.changed() => break together(&mut changes).await,
+                _ = lead.changed() => break,
+                () = until(again) => break,
+                _ = said.changed() => {
+                    // Every poll is one; what matters is who holds what.
+                    clock::pause(LOOK).await;
+                    said.mark_unchanged();
+                    let now = cluster.standings();
+                    if now != standings {
+                        standings = now;
+                        cluster.say().await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Resolves when changes have ceased to come.
+async fn together(changes: &mut watch::Receiver<u64>) {
+    let latest = Instant::now() + AT_MOST;
+    while tokio::time::timeout_at(latest.min(Instant::now() + TOGETHER), changes.changed())
+        .await
+        .is_ok()
+        && Instant::now() < latest
+    {}
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn over(mut is_over: watch::Receiver<bool>) {
+    // Whoever would say so being gone says it too.
+    let _ = is_over.wait_for(|over| *over).await;
+}
+
+/// A client by the usual rules: `KUBECONFIG`, `~/.kube/config`, or the pod's own.
+///
+/// # Errors
+/// When there is nothing to tell where the cluster is.
+pub(crate) async fn connect() -> Result<Client, Failure> {
+    let config = Config::infer().await.map_err(|error| {
+        Failure::unreachable(format!("no cluster is configured: {error}; set KUBECONFIG"))
+    })?;
+    Client::try_from(config)
+        .map_err(|error| Failure::unreachable(format!("the cluster's configuration cannot be used: {error}")))
+}
+
+async fn secrets(client: &Client, namespace: &str) -> Secrets {
+    let mut backoff = Backoff::new(LONGEST);
+    loop {
+        match Secrets::open(client, namespace).await {
+            Ok(secrets) => return secrets,
+            Err(failure) => {
+                tracing::error!("{failure}");
+                clock::pause(backoff.next()).await;
+            }
+        }
+    }
+}
+
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn end() -> Result<End, Failure> {
+    let of = |kind| {
+        signal(kind).map_err(|error| Failure::unreachable(format!("signals cannot be received: {error}")))
+    };
+    Ok(End {
+        terminate: of(SignalKind::terminate())?,
+        interrupt: of(SignalKind::interrupt())?,
+    })
+}
+
+impl End {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

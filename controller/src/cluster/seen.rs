@@ -1,0 +1,324 @@
+//! An object as it is kept: what a turn reads of it, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clew_core::model::ObjectName;
+use clew_core::objects::{DestinationRule, Gateway, IstioGateway, ReferenceGrant, VirtualService};
+use clew_core::render::{MANAGED_BY, MANAGER};
+use clew_crds::WebSocketRoute;
+use clew_crds::status::{CONTROLLER_NAME, WebSocketRouteStatus};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::kind::Kind;
+
+/// An object, as of one version.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Numbers that the API server makes larger with each change of a kind.
+    version: u64,
+    pub(crate) uid: String,
+    pub(crate) body: Body,
+    /// Of a generated kind: all of it, so that it can be compared with what it is to be.
+    pub(crate) live: Option<Arc<Live>>,
+    /// Of a route: what its status says.
+    pub(crate) status: Option<Arc<WebSocketRouteStatus>>,
+}
+
+/// An object of a kind that is written here too.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Live {
+    /// Without status and without what the API server keeps for itself.
+    pub(crate) object: Value,
+    /// It carries our label.
+    pub(crate) is_ours: bool,
+    /// And we have written it.
+    pub(crate) is_written: bool,
+}
+
+/// What is read of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Body {
+    Route(Arc<WebSocketRoute>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Pod(Arc<PodFacts>),
+    Secret(Arc<Secret>),
+    /// The controller of the class.
+    GatewayClass(String),
+    Gateway(Arc<Gateway>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    IstioGateway(Arc<IstioGateway>),
+    VirtualService(Arc<VirtualService>),
+    DestinationRule(Arc<DestinationRule>),
+    /// The gateway that the plugin's filter serves.
+    WasmPlugin(Option<String>),
+    HttpRoute,
+}
+
+/// What of a pod concerns sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodFacts {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) grace_seconds: i64,
+    /// When it was deleted, in milliseconds since the Unix epoch; None: it is to stay.
+    pub(crate) deleted_ms: Option<u64>,
+    /// The shortest sleep before SIGTERM of its containers; None: one of them has none, or something that says no time.
+    pub(crate) pre_stop_seconds: Option<i64>,
+}
+
+impl Seen {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// What in it is not as its kind has it.
+    pub(crate) fn read(kind: Kind, mut object: DynamicObject) -> Result<(ObjectName, Self), String> {
+        let name = ObjectName::new(
+            object.metadata.namespace.clone().unwrap_or_default(),
+            object.metadata.name.clone().unwrap_or_default(),
+        );
+        let is_written = object.metadata.managed_fields.take().is_some_and(|fields| {
+            fields
+                .iter()
+                .any(|one| one.manager.as_deref() == Some(CONTROLLER_NAME))
+        });
+        let version = object.metadata.resource_version.take();
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let labels = object.metadata.labels.as_ref();
+        let is_ours = labels
+            .and_then(|labels| labels.get(MANAGED_BY))
+            .map(String::as_str)
+            == Some(MANAGER);
+        let status = match object.data.as_object_mut() {
+            Some(data) => data.remove("status"),
+            None => None,
+        };
+        let status = match (kind, status) {
+            // A status that another version wrote in other words is written anew.
+            (Kind::WebSocketRoute, Some(status)) => serde_json::from_value(status).ok().map(Arc::new),
+            _ => None,
+        };
+        let value = whole(kind, object)?;
+        let live = kind.is_generated().then(|| {
+            Arc::new(Live {
+                // Of other people's objects it only matters that they are there.
+                object: if is_ours { value.clone() } else { Value::Null },
+                is_ours,
+                is_written: is_ours && is_written,
+            })
+        });
+        let seen = Self {
+            version: version.and_then(|text| text.parse().ok()).unwrap_or(0),
+            uid,
+            body: Body::read(kind, value).map_err(|error| error.to_string())?,
+            live,
+            status,
+        };
+        Ok((name, seen))
+    }
+
+    /// Whether it is of a later version than another one, or of one that cannot be told.
+    pub(crate) fn is_newer(&self, other: &Self) -> bool {
+        self.version == 0 || self.version >= other.version
+    }
+
+    /// Whether a turn would find the same in both. The status of a route is what a turn says, not what it reads.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.body == other.body && self.live == other.live && self.uid == other.uid
+    }
+}
+
+/// The whole object, with the type that lists leave out.
+fn whole(kind: Kind, mut object: DynamicObject) -> Result<Value, String> {
+    let resource = kind.resource();
+    object.types = Some(kube::core::TypeMeta {
+        api_version: resource.api_version,
+        kind: resource.kind,
+    });
+    serde_json::to_value(object).map_err(|error| error.to_string())
+}
+
+impl Body {
+    fn read(kind: Kind, value: Value) -> serde_json::Result<Self> {
+        Ok(match kind {
+            Kind::WebSocketRoute => Self::Route(typed(value)?),
+            Kind::Service => Self::Service(typed(value)?),
+            Kind::EndpointSlice => Self::EndpointSlice(typed(value)?),
+            Kind::Secret => Self::Secret(typed(value)?),
+            Kind::Pod => Self::Pod(Arc::new(PodFacts::of(&serde_json::from_value(value)?))),
+            Kind::GatewayClass => Self::GatewayClass(
+                value["spec"]["controllerName"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
+            Kind::Gateway => Self::Gateway(Arc::new(known_fields(value)?)),
+            Kind::HttpRoute | Kind::EnvoyFilter => Self::HttpRoute,
+            Kind::ReferenceGrant => Self::ReferenceGrant(typed(value)?),
+            Kind::IstioGateway => Self::IstioGateway(typed(value)?),
+            Kind::VirtualService => Self::VirtualService(typed(value)?),
+            Kind::DestinationRule => Self::DestinationRule(typed(value)?),
+            Kind::WasmPlugin => {
+                let config = &value["spec"]["pluginConfig"];
+                let is_clew = value["spec"]["pluginName"] == "clew";
+                Self::WasmPlugin(config["gateway"].as_str().filter(|_| is_clew).map(str::to_owned))
+            }
+        })
+    }
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> serde_json::Result<Arc<T>> {
+    serde_json::from_value(value).map(Arc::new)
+}
+
+/// Without the fields that another version of the kind has: it is the API server that says which there are.
+fn known_fields<T: DeserializeOwned>(mut value: Value) -> serde_json::Result<T> {
+    loop {
+        let error = match serde_path_to_error::deserialize(&value) {
+            Ok(read) => return Ok(read),
+            Err(error) => error,
+        };
+        let message = error.inner().to_string();
+        let unknown = message
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split('`').next());
+        let removed = unknown.and_then(|field| {
+            let mut at = &mut value;
+            for segment in error.path() {
+                use serde_path_to_error::Segment;
+                at = match segment {
+                    Segment::Seq { index } => at.get_mut(index)?,
+                    Segment::Map { key } if key != field => at.get_mut(key)?,
+                    _ => break,
+                };
+            }
+            at.as_object_mut()?.remove(field)
+        });
+        if removed.is_none() {
+            return Err(error.into_inner());
+        }
+    }
+}
+
+impl PodFacts {
+    fn of(pod: &Pod) -> Self {
+        let spec = pod.spec.as_ref();
+        let metadata = &pod.metadata;
+        // It says when the pod will be gone.
+        let gone = metadata.deletion_timestamp.as_ref();
+        let grace = metadata.deletion_grace_period_seconds.unwrap_or(0);
+        let deleted = gone.map(|at| at.0.as_second().saturating_sub(grace));
+        let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let sleeps: Vec<_> = containers
+            .iter()
+            .map(|container| {
+                let pre_stop = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+                Some(pre_stop.sleep.as_ref()?.seconds)
+            })
+            .collect();
+        Self {
+            deleted_ms: deleted.and_then(|second| u64::try_from(second.saturating_mul(1000)).ok()),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            // Kubernetes' own default.
+            grace_seconds: spec
+                .and_then(|spec| spec.termination_grace_period_seconds)
+                .unwrap_or(30),
+            pre_stop_seconds: sleeps.into_iter().min().flatten(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Seen};
+    use crate::cluster::kind::Kind;
+    use kube::core::DynamicObject;
+    use serde_json::{Value, json};
+
+    fn read(kind: Kind, object: Value) -> Seen {
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        Seen::read(kind, object).unwrap().1
+    }
+
+    #[test]
+    fn an_object_is_ours_by_its_label_and_written_by_its_manager() {
+        let object = |label: &str, manager: &str| {
+            json!({"metadata": {
+                "name": "a", "namespace": "b", "resourceVersion": "7",
+                "labels": {"app.kubernetes.io/managed-by": label},
+                "managedFields": [{"manager": manager, "operation": "Apply"}],
+            }, "spec": {"hosts": ["a"]}})
+        };
+        for (label, manager, ours, written) in [
+            ("clew", "clew.dev/controller", true, true),
+            ("clew", "kubectl", true, false),
+            ("Helm", "clew.dev/controller", false, false),
+        ] {
+            let seen = read(Kind::VirtualService, object(label, manager));
+            let live = seen.live.unwrap();
+            assert_eq!((live.is_ours, live.is_written), (ours, written));
+            assert_eq!(live.object["metadata"].get("managedFields"), None);
+        }
+    }
+
+    #[test]
+    fn a_status_is_no_news_and_an_older_version_neither() {
+        let route = |version: &str, status: Value| {
+            read(
+                Kind::WebSocketRoute,
+                json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": version}, "spec": {
+                    "parentRefs": [{"name": "edge"}],
+                    "rules": [{"backendRefs": [{"name": "chat", "port": 80}]}],
+                }, "status": status}),
+            )
+        };
+        let (old, new) = (
+            route("9", json!({})),
+            route("10", json!({"observedGeneration": 1})),
+        );
+        assert!(new.says_the_same(&old) && new.is_newer(&old) && !old.is_newer(&new));
+        assert_eq!(new.status.unwrap().observed_generation, Some(1));
+    }
+
+    #[test]
+    fn a_gateway_of_a_newer_api_is_understood() {
+        let seen = read(
+            Kind::Gateway,
+            json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {
+                "gatewayClassName": "istio", "defaultScope": "All",
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP", "novel": {"a": 1},
+                    "tls": {"mode": "Terminate", "frontendValidation": {}}}],
+            }}),
+        );
+        let Body::Gateway(gateway) = seen.body else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(gateway.spec.listeners[0].port, 80);
+        assert_eq!(
+            gateway.spec.listeners[0].tls.as_ref().unwrap().mode.as_deref(),
+            Some("Terminate")
+        );
+    }
+
+    #[test]
+    fn a_pod_says_how_long_it_may_take_to_end() {
+        let pod = |containers: Value| {
+            let seen = read(
+                Kind::Pod,
+                json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {"terminationGracePeriodSeconds": 90, "containers": containers}}),
+            );
+            match seen.body {
+                Body::Pod(facts) => (facts.grace_seconds, facts.pre_stop_seconds),
+                other => panic!("{other:?}"),
+            }
+        };
+        let sleeps =
+            |seconds: i64| json!({"name": "c", "lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}});
+        assert_eq!(pod(json!([sleeps(60), sleeps(70)])), (90, Some(60)));
+        assert_eq!(pod(json!([sleeps(60), {"name": "d"}])), (90, None));
+    }
+}

@@ -1,0 +1,80 @@
+//! What proxies and probes ask for: the channel, the module, health, metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::store::Store;
+use crate::channel::tokens::Tokens;
+use crate::channel::{Channel, server};
+use crate::metrics::{Metrics, OPENMETRICS};
+use crate::module;
+
+/// Where the module is: its SHA-256 and an ending.
+pub(crate) const MODULES: &str = "/module/";
+
+/// What is served.
+#[derive(Clone)]
+struct Served {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    /// A turn has told the filters all that there is.
+    told: Arc<AtomicBool>,
+    module: Arc<str>,
+}
+
+/// All of it.
+pub(crate) fn router(
+    channel: Arc<Channel>,
+    tokens: Tokens,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    told: Arc<AtomicBool>,
+) -> Router {
+    let served = Served {
+        store,
+        metrics,
+        told,
+        module: module_file().into(),
+    };
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route(
+            "/metrics",
+            get(async |State(served): State<Served>| {
+                ([(header::CONTENT_TYPE, OPENMETRICS)], served.metrics.text())
+            }),
+        )
+        .route(&format!("{MODULES}{{file}}"), get(wasm))
+        .with_state(served)
+        .merge(server::router(channel, tokens))
+}
+
+/// What the module is called: a path that changes with every byte of it.
+pub(crate) fn module_file() -> String {
+    format!("{}.wasm", module::sha256())
+}
+
+async fn ready(State(served): State<Served>) -> (StatusCode, String) {
+    let lacks = served.store.unknown();
+    if lacks.is_empty() && served.told.load(Ordering::Acquire) {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready\n{}\n", lacks.join("\n")),
+    )
+}
+
+async fn wasm(State(served): State<Served>, Path(file): Path<String>) -> Response {
+    match *file == *served.module {
+        true => ([(header::CONTENT_TYPE, "application/wasm")], module::BYTES).into_response(),
+        false => StatusCode::NOT_FOUND.into_response(),
+    }
+}

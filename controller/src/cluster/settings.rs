@@ -1,0 +1,23 @@
+//! What a controller is told when it starts.
+
+use std::net::SocketAddr;
+
+/// The Secret with the keys that sign persistence tokens.
+pub(crate) const SIGNING_KEYS: &str = "clew-signing-keys";
+/// The Secret with what is made once: the hash seed, and what the channel's tokens are made of.
+pub(crate) const SECRETS: &str = "clew-secrets";
+/// The Lease of whoever writes.
+pub(crate) const LEASE: &str = "clew-controller";
+
+/// The command line of `clew controller`.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where the controller's own Secrets and its Lease are.
+    pub(crate) namespace: String,
+    /// Whose objects are looked at; None: everybody's.
+    pub(crate) watched: Option<String>,
+    /// Where proxies and probes come in.
+    pub(crate) listen: SocketAddr,
+    /// Tells replicas apart.
+    pub(crate) identity: String,
+}

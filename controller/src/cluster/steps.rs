@@ -1,0 +1,213 @@
+//! What there is to write, and in which order: what routes need comes before them and goes after them, once the proxies
+//! have taken the routes that do without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::model::ObjectName;
+use clew_core::render::istio::Object;
+use serde_json::{Value, json};
+
+use super::difference::differs;
+use super::kind::Kind;
+use super::seen::Live;
+
+/// An object of a kind.
+pub(crate) type Key = (Kind, ObjectName);
+
+/// An object that is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) key: Key,
+    /// All of it.
+    pub(crate) object: Value,
+    /// The routes that it stands for.
+    pub(crate) routes: BTreeSet<ObjectName>,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// There is none yet.
+    Create(Key, Value),
+    /// There is one, of this UID, that is otherwise.
+    Change(Key, String, Value),
+    /// There is one, of this UID, that nobody wants.
+    Delete(Key, String),
+}
+
+/// What there is to write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Steps {
+    /// What routes will need.
+    pub(crate) needs: Vec<Step>,
+    /// Where handshakes go.
+    pub(crate) routes: Vec<Step>,
+    /// What no route needs any more.
+    pub(crate) leftovers: Vec<Step>,
+    /// Something is left over that a proxy may still use.
+    pub(crate) waits: bool,
+    /// Why an object is not written.
+    pub(crate) hindered: BTreeMap<Key, Hindrance>,
+}
+
+/// Why an object is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// One of this name is somebody else's.
+    NotOwned,
+    /// The API server has no such kind.
+    TargetMissing,
+}
+
+/// What is there of the kinds that are written.
+pub(crate) type Cluster = BTreeMap<Key, (String, Arc<Live>)>;
+
+impl Wanted {
+    /// A rendered object, owned by the routes of its own namespace: others cannot own it.
+    pub(crate) fn new(object: &Object, uids: &BTreeMap<ObjectName, String>) -> Option<Self> {
+        let kind = Kind::of(object.api_version, object.kind)?;
+        let metadata = &object.metadata;
+        let owners: Vec<_> = object
+            .routes
+            .iter()
+            .filter(|route| route.namespace == metadata.namespace)
+            .filter_map(|route| {
+                Some(json!({
+                    "apiVersion": format!("{}/{}", clew_crds::GROUP, clew_crds::VERSION),
+                    "kind": "WebSocketRoute",
+                    "name": route.name,
+                    "uid": uids.get(route)?,
+                }))
+            })
+            .collect();
+        let mut value = json!(object);
+        if !owners.is_empty() {
+            value["metadata"]["ownerReferences"] = owners.into();
+        }
+        Some(Self {
+            key: (kind, ObjectName::new(&metadata.namespace, &metadata.name)),
+            object: value,
+            routes: object.routes.clone(),
+        })
+    }
+
+    /// The routes that have it in another namespace than their own.
+    pub(crate) fn foreign_routes(&self) -> impl Iterator<Item = &ObjectName> {
+        self.routes
+            .iter()
+            .filter(|route| route.namespace != self.key.1.namespace)
+    }
+}
+
+impl Steps {
+    /// `settled`: what was written of routes so far is where it is needed.
+    pub(crate) fn new(wanted: &[Wanted], cluster: &Cluster, missing: &BTreeSet<Kind>, settled: bool) -> Self {
+        let mut steps = Self::default();
+        let mut held_back = BTreeSet::new();
+        let (routes, needs): (Vec<_>, Vec<_>) = wanted.iter().partition(|one| one.key.0.is_route());
+        let leaving: Vec<_> = unwanted(wanted, cluster).collect();
+        let is_still = !leaving.iter().any(|(key, _)| key.0.is_route())
+            && !routes
+                .iter()
+                .any(|one| step(one, cluster, missing, &one.object).is_ok_and(|step| step.is_some()));
+        for one in needs {
+            let both = with_old_subsets(one, cluster);
+            let target = match settled && is_still {
+                true => &one.object,
+                false => both.as_ref().unwrap_or(&one.object),
+            };
+            steps.waits |= both.is_some() && !(settled && is_still);
+            match step(one, cluster, missing, target) {
+                Ok(step) => steps.needs.extend(step),
+                Err(why) => {
+                    steps.hindered.insert(one.key.clone(), why);
+                    held_back.extend(one.routes.clone());
+                }
+            }
+        }
+        for one in routes {
+            match step(one, cluster, missing, &one.object) {
+                // To send handshakes to what is not there would be worse.
+                Ok(Some(_)) if one.routes.iter().any(|route| held_back.contains(route)) => {}
+                Ok(step) => steps.routes.extend(step),
+                Err(why) => {
+                    steps.hindered.insert(one.key.clone(), why);
+                }
+            }
+        }
+        for (key, uid) in leaving {
+            let step = Step::Delete(key.clone(), uid.clone());
+            match key.0.is_route() {
+                true => steps.routes.push(step),
+                false if settled && is_still => steps.leftovers.push(step),
+                false => steps.waits = true,
+            }
+        }
+        steps.waits |= !steps.routes.is_empty();
+        steps
+    }
+
+    /// Whether there is nothing to write, now or later.
+    pub(crate) fn is_done(&self) -> bool {
+        self.needs.is_empty() && self.routes.is_empty() && self.leftovers.is_empty() && !self.waits
+    }
+}
+
+impl Step {
+    /// What it writes.
+    pub(crate) fn key(&self) -> &Key {
+        match self {
+            Self::Create(key, _) | Self::Change(key, ..) | Self::Delete(key, _) => key,
+        }
+    }
+}
+
+fn step(
+    wanted: &Wanted,
+    cluster: &Cluster,
+    missing: &BTreeSet<Kind>,
+    object: &Value,
+) -> Result<Option<Step>, Hindrance> {
+    let (kind, key) = (wanted.key.0, wanted.key.clone());
+    if missing.contains(&kind) {
+        return Err(Hindrance::TargetMissing);
+    }
+    match cluster.get(&key) {
+        None => Ok(Some(Step::Create(key, object.clone()))),
+        Some((_, live)) if !live.is_ours => Err(Hindrance::NotOwned),
+        Some((uid, live)) => {
+            let change = || Step::Change(key, uid.clone(), object.clone());
+            Ok(differs(kind, object, &live.object).then(change))
+        }
+    }
+}
+
+/// What we have written and nobody wants.
+fn unwanted<'c>(wanted: &[Wanted], cluster: &'c Cluster) -> impl Iterator<Item = (&'c Key, &'c String)> {
+    let keys: BTreeSet<_> = wanted.iter().map(|one| one.key.clone()).collect();
+    cluster
+        .iter()
+        .filter(move |(key, (_, live))| live.is_written && !keys.contains(key))
+        .map(|(key, (uid, _))| (key, uid))
+}
+
+/// A DestinationRule with the subsets too that it has now, because a proxy may send handshakes there until it has taken the
+/// new routes. None: it has no others.
+fn with_old_subsets(wanted: &Wanted, cluster: &Cluster) -> Option<Value> {
+    let (_, live) = cluster.get(&wanted.key)?;
+    let new = wanted.object["spec"]["subsets"].as_array()?;
+    let is_old = |subset: &&Value| new.iter().all(|one| one["name"] != subset["name"]);
+    let old: Vec<_> = live.object["spec"]["subsets"]
+        .as_array()?
+        .iter()
+        .filter(is_old)
+        .cloned()
+        .collect();
+    let mut both = wanted.object.clone();
+    both["spec"]["subsets"].as_array_mut()?.extend(old.clone());
+    (!old.is_empty()).then_some(both)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::model::ObjectName;
+use serde_json::{Value, json};
+
+use super::{Cluster, Hindrance, Key, Step, Steps, Wanted};
+use crate::cluster::kind::Kind;
+use crate::cluster::seen::Live;
+
+fn key(kind: Kind, name: &str) -> Key {
+    (kind, ObjectName::new("shop", name))
+}
+
+fn wanted(kind: Kind, name: &str, spec: Value) -> Wanted {
+    Wanted {
+        key: key(kind, name),
+        object: json!({"metadata": {"name": name}, "spec": spec}),
+        routes: [ObjectName::new("shop", "chat")].into(),
+    }
+}
+
+fn live(objects: &[(Kind, &str, Value, bool)]) -> Cluster {
+    let of = |(kind, name, spec, ours): &(Kind, &str, Value, bool)| {
+        let live = Live {
+            object: json!({"metadata": {"name": name}, "spec": spec}),
+            is_ours: *ours,
+            is_written: *ours,
+        };
+        (key(*kind, name), (format!("uid-{name}"), Arc::new(live)))
+    };
+    objects.iter().map(of).collect()
+}
+
+fn steps(wanted: &[Wanted], cluster: &Cluster, settled: bool) -> Steps {
+    Steps::new(wanted, cluster, &BTreeSet::new(), settled)
+}
+
+const RULE: Kind = Kind::DestinationRule;
+const ROUTE: Kind = Kind::VirtualService;
+
+#[test]
+fn there_is_nothing_to_do_where_all_is_as_it_is_to_be() {
+    let all = [
+        wanted(RULE, "a", json!({"subsets": [{"name": "clew"}]})),
+        wanted(ROUTE, "r", json!({"hosts": ["a"]})),
+    ];
+    let cluster = live(&[
+        (RULE, "a", json!({"subsets": [{"name": "clew"}]}), true),
+        (ROUTE, "r", json!({"hosts": ["a"]}), true),
+        (ROUTE, "theirs", json!({"hosts": ["b"]}), false),
+    ]);
+    let steps = steps(&all, &cluster, true);
+    assert!(steps.is_done() && steps.hindered.is_empty(), "{steps:?}");
+}
+
+#[test]
+fn what_routes_need_comes_before_them() {
+    let all = [wanted(ROUTE, "r", json!({})), wanted(RULE, "a", json!({}))];
+    let steps = steps(&all, &Cluster::new(), true);
+    assert!(
+        matches!(&steps.needs[..], [Step::Create((RULE, _), _)]),
+        "{steps:?}"
+    );
+    assert!(matches!(&steps.routes[..], [Step::Create((ROUTE, _), _)]));
+    assert!(steps.waits);
+}
+
+#[test]
+fn what_no_route_needs_goes_when_the_routes_that_did_are_long_gone() {
+    let cluster = live(&[(RULE, "a", json!({}), true), (ROUTE, "r", json!({}), true)]);
+    let first = steps(&[], &cluster, true);
+    assert_eq!(first.routes, [Step::Delete(key(ROUTE, "r"), "uid-r".into())]);
+    assert!(first.leftovers.is_empty() && first.waits);
+    let cluster = live(&[(RULE, "a", json!({}), true)]);
+    let early = steps(&[], &cluster, false);
+    assert!(early.leftovers.is_empty() && early.waits);
+    let late = steps(&[], &cluster, true);
+    assert_eq!(late.leftovers, [Step::Delete(key(RULE, "a"), "uid-a".into())]);
+    assert!(!late.waits);
+}
+
+#[test]
+fn a_subset_stays_until_no_proxy_sends_anybody_there() {
+    let all = [
+        wanted(RULE, "a", json!({"subsets": [{"name": "new"}]})),
+        wanted(ROUTE, "r", json!({"to": "new"})),
+    ];
+    let rule = |subsets: Value| (RULE, "a", json!({"subsets": subsets}), true);
+    let route = |to: &str| (ROUTE, "r", json!({"to": to}), true);
+    let written = |steps: &Steps| match &steps.needs[..] {
+        [Step::Change(_, _, object)] => object["spec"]["subsets"].clone(),
+        other => panic!("{other:?}"),
+    };
+    let (old, new) = (json!({"name": "old"}), json!({"name": "new"}));
+    let begin = steps(&all, &live(&[rule(json!([old])), route("old")]), true);
+    assert_eq!(written(&begin), json!([new, old]));
+    assert_eq!(begin.routes.len(), 1);
+    let between = steps(&all, &live(&[rule(json!([new, old])), route("new")]), false);
+    assert!(
+        between.needs.is_empty() && between.routes.is_empty() && between.waits,
+        "{between:?}"
+    );
+    let end = steps(&all, &live(&[rule(json!([new, old])), route("new")]), true);
+    assert_eq!(written(&end), json!([new]));
+}
+
+#[test]
+fn what_is_somebody_elses_is_left_alone_and_routes_that_need_it_are_not_written() {
+    let all = [wanted(RULE, "a", json!({"x": 1})), wanted(ROUTE, "r", json!({}))];
+    let steps = steps(&all, &live(&[(RULE, "a", json!({}), false)]), true);
+    assert_eq!(
+        steps.hindered,
+        BTreeMap::from([(key(RULE, "a"), Hindrance::NotOwned)])
+    );
+    assert!(steps.needs.is_empty() && steps.routes.is_empty());
+}
+
+#[test]
+fn an_object_with_our_label_is_adopted_and_one_that_we_did_not_write_is_not_pruned() {
+    let mut cluster = live(&[(RULE, "a", json!({}), true), (RULE, "b", json!({}), true)]);
+    for (_, live) in cluster.values_mut() {
+        Arc::get_mut(live).unwrap().is_written = false;
+    }
+    let steps = steps(&[wanted(RULE, "a", json!({"x": 1}))], &cluster, true);
+    assert!(matches!(&steps.needs[..], [Step::Change(..)]) && steps.leftovers.is_empty());
+}
+
+#[test]
+fn a_kind_that_is_not_installed_hinders() {
+    let missing = [ROUTE].into();
+    let steps = Steps::new(&[wanted(ROUTE, "r", json!({}))], &Cluster::new(), &missing, true);
+    assert_eq!(steps.hindered[&key(ROUTE, "r")], Hindrance::TargetMissing);
+    assert!(steps.is_done());
+}

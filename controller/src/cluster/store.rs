@@ -1,0 +1,232 @@
+//! What the API server has said: every object that a turn may look at, as it was last seen.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clew_core::model::ObjectName;
+use tokio::sync::watch;
+
+use super::kind::Kind;
+use super::seen::Seen;
+
+/// Everything that was seen. What was seen stays when the API server is away.
+#[derive(Debug)]
+pub(crate) struct Store {
+    shelves: Mutex<BTreeMap<Kind, Shelf>>,
+    /// Moves when a turn would find something else than the one before.
+    news: watch::Sender<u64>,
+}
+
+/// The objects of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    pub(crate) standing: Standing,
+    pub(crate) objects: BTreeMap<ObjectName, Seen>,
+    /// What could not be read, and why.
+    unread: BTreeMap<ObjectName, String>,
+}
+
+/// What is known of a kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not listed yet; the last error, if there was one.
+    #[default]
+    Unknown,
+    Failing(String),
+    /// Listed.
+    Listed,
+    /// The API server has no such kind.
+    Missing,
+}
+
+impl Standing {
+    /// Whether a turn may rely on what is on the shelf.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Listed | Self::Missing)
+    }
+}
+
+/// An object that could be read, or why it could not.
+pub(crate) type Read = Result<(ObjectName, Seen), (ObjectName, String)>;
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            shelves: Mutex::new(Kind::ALL.map(|kind| (kind, Shelf::default())).into()),
+            news: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Store {
+    /// Tells when there is news.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// All shelves, for as long as the guard lives.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object is as it says.
+    pub(crate) fn put(&self, kind: Kind, read: Read) {
+        self.change(kind, |shelf| shelf.put(read));
+    }
+
+    /// An object is gone.
+    pub(crate) fn remove(&self, kind: Kind, name: &ObjectName) {
+        self.change(kind, |shelf| {
+            shelf.unread.remove(name);
+            shelf.objects.remove(name).is_some()
+        });
+    }
+
+    /// All objects of a kind were listed.
+    pub(crate) fn replace(&self, kind: Kind, all: Vec<Read>) {
+        self.change(kind, |shelf| {
+            let before = std::mem::replace(
+                shelf,
+                Shelf {
+                    standing: Standing::Listed,
+                    ..Shelf::default()
+                },
+            );
+            for read in all {
+                shelf.put(read);
+            }
+            before.standing != Standing::Listed || !shelf.says_the_same(&before)
+        });
+    }
+
+    /// The API server has no such kind.
+    pub(crate) fn missing(&self, kind: Kind) {
+        self.change(kind, |shelf| {
+            let news = shelf.standing != Standing::Missing;
+            *shelf = Shelf {
+                standing: Standing::Missing,
+                ..Shelf::default()
+            };
+            news
+        });
+    }
+
+    /// A kind cannot be listed for now. What is on the shelf stays.
+    pub(crate) fn failing(&self, kind: Kind, why: String) {
+        self.change(kind, |shelf| {
+            let is_known = shelf.standing.is_known();
+            if !is_known {
+                shelf.standing = Standing::Failing(why);
+            }
+            !is_known
+        });
+    }
+
+    /// The kinds that no turn can do without yet, and why.
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        let unknown = |(kind, shelf): (&Kind, &Shelf)| match &shelf.standing {
+            Standing::Unknown => Some(format!("{kind} is not listed yet")),
+            Standing::Failing(why) => Some(format!("{kind} cannot be listed: {why}")),
+            Standing::Listed | Standing::Missing => None,
+        };
+        self.lock().iter().filter_map(unknown).collect()
+    }
+
+    fn change(&self, kind: Kind, change: impl FnOnce(&mut Shelf) -> bool) {
+        let mut shelves = self.lock();
+        let news = change(shelves.entry(kind).or_default());
+        drop(shelves);
+        if news {
+            self.news.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+}
+
+impl Shelf {
+    /// True: a turn would find something else.
+    fn put(&mut self, read: Read) -> bool {
+        match read {
+            Ok((name, seen)) => {
+                self.unread.remove(&name);
+                match self.objects.get(&name) {
+                    Some(before) if !seen.is_newer(before) => false,
+                    before => {
+                        let news = before.is_none_or(|before| !seen.says_the_same(before));
+                        self.objects.insert(name, seen);
+                        news
+                    }
+                }
+            }
+            // What it said before is better than nothing.
+            Err((name, why)) => {
+                if self.unread.insert(name.clone(), why.clone()).as_ref() != Some(&why) {
+                    tracing::warn!("{name} is not understood, and counts as it was before: {why}");
+                }
+                false
+            }
+        }
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.objects.len() == other.objects.len()
+            && self
+                .objects
+                .iter()
+                .zip(&other.objects)
+                .all(|((name, seen), (other_name, other_seen))| {
+                    name == other_name && seen.says_the_same(other_seen)
+                })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Read, Standing, Store};
+    use crate::cluster::kind::Kind;
+    use crate::cluster::seen::Seen;
+    use serde_json::json;
+
+    fn class(name: &str, version: u32, controller: &str) -> Read {
+        let object = json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "spec": {"controllerName": controller}});
+        Ok(Seen::read(Kind::GatewayClass, serde_json::from_value(object).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn only_what_differs_is_news() {
+        let store = Store::default();
+        let mut news = store.subscribe();
+        let mut told = || {
+            std::mem::replace(&mut news, store.subscribe())
+                .has_changed()
+                .unwrap()
+        };
+        store.replace(Kind::GatewayClass, vec![class("a", 1, "x")]);
+        assert!(told(), "the first list");
+        store.replace(Kind::GatewayClass, vec![class("a", 1, "x")]);
+        store.put(Kind::GatewayClass, class("a", 2, "x"));
+        assert!(!told(), "nothing else");
+        store.put(Kind::GatewayClass, class("a", 3, "y"));
+        assert!(told(), "another controller");
+        store.put(Kind::GatewayClass, class("a", 2, "x"));
+        assert!(!told(), "an older version");
+    }
+
+    #[test]
+    fn what_was_seen_stays_while_nothing_can_be_seen() {
+        let store = Store::default();
+        store.failing(Kind::GatewayClass, "no".to_owned());
+        assert!(
+            store
+                .unknown()
+                .iter()
+                .any(|why| why.contains("cannot be listed: no"))
+        );
+        store.replace(Kind::GatewayClass, vec![class("a", 1, "x")]);
+        store.failing(Kind::GatewayClass, "no".to_owned());
+        assert_eq!(store.lock()[&Kind::GatewayClass].objects.len(), 1);
+        store.missing(Kind::GatewayClass);
+        let shelves = store.lock();
+        let shelf = &shelves[&Kind::GatewayClass];
+        assert_eq!((shelf.objects.len(), &shelf.standing), (0, &Standing::Missing));
+    }
+}
