@@ -105,6 +105,17 @@ fn names_of_headers_and_metrics_exist_once() {
 }
 
 #[test]
+fn few_rooms_write_to_a_cluster() {
+    let rooms = ["apply", "report", "secrets", "lease", "install"];
+    let rooms = rooms.map(|room| format!("controller/src/cluster/{room}.rs"));
+    for word in ["PatchParams", "PostParams", "DeleteParams"] {
+        let allowed: Vec<_> = rooms.iter().map(String::as_str).collect();
+        assert_eq!(strays(word, &allowed), Vec::<String>::new());
+        assert_ne!(strays(word, &[]), Vec::<String>::new(), "{word} was found");
+    }
+}
+
+#[test]
 fn render_cannot_fail() {
     let fallible: Vec<_> = sources()
         .filter(|(file, _)| {

@@ -2,6 +2,7 @@
 //! a network namespace; the parts are started once, and every sentence has names and hosts of its own.
 
 mod admission;
+mod controller;
 mod pods;
 mod rendered;
 

@@ -1,0 +1,112 @@
+//! The API server away, the controller killed, two of them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clew_e2e::controller::{Controller, NAMESPACE};
+use clew_e2e::ws_client::Traffic;
+use clew_e2e::{scene, wait};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::shop::Shop;
+use super::{ISTIO, SOON, alone, metric, second_life_is_quiet, writes};
+
+const KEYS: usize = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their_pods() -> Result<()> {
+    let (mesh, mut controller) = alone().await?;
+    let controller = controller.as_mut().context("a controller")?;
+    let mut shop = Shop::open(mesh, "outage").await?;
+    let placed = shop.place(KEYS).await?;
+    let sessions = shop
+        .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))
+        .await?;
+    mesh.cluster.stop_api_server();
+    ensure!(
+        shop.place(KEYS).await? == placed,
+        "keys strayed without API server"
+    );
+    controller.signal(Signal::KILL)?;
+    controller.end(SOON).await?;
+    ensure!(
+        shop.place(KEYS).await? == placed,
+        "keys strayed without controller"
+    );
+    mesh.cluster.start_api_server().await?;
+    controller.start_again(&mesh.cluster).await?;
+    second_life_is_quiet(controller).await?;
+    ensure!(shop.place(KEYS).await? == placed, "keys strayed afterwards");
+    // Both control planes follow the cluster again; istiod takes its time.
+    shop.add_pod(3).await?;
+    let joined = shop.pods[3].name().to_owned();
+    wait::until("the new pod has its keys", Duration::from_secs(120), async || {
+        shop.place(KEYS).await.ok()?.contains(&joined).then_some(())
+    })
+    .await?;
+    scene::all_answer(&sessions).await?;
+    scene::none_lost(&sessions)?;
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_more() -> Result<()> {
+    let (mesh, mut controller) = alone().await?;
+    let first = controller.as_mut().context("a controller")?;
+    let mut shop = Shop::open(mesh, "replicas").await?;
+    leads(first).await?;
+    let mut second = Controller::start(&mesh.cluster, "clew-1").await?;
+    // Proxies poll now one and now the other.
+    let placed = shop.place(KEYS).await?;
+    let sessions = shop
+        .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))
+        .await?;
+    ensure!(
+        metric(&second, "clew_controller_leader").await? == 0.0,
+        "both lead"
+    );
+    let before = writes(first).await?;
+    first.signal(Signal::STOP)?;
+    leads(&second).await?;
+    shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"handshake": "7s"});
+    shop.client.apply(&shop.manifest).await?;
+    let route_has_it = |live: &serde_json::Value| (live["spec"]["http"][0]["timeout"] == "7s").then_some(());
+    let generated = shop.route.get().await?.context("the route")?["status"]["generated"].clone();
+    let name = generated
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|one| one["kind"] == "VirtualService");
+    let name = name
+        .and_then(|one| one["name"].as_str())
+        .context("a VirtualService")?;
+    let virtual_service = shop.client.object(ISTIO, "VirtualService", "replicas", name);
+    virtual_service
+        .until("the other one writes", route_has_it)
+        .await?;
+    first.signal(Signal::CONT)?;
+    wait::until("it has noticed", SOON, async || {
+        (metric(first, "clew_controller_leader").await.ok()? == 0.0).then_some(())
+    })
+    .await?;
+    ensure!(writes(first).await? == before, "it wrote past its lease");
+    ensure!(shop.place(KEYS).await? == placed, "keys strayed");
+    second.signal(Signal::TERM)?;
+    ensure!(second.end(SOON).await? == 0, "{}", second.log());
+    shop.client
+        .object("discovery.k8s.io/v1", "EndpointSlice", NAMESPACE, "clew-1")
+        .delete()
+        .await?;
+    leads(first).await?;
+    scene::all_answer(&sessions).await?;
+    scene::none_lost(&sessions)?;
+    shop.close().await
+}
+
+async fn leads(controller: &Controller) -> Result<()> {
+    wait::until("it leads", SOON, async || {
+        (metric(controller, "clew_controller_leader").await.ok()? == 1.0).then_some(())
+    })
+    .await
+}

@@ -1,0 +1,166 @@
+//! A namespace with a Service of real pods, a route to it that every proxy has, and the module on the gateway.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clew_e2e::cluster::{Client, Cluster, Object};
+use clew_e2e::controller::NAMESPACE;
+use clew_e2e::gateway::istio_gateway;
+use clew_e2e::istio::namespace;
+use clew_e2e::pod::{PORT, Pod, service};
+use clew_e2e::standalone::{self, Output};
+use clew_e2e::ws_client::{Request, Session, Traffic};
+use clew_e2e::{scene, wait};
+use serde_json::{Value, json};
+
+use super::{CLEW, SOON, condition, route};
+use crate::Mesh;
+
+/// For hundreds of handshakes, several times, on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+/// What a route leads to, and how one gets there.
+pub(crate) struct Shop {
+    pub(crate) client: Client,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) route: Object,
+    /// As it was applied.
+    pub(crate) manifest: Value,
+    name: &'static str,
+}
+
+impl Shop {
+    /// Opens one with three pods, and waits until handshakes get there.
+    pub(crate) async fn open(mesh: &Mesh, name: &'static str) -> Result<Self> {
+        let shop = Self::closed(mesh, name).await?;
+        install(&mesh.cluster, name, &["--yes"]).await?.success()?;
+        shop.apply_route().await?;
+        Ok(shop)
+    }
+
+    /// One whose route is not applied yet.
+    pub(crate) async fn closed(mesh: &Mesh, name: &'static str) -> Result<Self> {
+        let client = mesh.cluster.client().await?;
+        client.apply(&namespace(name)).await?;
+        client.apply(&service(name, "chat")).await?;
+        client
+            .apply(&istio_gateway(name, "edge", &[&format!("{name}.example.com")]))
+            .await?;
+        let mut shop = Self {
+            gateway: mesh.gateway.address,
+            route: client.object(CLEW, "WebSocketRoute", name, "chat"),
+            manifest: route(name, &format!("{name}.example.com")),
+            client,
+            pods: Vec::new(),
+            name,
+        };
+        shop.manifest["spec"]["rules"][0]["drain"] = json!({"timeout": "6s"});
+        for n in 0..3 {
+            shop.add_pod(n).await?;
+        }
+        Ok(shop)
+    }
+
+    pub(crate) async fn add_pod(&mut self, n: usize) -> Result<()> {
+        let name = format!("{}-{n}", self.name);
+        self.pods
+            .push(Pod::start(&self.client, self.name, "chat", &name).await?);
+        Ok(())
+    }
+
+    /// Applies the route, and waits until every proxy has it and handshakes get to a pod.
+    pub(crate) async fn apply_route(&self) -> Result<()> {
+        self.client.apply(&self.manifest).await?;
+        self.programmed().await?;
+        wait::until("handshakes get there", SOON, async || {
+            self.request(0).place(self.gateway).await.ok()
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until the status says of the newest text that every proxy has it.
+    pub(crate) async fn programmed(&self) -> Result<()> {
+        let (_, _, message) = self
+            .route
+            .until("every proxy has it", |route| {
+                let is_of_now = route["status"]["observedGeneration"] == route["metadata"]["generation"];
+                condition(route, "Programmed").filter(|(status, ..)| is_of_now && status == "True")
+            })
+            .await?;
+        ensure!(message == "1 of 1 proxies", "{message}");
+        Ok(())
+    }
+
+    pub(crate) fn request(&self, key: usize) -> Request {
+        Request::new(format!("/ws?room={key}")).host(&format!("{}.example.com", self.name))
+    }
+
+    /// The pods of the first keys.
+    pub(crate) async fn place(&self, keys: usize) -> Result<Vec<String>> {
+        let requests: Vec<_> = (0..keys).map(|key| self.request(key)).collect();
+        scene::place(self.gateway, &requests).await
+    }
+
+    /// As soon as two looks in a row find the same, and the caller what it waits for.
+    pub(crate) async fn settled(
+        &self,
+        what: &str,
+        keys: usize,
+        mut is_so: impl FnMut(&[String]) -> bool,
+    ) -> Result<Vec<String>> {
+        let mut before = Vec::new();
+        wait::until(what, LONG, async || {
+            let placed = self.place(keys).await.ok()?;
+            let stays = placed == before && is_so(&placed);
+            before.clone_from(&placed);
+            stays.then_some(placed)
+        })
+        .await
+    }
+
+    /// Sessions of the first keys, all of which talk.
+    pub(crate) async fn sessions(&self, keys: usize, traffic: Traffic) -> Result<Vec<Session>> {
+        let mut sessions = Vec::new();
+        for key in 0..keys {
+            let socket = self.request(key).open(self.gateway).await;
+            let socket = socket.with_context(|| format!("session {key}"))?;
+            sessions.push(socket.session(traffic.clone()));
+        }
+        Ok(sessions)
+    }
+
+    /// Deletes the route, and waits until nothing of it is left.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.route.delete().await?;
+        self.route.gone().await?;
+        for kind in ["virtualservices", "destinationrules"] {
+            let path = format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}", self.name);
+            wait::until(&format!("no {kind} are left"), SOON, async || {
+                let list: Value = serde_json::from_str(&self.client.text(&path).await.ok()?).ok()?;
+                list["items"].as_array()?.is_empty().then_some(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `clew install` for the gateway of a shop to its end.
+pub(crate) async fn install(cluster: &Cluster, shop: &str, arguments: &[&str]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(standalone::binary()?);
+    command
+        .args([
+            "install",
+            "--namespace",
+            NAMESPACE,
+            "--gateway",
+            &format!("{shop}/edge"),
+        ])
+        .args(["--service", &format!("clew:{PORT}")])
+        .args(arguments)
+        .env("KUBECONFIG", cluster.kubeconfig());
+    standalone::output(command).await
+}
