@@ -19,8 +19,6 @@ use crate::address;
 pub const CASES: usize = 517;
 /// No case takes longer; the longest wait 8 minutes for a thousand messages.
 const LONGEST: Duration = Duration::from_secs(500);
-/// How many clients share the cases of a run: many cases wait, and what waits costs nothing.
-const CLIENTS: usize = 3;
 
 /// The suite, installed.
 #[derive(Debug)]
@@ -126,34 +124,33 @@ impl Suite {
         })
     }
 
-    /// Runs the cases that the patterns (`7.*`) name against a server; `seen` is told of each verdict.
+    /// Runs the cases that the patterns (`7.*`) name against a server; so many clients share them, since many cases only
+    /// wait. `seen` is told of each verdict.
     ///
     /// # Errors
     /// When a client hangs, or fails.
     pub async fn run(
         &self,
         server: SocketAddr,
+        clients: usize,
         patterns: &[&str],
         seen: impl Fn(&Verdict),
     ) -> Result<Verdicts> {
-        let shares = (1..=CLIENTS).map(|share| self.share(server, share, patterns, &seen));
+        let shares =
+            (1..=clients).map(|share| self.share(server, format!("{share}/{clients}"), patterns, &seen));
         Ok(try_join_all(shares).await?.into_iter().flatten().collect())
     }
 
     async fn share(
         &self,
         server: SocketAddr,
-        share: usize,
+        share: String,
         patterns: &[&str],
         seen: &impl Fn(&Verdict),
     ) -> Result<Verdicts> {
         let mut client = self
             .program("fuzz.py")
-            .args([
-                "peer",
-                &format!("ws://{server}/ws"),
-                &format!("{share}/{CLIENTS}"),
-            ])
+            .args(["peer", &format!("ws://{server}/ws"), &share])
             .args(patterns)
             .spawn()?;
         let mut lines = BufReader::new(client.stdout.take().context("no stdout")?).lines();

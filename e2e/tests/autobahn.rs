@@ -19,6 +19,7 @@ use serde_json::json;
 const SHORT: [&str; 13] = [
     "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*", "12.1.1", "12.2.1", "12.3.1", "13.1.1", "13.6.1",
 ];
+const CLIENTS: usize = 3;
 /// In the middle of which a second passes.
 const SLOW: [&str; 2] = ["5.19", "5.20"];
 
@@ -55,12 +56,13 @@ impl Through {
     }
 }
 
-async fn both(suite: &Suite, patterns: &[&str]) -> Result<(Verdicts, Verdicts)> {
+/// Directly and through Clew at the same time, by so many clients each; by one, one after the other.
+async fn both(suite: &Suite, clients: usize, patterns: &[&str]) -> Result<(Verdicts, Verdicts)> {
     let (near, behind) = (suite.server().await?, suite.server().await?);
     let through = Through::start(&behind).await?;
     let (began, done) = (Instant::now(), AtomicUsize::new(0));
-    let direct = suite.run(near.address, patterns, |_| {});
-    let clew = suite.run(through.clew.gateway(), patterns, |verdict| {
+    let direct = suite.run(near.address, clients, patterns, |_| {});
+    let clew = suite.run(through.clew.gateway(), clients, patterns, |verdict| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(20) {
             // On stderr, and past the test's own capture: a full run takes minutes.
@@ -72,6 +74,9 @@ async fn both(suite: &Suite, patterns: &[&str]) -> Result<(Verdicts, Verdicts)> 
             );
         }
     });
+    if clients == 1 {
+        return Ok((direct.await?, clew.await?));
+    }
     let (direct, clew) = tokio::join!(direct, clew);
     Ok((direct?, clew?))
 }
@@ -91,7 +96,7 @@ fn table(verdicts: &Verdicts) -> String {
 async fn autobahn_finds_no_difference_through_clew() -> Result<()> {
     let suite = Suite::installed().await?;
     let full = std::env::var_os("CLEW_E2E_FULL").is_some();
-    let (direct, mut clew) = both(&suite, if full { &["*"] } else { &SHORT }).await?;
+    let (direct, mut clew) = both(&suite, CLIENTS, if full { &["*"] } else { &SHORT }).await?;
     println!(
         "{} cases: directly {}, through Clew {}",
         direct.len(),
@@ -103,7 +108,7 @@ async fn autobahn_finds_no_difference_through_clew() -> Result<()> {
         direct.values().filter(|v| v.behavior == "OK").count() > direct.len() * 9 / 10,
         "the server is not strict, or the suite is broken: {direct:?}"
     );
-    // Some verdicts hang on time, and both arms share this machine: a case that differs is judged once more.
+    // Some verdicts hang on time, and all of this shares one machine: a case that differs is judged once more, alone.
     let suspects = Comparison::of(&direct, &clew).differ;
     let mut settled = direct;
     if !suspects.is_empty() {
@@ -111,7 +116,7 @@ async fn autobahn_finds_no_difference_through_clew() -> Result<()> {
             println!("again, for {:?} became {:?}", settled.get(case), clew.get(case));
         }
         let patterns: Vec<&str> = suspects.iter().map(String::as_str).collect();
-        let (again_direct, again_clew) = both(&suite, &patterns).await?;
+        let (again_direct, again_clew) = both(&suite, 1, &patterns).await?;
         settled.extend(again_direct);
         clew.extend(again_clew);
     }
@@ -139,7 +144,7 @@ async fn autobahn_finds_no_difference_through_clew() -> Result<()> {
         json!({"type": "STATIC", "load_assignment": load_assignment("backends", &[server.address])});
     let impatient = json!({"common_http_protocol_options": {"max_stream_duration": "0.3s"}});
     let envoy = PlainEnvoy::start_with(cluster, json!([]), 2, impatient).await?;
-    let control = suite.run(envoy.gateway, &SLOW, |_| {}).await?;
+    let control = suite.run(envoy.gateway, 1, &SLOW, |_| {}).await?;
     let settled: Verdicts = settled
         .into_iter()
         .filter(|(case, _)| control.contains_key(case))
