@@ -17,7 +17,7 @@ for group in "${groups[@]}"; do
   case $group in
   standalone) here+=(--test vocabulary --test standalone) ;;
   autobahn) here+=(--test autobahn) ;;
-  istio) namespaced+=(--test istio) ;;
+  istio) namespaced+=(--test rendered --test istio) ;;
   *)
     echo "there are no tests named $group: ${all[*]}" >&2
     echo "0 passed, 1 failed, 0 skipped"

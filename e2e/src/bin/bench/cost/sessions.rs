@@ -43,7 +43,10 @@ pub(super) struct Bounds {
     pub(super) idle_kib: f64,
 }
 
-/// One Envoy: without the filter (twice: their difference is the noise), and with it.
+/// The least that a filter can do: what is above that is what ours costs itself.
+const FLOOR: &str = include_str!("floor.wat");
+
+/// One Envoy: without the filter (twice: their difference is the noise), with it, and with the least that can be one.
 struct Arm {
     gateway: SocketAddr,
     pid: u32,
@@ -58,10 +61,14 @@ impl Scope {
         // Started alike, by the same files: one with the module, the others with the filter taken out of the chain.
         let envoy = async |module| PlainEnvoy::beside(scene.state.path(), module, WORKERS).await;
         let module = scene.state.module()?;
+        let folder = tempfile::tempdir()?;
+        let floor = folder.path().join("floor.wasm");
+        std::fs::write(&floor, wat::parse_str(FLOOR)?)?;
         let envoys = [
             envoy(None).await?,
             envoy(None).await?,
             envoy(Some(&*module)).await?,
+            envoy(Some(&*floor)).await?,
         ];
         let arms = envoys.each_ref().map(|envoy| Arm {
             gateway: envoy.gateway,
@@ -199,7 +206,10 @@ impl Scope {
             bound: Bound::AtMost(bound),
             noise: compared.noise,
             n: n as u64,
-            control: json!({"without_ns": nanos(0), "without_again_ns": nanos(1), "with_ns": nanos(2)}),
+            control: json!({
+                "without_ns": nanos(0), "without_again_ns": nanos(1), "with_ns": nanos(2), "floor_ns": nanos(3),
+                "floor": rounds.ratio(3).value,
+            }),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What `clew render --to istio` prints, applied by hand.
+//! What `clew render --to istio` prints, applied by hand, on a gateway without the filter. `e2e/run.sh istio` runs it in a network
+//! namespace, with parts of its own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,12 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::gateway::{PORT as GATEWAY_PORT, istio_gateway};
 use clew_e2e::manifests::{Folder, NAMESPACE};
+use clew_e2e::mesh::mesh;
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::ws_client::{Request, Traffic};
 use clew_e2e::{scene, standalone, wait};
 use serde_json::json;
-
-use crate::mesh;
 
 const HOST: &str = "rendered.example.com";
 const SOON: Duration = Duration::from_secs(30);
