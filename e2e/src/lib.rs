@@ -15,6 +15,7 @@ pub mod http;
 pub mod issuer;
 pub mod istio;
 pub mod manifests;
+pub mod module;
 pub mod pod;
 pub mod process;
 pub mod requests;
