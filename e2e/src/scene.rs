@@ -60,6 +60,18 @@ impl Scene {
     /// # Errors
     /// When a part does not start.
     pub async fn with(pods: usize, route: Value) -> Result<Self> {
+        Self::as_told(pods, route, |_| Ok(())).await
+    }
+
+    /// The same, and `clew run` as `tell` changes it.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn as_told(
+        pods: usize,
+        route: Value,
+        tell: impl FnOnce(&mut Options) -> Result<()>,
+    ) -> Result<Self> {
         let folder = Folder::new()?;
         let state = State::new()?;
         let mut servers = Vec::new();
@@ -71,7 +83,9 @@ impl Scene {
         folder.put("service", &manifests::service(SERVICE, PORT))?;
         folder.put("endpoints", &manifests::endpoint_slice(SERVICE, PORT, &pods))?;
         folder.put("route", &route)?;
-        let clew = Clew::start(&Options::new(folder.path(), state.path())).await?;
+        let mut options = Options::new(folder.path(), state.path());
+        tell(&mut options)?;
+        let clew = Clew::start(&options).await?;
         state.owns(clew.ready.pid);
         let bounded = route.to_string().contains("boundedLoad");
         let scene = Self {

@@ -5,6 +5,7 @@
     reason = "what a test measured belongs beside its verdict"
 )]
 
+mod access_log;
 mod all_at_once;
 mod bad_input;
 mod bursts;
@@ -12,6 +13,7 @@ mod close;
 mod collision;
 mod drain;
 mod edits;
+mod failure;
 mod hostile;
 mod jwt;
 mod limits;

@@ -83,7 +83,8 @@ async fn silent_and_old_sessions_are_closed_and_nobody_else() -> Result<()> {
     };
     assert_eq!(head.status, 504, "{head:?} {body:?}");
     println!("a handshake of 1 s was given up after {:?}", asked.elapsed());
-    assert!((1_000..5_000).contains(&asked.elapsed().as_millis()));
+    // Envoy counts from when its loop last looked at the clock.
+    assert!((900..5_000).contains(&asked.elapsed().as_millis()));
 
     assert_eq!(deaf.close(SOON).await?, (Some(1001), "idle timeout".to_owned()));
     for session in &mut idle {

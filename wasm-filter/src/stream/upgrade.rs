@@ -39,6 +39,9 @@ pub(crate) struct Upgrade {
     pub(super) opened: Option<u64>,
 }
 
+/// All that a session keeps here, but for the names of its rule, its backend and its pod.
+const _: () = assert!(size_of::<Upgrade>() + size_of::<super::Stream>() <= 768);
+
 impl Upgrade {
     pub(crate) const fn place(&self) -> Option<&Place> {
         self.place.as_ref()

@@ -36,7 +36,8 @@ fuzz_target!(|input: &[u8]| {
     let (path, peer) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let headers: Vec<(&[u8], &[u8])> = lines
         .filter_map(|line| {
-            let colon = line.iter().position(|&byte| byte == b':')?;
+            // The first may be that of `:authority`.
+            let colon = 1 + line.iter().skip(1).position(|&byte| byte == b':')?;
             Some((&line[..colon], &line[colon + 1..]))
         })
         .collect();
