@@ -15,11 +15,8 @@ pub mod http;
 pub mod issuer;
 pub mod istio;
 pub mod manifests;
-<<<<<<< HEAD
 pub mod mesh;
-=======
 pub mod module;
->>>>>>> life
 pub mod pod;
 pub mod process;
 pub mod requests;
