@@ -20,7 +20,7 @@ mod client;
 pub use client::{Client, Object, Refusal};
 
 /// What a part may take to get ready on a busy machine.
-pub(crate) const START: Duration = Duration::from_secs(90);
+pub(crate) const START: Duration = Duration::from_secs(180);
 
 const ETCD: &str = "http://127.0.0.1:12379";
 const API_SERVER: &str = "https://127.0.0.1:16443";

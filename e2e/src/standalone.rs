@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::envoy::{self, Admin};
 use crate::{process, wait};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 /// The binary: `CLEW_BIN`, or `release/clew` in the target folder of this very program.
 ///
@@ -76,7 +76,7 @@ impl Output {
 /// Runs a command of `clew` to its end.
 ///
 /// # Errors
-/// When it does not start or does not end within a minute.
+/// When it does not start or does not end in three minutes.
 pub async fn clew<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Output> {
     let mut command = Command::new(binary()?);
     command.args(arguments);
@@ -86,7 +86,7 @@ pub async fn clew<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item =
 /// Runs any command to its end.
 ///
 /// # Errors
-/// When it does not start or does not end within a minute.
+/// When it does not start or does not end in three minutes.
 pub async fn output(mut command: Command) -> Result<Output> {
     command
         .stdin(Stdio::null())
@@ -215,7 +215,7 @@ impl Clew {
     /// Starts it and waits for its ready line.
     ///
     /// # Errors
-    /// When it ends first or says nothing for a minute; the error holds its stderr.
+    /// When it ends first or says nothing for three minutes; the error holds its stderr.
     pub async fn start(options: &Options) -> Result<Self> {
         let mut child = options.command()?.spawn()?;
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -246,7 +246,7 @@ impl Clew {
     /// Starts it where it should refuse, and waits for its end.
     ///
     /// # Errors
-    /// When it becomes ready instead, or does not end within a minute.
+    /// When it becomes ready instead, or does not end in three minutes.
     pub async fn refused(options: &Options) -> Result<Output> {
         let child = options.command()?.spawn()?;
         let output = timeout(START, child.wait_with_output())
