@@ -4,7 +4,7 @@
 //! until the next. So an event is paused for the blink of an eye, lest it be the last before a long silence. The first
 //! time, somebody has to come back and let it go on. In a direction that is armed already Envoy adds the bytes to its own
 //! buffer before it tells of them, so they can be let go on within the event, which costs about as much as the event
-//! itself and delays nothing. A worker that has time keeps both directions of each session armed. A busy one does what
+//! itself and waits for nobody. A worker that has time keeps both directions of each session armed. A busy one does what
 //! keeps a session reachable: by one direction at least, for as long as the session talks no more than its budget
 //! allows. Who talks more is seldom silent for long, and met at its next event.
 
