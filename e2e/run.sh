@@ -44,6 +44,12 @@ told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
 # A cluster runs in a network namespace, and its tests in there with it.
 [[ ${#namespaced[@]} == 0 ]] ||
   run --config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'" "${namespaced[@]}" -- "${told[@]}"
+# What failed is said again where people look first: just above the last line.
+awk '
+  /^failures:$/ { failures = !failures; next }
+  /^test result: / { failures = 0 }
+  failures && /^---- / { lines = 0 }
+  failures && lines++ < 40 { print substr($0, 1, 600) }' "$log"
 awk -v status=$status -v programs=$(((${#here[@]} + ${#namespaced[@]}) / 2)) '
   /^test result: / { runs++; passed += $4; failed += $6; skipped += $8 }
   END {
