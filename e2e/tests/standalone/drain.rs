@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clew_e2e::echo_server::{Behaviour, Say};
+use clew_e2e::process;
 use clew_e2e::scene::{self, Scene};
 use clew_e2e::statistics::{CHANCE, evenly_spread, peak};
 use clew_e2e::wait;
 use clew_e2e::wire::End;
 use clew_e2e::ws_client::{Request, Session, Socket, Traffic};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -361,4 +363,60 @@ async fn a_drain_by_command_shows_its_progress_and_can_be_cancelled() -> Result<
     assert_eq!(unknown.code, 1, "{unknown:?}");
     let others: Vec<Session> = sessions.into_iter().filter(|s| s.served_by != victim).collect();
     scene::all_answer(&others).await
+}
+
+/// An Envoy that was held up finds bytes and a tick at once: what it took in just before the tick goes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_goes_behind_what_still_waits() -> Result<()> {
+    let drain = json!({"timeout": "10s"});
+    let mut scene = Scene::new(2, json!({"sessionKey": by_room(), "drain": drain})).await?;
+    let victim = scene.pods[0].name.clone();
+    // An echo that is large disarms the direction; the small message behind it arms it again, and waits for a moment.
+    let says = Behaviour {
+        say: Some(Say {
+            every: Duration::from_millis(200),
+            size: 60,
+            pieces: 1,
+            gap: Duration::ZERO,
+        }),
+        ..Behaviour::default()
+    };
+    let requests: Vec<Request> = rooms(0..240).into_iter().map(|r| r.behave(&says)).collect();
+    let sessions = scene
+        .open(&requests, |_| {
+            Traffic::every(Duration::from_millis(400), 20 << 10)
+        })
+        .await?;
+    let (mut leaving, staying): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|s| s.served_by == victim);
+    assert!(leaving.len() > 60 && staying.len() > 60);
+    scene.terminate_pod(&victim)?;
+    let envoy = scene.clew.ready.pid;
+    let mut held_up = 0;
+    while leaving.iter().any(Session::is_live) {
+        ensure!(process::signal(envoy, Signal::STOP), "Envoy is gone");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ensure!(process::signal(envoy, Signal::CONT), "Envoy is gone");
+        held_up += 1;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let mut lost = Vec::new();
+    for session in &mut leaving {
+        let record = session.ended(SOON).await?;
+        assert_eq!(record.code(), Some(1012), "{record:?}");
+        if !record.is_whole() {
+            lost.push(record);
+        }
+    }
+    println!(
+        "{} sessions left an Envoy that was held up {held_up} times",
+        leaving.len()
+    );
+    assert!(
+        lost.is_empty(),
+        "{} of {}: {:?}",
+        lost.len(),
+        leaving.len(),
+        lost.first()
+    );
+    scene::all_answer(&staying).await
 }

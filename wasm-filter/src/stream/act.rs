@@ -27,13 +27,11 @@ pub(crate) fn act(action: Action, drain: &DrainPolicy, dice: &mut Dice) -> host:
     match action {
         Action::Write(direction, cause) => {
             let close = close(direction, cause, drain, dice);
-            host::set_buffer(direction.into(), 0, 0, close.as_ref())?;
-            host::continue_stream(direction.into())
+            append(direction, close.as_ref())
         }
         Action::Ping => {
             let [a, b, c, d] = mask(dice);
-            host::set_buffer(Buffer::Request, 0, 0, &[0x89, 0x80, a, b, c, d])?;
-            host::continue_stream(host::Direction::Request)
+            append(Direction::Request, &[0x89, 0x80, a, b, c, d])
         }
         Action::Reset(cause) => host::send_local_response(503, details(cause), &[], b""),
         Action::Pass
@@ -43,6 +41,13 @@ pub(crate) fn act(action: Action, drain: &DrainPolicy, dice: &mut Dice) -> host:
         | Action::Close { .. }
         | Action::Drop => Ok(()),
     }
+}
+
+/// Writes into a direction that is armed. Envoy lets a direction go on only when the module has returned: what waits in it
+/// is still there where that was asked for a moment ago, and goes first.
+fn append(direction: Direction, bytes: &[u8]) -> host::Result<()> {
+    host::set_buffer(direction.into(), usize::MAX, 0, bytes)?;
+    host::continue_stream(direction.into())
 }
 
 /// The first `keep` bytes of a buffer and these, and nothing else.
