@@ -86,6 +86,14 @@ impl Finding {
                 );
             }
         }
+        for notice in &validated.notices {
+            let line = lines.of(&notice.source.file, notice.source.line, "");
+            findings.push(
+                Self::error(&notice.source.file, line, notice.concern.code(), &notice.message)
+                    .warning()
+                    .of(notice.object.to_string()),
+            );
+        }
         findings
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::ObjectName;
 use crate::objects::{Objects, Sourced};
 
 /// A route with one rule, and all that it needs.
@@ -16,6 +17,11 @@ pub(crate) struct Manifests {
     pub(crate) istio_gateways: Vec<Value>,
     pub(crate) virtual_services: Vec<Value>,
     pub(crate) destination_rules: Vec<Value>,
+    pub(crate) request_authentications: Vec<Value>,
+    pub(crate) authorization_policies: Vec<Value>,
+    pub(crate) envoy_filters: Vec<Value>,
+    /// Their names and labels.
+    pub(crate) gateway_pods: Vec<(ObjectName, Value)>,
 }
 
 pub(crate) fn good() -> Manifests {
@@ -35,6 +41,10 @@ pub(crate) fn good() -> Manifests {
         istio_gateways: Vec::new(),
         virtual_services: Vec::new(),
         destination_rules: Vec::new(),
+        request_authentications: Vec::new(),
+        authorization_policies: Vec::new(),
+        envoy_filters: Vec::new(),
+        gateway_pods: Vec::new(),
     }
 }
 
@@ -128,7 +138,16 @@ impl Manifests {
             istio_gateways: typed(&self.istio_gateways, None),
             virtual_services: typed(&self.virtual_services, None),
             destination_rules: typed(&self.destination_rules, None),
+            request_authentications: typed(&self.request_authentications, None),
+            authorization_policies: typed(&self.authorization_policies, None),
+            envoy_filters: typed(&self.envoy_filters, None),
             pods: Default::default(),
+            gateway_pods: self
+                .gateway_pods
+                .iter()
+                .map(|(name, labels)| (name.clone(), serde_json::from_value(labels.clone()).unwrap()))
+                .collect(),
+            namespaces: Default::default(),
         }
     }
 }

@@ -132,8 +132,9 @@ impl InForce {
         *validated = before;
         for (report, new) in validated.routes.iter_mut().zip(reports) {
             if kept.contains(&report.name) {
+                let stays = report.parents.iter().any(|parent| parent.in_force);
                 *report = new;
-                if let Some(first) = report.refusals.iter_mut().find(|refusal| is_of_the_text(refusal)) {
+                if stays && let Some(first) = report.refusals.iter_mut().find(|refusal| is_of_the_text(refusal)) {
                     first.message += "; until then the route stays in force as it was before this edit";
                 }
             }

@@ -4,6 +4,7 @@ mod gateway;
 mod grant;
 mod istio;
 mod pod;
+mod security;
 
 use std::collections::BTreeMap;
 use std::{fmt, sync::Arc};
@@ -24,6 +25,11 @@ pub use istio::{
 };
 
 pub use pod::PodEnd;
+pub use security::{
+    AuthorizationPolicy, AuthorizationPolicySpec, AuthorizationRule, ConfigPatch, EnvoyFilter,
+    EnvoyFilterSpec, JwtHeader, JwtRule, Operation, Principals, RequestAuthentication,
+    RequestAuthenticationSpec, RuleFrom, RuleTo, Scope, Selector, TargetRef, When,
+};
 
 use crate::model::ObjectName;
 
@@ -43,6 +49,12 @@ pub struct Objects {
     pub virtual_services: Vec<Sourced<VirtualService>>,
     /// `networking.istio.io` DestinationRules.
     pub destination_rules: Vec<Sourced<DestinationRule>>,
+    /// `security.istio.io` RequestAuthentications.
+    pub request_authentications: Vec<Sourced<RequestAuthentication>>,
+    /// `security.istio.io` AuthorizationPolicies.
+    pub authorization_policies: Vec<Sourced<AuthorizationPolicy>>,
+    /// `networking.istio.io` EnvoyFilters.
+    pub envoy_filters: Vec<Sourced<EnvoyFilter>>,
     /// Core Services.
     pub services: Vec<Sourced<Service>>,
     /// `discovery.k8s.io/v1` EndpointSlices.
@@ -51,6 +63,11 @@ pub struct Objects {
     pub secrets: Vec<Sourced<Secret>>,
     /// How pods end, as far as anybody knows.
     pub pods: BTreeMap<ObjectName, PodEnd>,
+    /// The labels of the pods of Istio's gateways, as far as anybody knows. None of a gateway: they are taken to be in its
+    /// namespace, with the labels that it selects.
+    pub gateway_pods: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// The labels of namespaces. One that is not here has the one label that every namespace has, its name.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// An object and where it was written.

@@ -32,7 +32,7 @@ pub(crate) use key_sets::ENTRY as KEY_SET;
 
 use crate::model::{ObjectName, Parent, World};
 use crate::objects::{Objects, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{ObjectRef, Refusal};
 
 /// Whose parents count. What a parent is rendered to, the parent says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Validated {
     pub routes: Vec<RouteReport>,
     /// What is wrong with Gateways, Secrets, EndpointSlices, and with objects that are there twice.
     pub others: Vec<Refusal>,
+    /// Other people's objects that keep nobody out, and are worth knowing.
+    pub notices: Vec<Notice>,
 }
 
 impl Validated {
@@ -105,6 +107,39 @@ pub struct ParentReport {
     pub unsupported: Vec<Unsupported>,
 }
 
+/// An object of somebody else's beside ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What about it.
+    pub concern: Concern,
+    /// The object.
+    pub object: ObjectRef,
+    /// Where it was written.
+    pub source: Source,
+    /// What that means and what to do.
+    pub message: String,
+}
+
+/// What is worth knowing of an object beside ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// An edit of it ends the sessions of a gateway.
+    Cuts,
+    /// It changes what we write.
+    Patches,
+}
+
+impl Concern {
+    /// Stable.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Cuts => "CLEW0302",
+            Self::Patches => "CLEW0303",
+        }
+    }
+}
+
 /// A field that the target cannot honour.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unsupported {
@@ -124,6 +159,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     for route in age::oldest_first(index.routes.values().copied()) {
         routes.add(route, &mut listeners);
     }
+    let notices = routes.notices();
     let (mut reports, backends, istio, key_sets) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
@@ -140,6 +176,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         world,
         routes: reports,
         others,
+        notices,
     }
 }
 

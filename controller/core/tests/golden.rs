@@ -11,7 +11,7 @@ use clew_core::render::envoy::{self, Settings};
 use clew_core::render::istio;
 use clew_core::render::rules::{self, Drains};
 use clew_core::status::{Applied, Progress, status};
-use clew_core::validate::{Target, Validated, validate};
+use clew_core::validate::{Notice, Target, Validated, validate};
 use clew_filter_config::plugin::FailureMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
@@ -171,13 +171,18 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
             .flat_map(|report| &report.parents)
             .any(|parent| parent.parent.is_some());
     let refusals: Vec<_> = validated.refusals().map(ToString::to_string).collect();
+    let mut said = json!({"routes": statuses, "refusals": refusals});
+    if !validated.notices.is_empty() {
+        let notice = |one: &Notice| format!("{} {}: {}", one.concern.code(), one.object, one.message);
+        said["notices"] = validated.notices.iter().map(notice).collect();
+    }
     [
         ("envoy.yaml", (!only_istio).then(|| json!(files))),
         ("istio.yaml", (!objects.is_empty()).then(|| json!(objects))),
         ("rules.yaml", Some(json!(rules))),
         (
             "status.yaml",
-            Some(json!({"routes": statuses, "refusals": refusals})),
+            Some(said),
         ),
     ]
 }
@@ -211,6 +216,14 @@ fn read(case: &str, text: &str) -> Objects {
             Some("Gateway") if is_istio => objects.istio_gateways.push(typed(case, value, source)),
             Some("VirtualService") => objects.virtual_services.push(typed(case, value, source)),
             Some("DestinationRule") => objects.destination_rules.push(typed(case, value, source)),
+            Some("RequestAuthentication") => objects.request_authentications.push(typed(case, value, source)),
+            Some("AuthorizationPolicy") => objects.authorization_policies.push(typed(case, value, source)),
+            Some("EnvoyFilter") => objects.envoy_filters.push(typed(case, value, source)),
+            Some("Namespace") => {
+                let labels = serde_json::from_value(value["metadata"]["labels"].clone()).unwrap();
+                let name = value["metadata"]["name"].as_str().unwrap().to_owned();
+                objects.namespaces.insert(name, labels);
+            }
             Some("ReferenceGrant") => objects.grants.push(typed(case, value, source)),
             Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
                 Ok(object) => objects.routes.push(Sourced {

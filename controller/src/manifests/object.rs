@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use clew_core::model::ObjectName;
 use clew_core::objects::{
-    DestinationRule, Gateway, IstioGateway, Objects, ReferenceGrant, Source, Sourced, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, Objects, ReferenceGrant,
+    RequestAuthentication, Source, Sourced, VirtualService,
 };
 use clew_crds::WebSocketRoute;
 use clew_crds::admission::{self, ViolationKind};
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,6 +30,10 @@ pub(super) enum Object {
     IstioGateway(Sourced<IstioGateway>),
     VirtualService(Sourced<VirtualService>),
     DestinationRule(Sourced<DestinationRule>),
+    RequestAuthentication(Sourced<RequestAuthentication>),
+    AuthorizationPolicy(Sourced<AuthorizationPolicy>),
+    EnvoyFilter(Sourced<EnvoyFilter>),
+    Namespace(Sourced<Namespace>),
 }
 
 impl Object {
@@ -44,6 +49,15 @@ impl Object {
             Self::IstioGateway(gateway) => all.istio_gateways.push(gateway),
             Self::VirtualService(service) => all.virtual_services.push(service),
             Self::DestinationRule(rule) => all.destination_rules.push(rule),
+            Self::RequestAuthentication(policy) => all.request_authentications.push(policy),
+            Self::AuthorizationPolicy(policy) => all.authorization_policies.push(policy),
+            Self::EnvoyFilter(filter) => all.envoy_filters.push(filter),
+            Self::Namespace(namespace) => {
+                let metadata = &namespace.object.metadata;
+                let name = metadata.name.clone().unwrap_or_default();
+                all.namespaces
+                    .insert(name, metadata.labels.clone().unwrap_or_default());
+            }
         }
     }
 
@@ -152,9 +166,17 @@ impl Place<'_> {
             ("networking.istio.io", "DestinationRule") => {
                 Object::DestinationRule(self.typed(value, &object)?)
             }
+            ("networking.istio.io", "EnvoyFilter") => Object::EnvoyFilter(self.typed(value, &object)?),
+            ("security.istio.io", "RequestAuthentication") => {
+                Object::RequestAuthentication(self.typed(value, &object)?)
+            }
+            ("security.istio.io", "AuthorizationPolicy") => {
+                Object::AuthorizationPolicy(self.typed(value, &object)?)
+            }
+            ("", "Namespace") => Object::Namespace(self.typed(value, &object)?),
             _ => {
                 let message = format!(
-                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice, Secret, ReferenceGrant, and Istio's Gateway, VirtualService and DestinationRule"
+                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, and Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy"
                 );
                 return Ok(Read::PassedOver(Box::new(
                     self.finding("kind", "CLEW0004", message).warning().of(kind),

@@ -136,8 +136,7 @@ pub struct RouteNamespaces {
     pub selector: Option<NamespaceSelector>,
 }
 
-/// Labels of a namespace. Without Namespace objects, a namespace has the one label that every namespace has:
-/// `kubernetes.io/metadata.name`.
+/// Labels of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespaceSelector {
@@ -174,22 +173,61 @@ pub struct RouteKind {
 }
 
 impl NamespaceSelector {
-    /// Whether a namespace of this name is selected.
+    /// Whether a namespace of this name and with these labels is selected. It has the label of its name in any case.
     #[must_use]
-    pub fn selects(&self, namespace: &str) -> bool {
+    pub fn selects(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
         const NAME: &str = "kubernetes.io/metadata.name";
+        let of = |key: &str| match key {
+            NAME => Some(namespace),
+            key => labels?.get(key).map(String::as_str),
+        };
         self.match_labels
             .iter()
-            .all(|(key, value)| key == NAME && value == namespace)
+            .all(|(key, value)| of(key) == Some(value))
             && self.match_expressions.iter().all(|label| {
-                let listed = label.key == NAME && label.values.iter().any(|value| value == namespace);
+                let value = of(&label.key);
+                let listed = || label.values.iter().any(|one| Some(one.as_str()) == value);
                 match label.operator.as_str() {
-                    "In" => listed,
-                    "NotIn" => !listed,
-                    "Exists" => label.key == NAME,
-                    "DoesNotExist" => label.key != NAME,
+                    "In" => listed(),
+                    "NotIn" => !listed(),
+                    "Exists" => value.is_some(),
+                    "DoesNotExist" => value.is_none(),
                     _ => false,
                 }
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NamespaceSelector;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_namespace_is_selected_by_all_that_is_asked_of_its_labels() {
+        let labels = [("team".to_owned(), "red".to_owned())].into();
+        let expression = |key: &str, operator: &str, values: &[&str]| {
+            json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})
+        };
+        let selects = |selector: &Value, labels| {
+            let selector: NamespaceSelector = serde_json::from_value(selector.clone()).unwrap();
+            selector.selects("shop", labels)
+        };
+        for (selector, selected, without_labels) in [
+            (json!({}), true, true),
+            (json!({"matchLabels": {"team": "red"}}), true, false),
+            (json!({"matchLabels": {"team": "blue"}}), false, false),
+            (json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}}), true, true),
+            (expression("team", "In", &["blue", "red"]), true, false),
+            (expression("team", "NotIn", &["red"]), false, true),
+            (expression("team", "NotIn", &["blue"]), true, true),
+            (expression("team", "Exists", &[]), true, false),
+            (expression("team", "DoesNotExist", &[]), false, true),
+            (expression("kubernetes.io/metadata.name", "In", &["shop"]), true, true),
+            (expression("team", "Near", &["red"]), false, false),
+        ] {
+            assert_eq!(selects(&selector, Some(&labels)), selected, "{selector}");
+            assert_eq!(selects(&selector, None), without_labels, "{selector} without labels");
+        }
     }
 }

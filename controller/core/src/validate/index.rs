@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
 use crate::objects::{
-    DestinationRule, Gateway, IstioGateway, Objects, ReferenceGrant, Sourced, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, Objects, ReferenceGrant,
+    RequestAuthentication, Sourced, VirtualService,
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
@@ -26,6 +27,14 @@ pub(super) struct Index<'a> {
     pub(super) virtual_services: ByName<'a, VirtualService>,
     /// Other people's, by their namespace, the oldest first.
     pub(super) destination_rules: HashMap<String, Vec<&'a Sourced<DestinationRule>>>,
+    pub(super) request_authentications: ByName<'a, RequestAuthentication>,
+    pub(super) authorization_policies: ByName<'a, AuthorizationPolicy>,
+    /// Other people's.
+    pub(super) envoy_filters: ByName<'a, EnvoyFilter>,
+    /// Labels, by namespace.
+    pub(super) namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// Labels of gateways' pods.
+    pub(super) gateway_pods: &'a BTreeMap<ObjectName, BTreeMap<String, String>>,
     pub(super) services: ByName<'a, Service>,
     pub(super) secrets: ByName<'a, Secret>,
     /// By the Service that they belong to, in the order of their own names.
@@ -101,6 +110,29 @@ impl<'a> Index<'a> {
                 |service| &service.metadata,
             ),
             destination_rules: rules,
+            request_authentications: by_name(
+                "RequestAuthentication",
+                &objects.request_authentications,
+                |policy| &policy.metadata,
+                refusals,
+            ),
+            authorization_policies: by_name(
+                "AuthorizationPolicy",
+                &objects.authorization_policies,
+                |policy| &policy.metadata,
+                refusals,
+            ),
+            envoy_filters: foreign(
+                by_name(
+                    "EnvoyFilter",
+                    &objects.envoy_filters,
+                    |filter| &filter.metadata,
+                    refusals,
+                ),
+                |filter| &filter.metadata,
+            ),
+            namespaces: &objects.namespaces,
+            gateway_pods: &objects.gateway_pods,
             services: by_name(
                 "Service",
                 &objects.services,

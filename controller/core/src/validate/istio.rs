@@ -1,11 +1,14 @@
 //! Istio's parents: where routes attach to them, and which of other people's objects keep a route out.
 
+mod beside;
 mod gateway;
 mod hidden;
 mod mesh;
 mod older;
 mod service;
+mod tokens;
 mod unsupported;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +17,7 @@ use clew_crds::websocket_route::ParentReference;
 
 pub(super) use gateway::places as gateway_places;
 pub(super) use mesh::places as mesh_places;
+pub(super) use tokens::unverified;
 pub(super) use unsupported::fields as unsupported;
 
 use super::index::Index;

@@ -8,7 +8,9 @@ use crate::model::{JwtProvider, ObjectName};
 use crate::refusal::Code;
 
 /// Where a token is when no key source says so.
-const AUTHORIZATION: &str = "authorization";
+pub(super) const AUTHORIZATION: &str = "authorization";
+/// What to do where nothing verifies a token that must be.
+pub(super) const NOTHING_VERIFIES: &str = "nothing verifies the token; say who issues it in security.jwt, write verification: None if the claim is only a hint for routing, or use another source";
 
 /// How the tokens of a rule are verified: in the header of the first claim that must be, else of the first claim.
 pub(super) fn provider(policy: &SessionPolicy, namespace: &str) -> Option<JwtProvider> {
@@ -25,27 +27,45 @@ pub(super) fn provider(policy: &SessionPolicy, namespace: &str) -> Option<JwtPro
     })
 }
 
-/// A claim. One of the token that the rule verifies is verified, whether it must be or not.
+/// The header of the token that is verified before the filter sees a handshake. `meshed`: where the route itself has nothing
+/// verified, the policies of a mesh may, which its parents are asked for.
+pub(super) fn verified(policy: &SessionPolicy, provider: Option<&JwtProvider>, meshed: bool) -> Option<String> {
+    match provider {
+        Some(provider) => Some(provider.header.clone()),
+        None if meshed => required(policy).map(|(_, header)| header),
+        None => None,
+    }
+}
+
+/// The first source that must be verified, and the header of its token, where the route leaves that to its parents.
+pub(super) fn required(policy: &SessionPolicy) -> Option<(usize, String)> {
+    if policy.security.jwt.is_some() {
+        return None;
+    }
+    let sources = policy.session_key.iter().flat_map(|key| &key.sources);
+    sources.enumerate().find_map(|(i, source)| {
+        let claim = source.jwt_claim.as_ref()?;
+        (claim.verification == Verification::Required).then(|| (i, header_name(&claim.header)))
+    })
+}
+
+/// A claim. One of the token that is verified is verified, whether it must be or not.
 pub(super) fn source(
     claim: &JwtClaimKey,
-    provider: Option<&JwtProvider>,
+    verified: Option<&str>,
 ) -> Result<KeySource, (Code, &'static str, String)> {
     let header = header_name(&claim.header);
-    let verified = provider.is_some_and(|provider| provider.header == header);
-    if claim.verification == Verification::Required && !verified {
-        return Err(match provider {
-            None => {
-                let message = "nothing verifies the token; say who issues it in security.jwt, write verification: None if the claim is only a hint for routing, or use another source";
-                (
-                    Code::ClaimUnverified,
-                    ".jwtClaim.verification",
-                    message.to_owned(),
-                )
-            }
-            Some(provider) => {
+    let is_verified = verified == Some(header.as_str());
+    if claim.verification == Verification::Required && !is_verified {
+        return Err(match verified {
+            None => (
+                Code::ClaimUnverified,
+                ".jwtClaim.verification",
+                NOTHING_VERIFIES.to_owned(),
+            ),
+            Some(other) => {
                 let message = format!(
-                    "another source has the token of {:?} verified, and a rule verifies one token; name the same header",
-                    provider.header
+                    "another source has the token of {other:?} verified, and a rule verifies one token; name the same header"
                 );
                 (Code::ClaimUnverified, ".jwtClaim.header", message)
             }
@@ -54,7 +74,7 @@ pub(super) fn source(
     Ok(KeySource::JwtClaim {
         path: claim.name.split('.').map(str::to_owned).collect(),
         header,
-        verified,
+        verified: is_verified,
     })
 }
 

@@ -148,7 +148,15 @@ pub(super) fn places(
         };
         return Err(no_place(Code::SectionNotFound, field, message));
     }
-    attach(route, namespace, parent, hostnames, sections, &selected)
+    let taken = |section: &Section<'_>| {
+        takes_namespace(
+            section.listener.allowed_routes.as_ref(),
+            &parent.name().namespace,
+            namespace,
+            index,
+        )
+    };
+    attach(route, namespace, parent, hostnames, sections, &selected, taken)
 }
 
 fn attach(
@@ -158,6 +166,7 @@ fn attach(
     hostnames: &[Hostname],
     sections: &[Section<'_>],
     selected: &[&Section<'_>],
+    takes_namespace: impl Fn(&Section<'_>) -> bool,
 ) -> Result<Vec<Place>, NoPlace> {
     let bound: Vec<_> = selected.iter().filter(|section| !section.at.is_empty()).collect();
     if bound.is_empty() {
@@ -183,17 +192,11 @@ fn attach(
     }
     let open: Vec<_> = fitting
         .into_iter()
-        .filter(|section| {
-            takes_namespace(
-                section.listener.allowed_routes.as_ref(),
-                &parent.name().namespace,
-                namespace,
-            )
-        })
+        .filter(|section| takes_namespace(section))
         .collect();
     if open.is_empty() {
         let message = format!(
-            "no listener of {parent} takes routes of namespace {namespace}; let it with allowedRoutes.namespaces: {{from: All}}"
+            "no listener of {parent} takes routes of namespace {namespace}; let it with allowedRoutes.namespaces: {{from: All}}, or by the namespace's labels"
         );
         return Err(no_place(Code::NamespaceNotAllowed, ".namespace", message));
     }
@@ -244,7 +247,12 @@ fn takes_kind(allowed: Option<&AllowedRoutes>, (group, kind): (&str, &str)) -> b
     })
 }
 
-fn takes_namespace(allowed: Option<&AllowedRoutes>, gateways: &str, routes: &str) -> bool {
+fn takes_namespace(
+    allowed: Option<&AllowedRoutes>,
+    gateways: &str,
+    routes: &str,
+    index: &Index<'_>,
+) -> bool {
     let namespaces = allowed.map(|allowed| &allowed.namespaces);
     match namespaces
         .and_then(|namespaces| namespaces.from.as_deref())
@@ -254,7 +262,7 @@ fn takes_namespace(allowed: Option<&AllowedRoutes>, gateways: &str, routes: &str
         "Same" => gateways == routes,
         "Selector" => namespaces
             .and_then(|namespaces| namespaces.selector.as_ref())
-            .is_some_and(|selector| selector.selects(routes)),
+            .is_some_and(|selector| selector.selects(routes, index.namespaces.get(routes))),
         _ => false,
     }
 }

@@ -13,7 +13,7 @@ use super::key_sets::KeySets;
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
 use super::{
-    ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, persistence, rules,
+    Notice, ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, persistence, rules,
     unsupported,
 };
 use crate::model::{
@@ -72,12 +72,20 @@ impl<'i, 'a> Routes<'i, 'a> {
             name: &name,
             list: Vec::new(),
         };
-        let rules = self.rules(route, &name, &mut refusals);
+        let named: Vec<_> = route
+            .spec
+            .parent_refs
+            .iter()
+            .map(|reference| parents::parent(reference, &name.namespace, self.index, self.target))
+            .collect();
+        let is_meshed = |parent: &&Parent| matches!(parent, Parent::IstioClass(_) | Parent::IstioGateway(_));
+        let meshed = named.iter().flatten().any(|parent| is_meshed(&parent));
+        let rules = self.rules(route, &name, meshed, &mut refusals);
         let hostnames = hostnames(route, &mut refusals);
         self.want_keys(route, &name, &mut refusals);
         let mut found: Vec<(Option<Parent>, Vec<Place>)> = Vec::new();
-        for (i, reference) in route.spec.parent_refs.iter().enumerate() {
-            let parent = parents::parent(reference, &name.namespace, self.index, self.target);
+        let mut unverified = Vec::new();
+        for (i, (reference, parent)) in route.spec.parent_refs.iter().zip(named).enumerate() {
             let places = parent.as_ref().map_err(Clone::clone).and_then(|parent| {
                 parents::places(
                     route,
@@ -104,7 +112,11 @@ impl<'i, 'a> Routes<'i, 'a> {
                     rules: &rules,
                 };
                 let hindrances = self.istio.hindrances(&candidate, parent, &places, self.index);
-                for (code, field, message) in hindrances.into_iter().chain(unverified(route, parent)) {
+                let lacks = tokens(route, &rules, parent, &places, self.index);
+                if let Some((field, message)) = lacks {
+                    unverified.push((i, field, message));
+                }
+                for (code, field, message) in hindrances {
                     // The others are in force without what is missing.
                     if !matches!(code.condition(), Condition::ResolvedRefs(_)) {
                         places.clear();
@@ -118,6 +130,14 @@ impl<'i, 'a> Routes<'i, 'a> {
                 }
             }
             found.push((parent.ok(), places));
+        }
+        // What no parent verifies is the text's fault, which keeps it from taking the place of a good one.
+        let nowhere = unverified.len() == found.len();
+        for (i, field, message) in unverified {
+            if let Some((_, places)) = found.get_mut(i) {
+                places.clear();
+            }
+            refusals.add(Code::ClaimUnverified, field, message, (!nowhere).then_some(i));
         }
         // What is wrong with the route itself keeps it from every parent.
         let accepted = !refusals.list.iter().any(|refusal| {
@@ -193,7 +213,13 @@ impl<'i, 'a> Routes<'i, 'a> {
     }
 
     /// The rules of a route that make sense.
-    fn rules(&self, route: &WebSocketRoute, name: &ObjectName, refusals: &mut Refusals<'_>) -> Vec<ReadRule> {
+    fn rules(
+        &self,
+        route: &WebSocketRoute,
+        name: &ObjectName,
+        meshed: bool,
+        refusals: &mut Refusals<'_>,
+    ) -> Vec<ReadRule> {
         let mut seen: HashMap<Match, String> = HashMap::new();
         let mut read: Vec<ReadRule> = Vec::new();
         for (i, written) in route.spec.rules.iter().enumerate() {
@@ -221,7 +247,8 @@ impl<'i, 'a> Routes<'i, 'a> {
                 }
             }
             let backends = self.backends(written, name, &path, refusals);
-            match rules::rule(rule_name, written, &route.spec.hostnames, &matches, backends) {
+            let hostnames = &route.spec.hostnames;
+            match rules::rule(rule_name, written, hostnames, &matches, backends, meshed) {
                 Ok(rule) => read.push((Arc::new(rule), matches.into_iter().map(Arc::new).collect())),
                 Err((code, below, message)) => refusals.add(code, format!("{path}{below}"), message, None),
             }
@@ -314,6 +341,11 @@ impl<'i, 'a> Routes<'i, 'a> {
         }
     }
 
+    /// Other people's objects beside the routes that are attached.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        self.istio.notices(self.index)
+    }
+
     pub(super) fn finish(self, others: &mut Vec<Refusal>) -> Finished {
         let istio = self.istio.finish(self.index);
         let mut backends = BTreeMap::new();
@@ -356,18 +388,22 @@ fn unsupported(route: &WebSocketRoute, name: &ObjectName, index: &Index<'_>) -> 
         .collect()
 }
 
-/// What a route has verified that its parent does not verify: there the claims would be anybody's.
-fn unverified(route: &WebSocketRoute, parent: &Parent) -> Option<(Code, String, String)> {
+/// Tokens that are to be verified, and are not at a parent: there the claims would be anybody's.
+fn tokens(
+    route: &WebSocketRoute,
+    rules: &[ReadRule],
+    parent: &Parent,
+    places: &[Place],
+    index: &Index<'_>,
+) -> Option<(String, String)> {
     let verifies = |rule: &RouteRule| rule.policy.security.jwt.is_some();
-    let rule = route.spec.rules.iter().position(verifies)?;
-    let message = "only stand-alone Envoy verifies tokens by this field; remove it here, and let the mesh's own policy verify them";
-    (!matches!(parent, Parent::Standalone(_))).then(|| {
-        (
-            Code::ClaimUnverified,
-            format!("spec.rules[{rule}].security.jwt"),
-            message.to_owned(),
-        )
-    })
+    match route.spec.rules.iter().position(verifies) {
+        Some(rule) if !matches!(parent, Parent::Standalone(_)) => {
+            let message = "only stand-alone Envoy verifies tokens by this field; remove it here, and let the mesh's own policy verify them";
+            Some((format!("spec.rules[{rule}].security.jwt"), message.to_owned()))
+        }
+        _ => istio::unverified(&route.spec.rules, rules, parent, places, index),
+    }
 }
 
 /// The mistakes of one route.

@@ -10,8 +10,7 @@ use clew_filter_config::terms::Terms;
 
 use super::{jwt, limits, origin, persistence};
 use crate::model::{
-    BackendShare, Fault, FaultAbort, FaultDelay, JwtProvider, Match, Outlier, Path, Resilience, Rule, RuleId,
-    RuleName,
+    BackendShare, Fault, FaultAbort, FaultDelay, Match, Outlier, Path, Resilience, Rule, RuleId, RuleName,
 };
 use crate::refusal::Code;
 
@@ -21,18 +20,20 @@ pub(super) type Wrong = (Code, String, String);
 /// The bytes that a Close has room for beside its code (RFC 6455, 5.5).
 const CLOSE_REASON_BYTES: usize = 123;
 
-/// Reads a rule whose matches and backends are read already.
+/// Reads a rule whose matches and backends are read already. `meshed`: one of the route's parents is a gateway of a mesh.
 pub(super) fn rule(
     name: RuleName,
     written: &RouteRule,
     hostnames: &[String],
     matches: &[Match],
     backends: Vec<BackendShare>,
+    meshed: bool,
 ) -> Result<Rule, Wrong> {
     let policy = &written.policy;
     let jwt = jwt::provider(policy, &name.route.namespace);
+    let verified = jwt::verified(policy, jwt.as_ref(), meshed);
     let (session_key, on_missing) = match &policy.session_key {
-        Some(key) => (sources(key, jwt.as_ref())?, on_missing(key, matches)?),
+        Some(key) => (sources(key, verified.as_deref())?, on_missing(key, matches)?),
         None => (Vec::new(), OnMissing::LoadBalance),
     };
     close(policy)?;
@@ -68,12 +69,12 @@ pub(super) fn rule(
     })
 }
 
-fn sources(key: &SessionKey, jwt: Option<&JwtProvider>) -> Result<Vec<KeySource>, Wrong> {
+fn sources(key: &SessionKey, verified: Option<&str>) -> Result<Vec<KeySource>, Wrong> {
     key.sources
         .iter()
         .enumerate()
         .map(|(i, written)| {
-            source(written, jwt)
+            source(written, verified)
                 .map_err(|(code, below, message)| (code, format!(".sessionKey.sources[{i}]{below}"), message))
         })
         .collect()
@@ -81,7 +82,7 @@ fn sources(key: &SessionKey, jwt: Option<&JwtProvider>) -> Result<Vec<KeySource>
 
 fn source(
     written: &Written,
-    provider: Option<&JwtProvider>,
+    verified: Option<&str>,
 ) -> Result<KeySource, (Code, &'static str, String)> {
     let incomplete = |member: &str| {
         (
@@ -114,7 +115,7 @@ fn source(
         },
         KeySourceType::JwtClaim => {
             let claim = written.jwt_claim.as_ref().ok_or_else(|| incomplete("jwtClaim"))?;
-            jwt::source(claim, provider)?
+            jwt::source(claim, verified)?
         }
         KeySourceType::Subprotocol => KeySource::Subprotocol {
             prefix: written

@@ -5,23 +5,25 @@
 use std::collections::BTreeSet;
 
 use super::service::{ROOT_NAMESPACE, rule, rules_of};
+use super::workloads::Workloads;
 use super::{Candidate, Hindrance, host};
 use crate::model::{ObjectName, Parent, Target};
 use crate::refusal::Code;
 use crate::validate::index::Index;
 
-/// What hides the rules that a route needs at a parent. The pods of an Istio Gateway are taken to run in its namespace.
+/// What hides the rules that a route needs at a parent.
 pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_>) -> Vec<Hindrance> {
-    let clients = match parent {
-        Parent::MeshService(_) => &candidate.name.namespace,
-        _ => &parent.name().namespace,
+    let clients = match Workloads::of(parent, index) {
+        Some(pods) => pods.namespaces(),
+        None => [candidate.name.namespace.as_str()].into(),
     };
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for (i, (rule, _)) in candidate.rules.iter().enumerate() {
         for share in &rule.backends {
             if share.target == Target::Service && seen.insert(&share.id.service) {
-                let why = why_hidden(&share.id.service, parent, clients, index);
+                let mut clients = clients.iter();
+                let why = clients.find_map(|clients| why_hidden(&share.id.service, parent, clients, index));
                 found.extend(why.map(|why| (Code::RuleHidden, format!("spec.rules[{i}].backendRefs"), why)));
             }
         }

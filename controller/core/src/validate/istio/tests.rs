@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
+use crate::model::ObjectName;
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Target, Validated, validate};
@@ -103,6 +104,197 @@ pub(in crate::validate) const MISTAKES: &[Mistake] = &[
         },
     },
 ];
+
+const WITH_TOKEN: &str = "/spec/rules/0/sessionKey/sources/0";
+
+/// The good route at the Istio Gateway alone, by the claim of a token that must be verified, and what verifies it.
+fn with_tokens() -> Manifests {
+    let mut manifests = on_istio();
+    let gateway = manifests.routes[0]["spec"]["parentRefs"][1].clone();
+    manifests.routes[0]["spec"]["parentRefs"] = json!([gateway]);
+    let claim = json!({"type": "JWTClaim", "jwtClaim": {"name": "sub", "verification": "Required"}});
+    Manifests::set(&mut manifests.routes, WITH_TOKEN, claim);
+    manifests.request_authentications = vec![json!({
+        "metadata": {"name": "issuer", "namespace": "infra"},
+        "spec": {"jwtRules": [{"issuer": "i", "outputPayloadToHeader": "X-Clew-JWT-Payload"}]},
+    })];
+    manifests.authorization_policies = vec![json!({
+        "metadata": {"name": "tokens", "namespace": "infra"},
+        "spec": {"action": "DENY", "rules": [{"from": [{"source": {"notRequestPrincipals": ["*"]}}]}]},
+    })];
+    manifests
+}
+
+fn is_verified(manifests: &Manifests) -> bool {
+    let validated = validated(manifests);
+    let codes: Vec<_> = validated.refusals().map(|refusal| refusal.code).collect();
+    assert!(codes.is_empty() || codes == [Code::ClaimUnverified], "{codes:?}");
+    assert_eq!(validated.routes[0].parents[0].in_force, codes.is_empty());
+    codes.is_empty()
+}
+
+/// A change, what it makes of the good manifests, and whether tokens are still verified.
+type Case = (&'static str, fn(&mut Manifests), bool);
+
+#[test]
+fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gateway() {
+    let cases: &[Case] = &[
+        ("nothing", |_| {}, true),
+        ("no authentication", |m| m.request_authentications.clear(), false),
+        ("no authorization", |m| m.authorization_policies.clear(), false),
+        (
+            "the payload goes nowhere",
+            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["outputPayloadToHeader"] = json!("x-other"),
+            false,
+        ),
+        (
+            "the token is elsewhere",
+            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] = json!([{"name": "x-token"}]),
+            false,
+        ),
+        (
+            "the token is there too",
+            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] = json!([{"name": "Authorization"}]),
+            true,
+        ),
+        (
+            "of another namespace",
+            |m| m.request_authentications[0]["metadata"]["namespace"] = json!("shop"),
+            false,
+        ),
+        (
+            "of the root namespace",
+            |m| m.request_authentications[0]["metadata"]["namespace"] = json!("istio-system"),
+            true,
+        ),
+        (
+            "for other pods",
+            |m| m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"app": "web"}}),
+            false,
+        ),
+        (
+            "for these pods",
+            |m| m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"istio": "ingressgateway"}}),
+            true,
+        ),
+        (
+            "for a Gateway of Gateway API",
+            |m| {
+                let target = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"});
+                m.authorization_policies[0]["spec"]["targetRefs"] = json!([target]);
+            },
+            false,
+        ),
+        (
+            "the pods are elsewhere",
+            |m| {
+                let pod = ObjectName::new("istio-system", "gw");
+                m.gateway_pods = vec![(pod, json!({"istio": "ingressgateway"}))];
+            },
+            false,
+        ),
+        (
+            "by a label that only the pods have",
+            |m| {
+                let pod = ObjectName::new("infra", "gw");
+                m.gateway_pods = vec![(pod, json!({"istio": "ingressgateway", "app": "edge"}))];
+                m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"app": "edge"}});
+            },
+            true,
+        ),
+        (
+            "not all pods have it",
+            |m| {
+                let pod = |name| ObjectName::new("infra", name);
+                m.gateway_pods = vec![
+                    (pod("a"), json!({"istio": "ingressgateway", "app": "edge"})),
+                    (pod("b"), json!({"istio": "ingressgateway"})),
+                ];
+                m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"app": "edge"}});
+            },
+            false,
+        ),
+        (
+            "where the handshakes are",
+            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"paths": ["/ws*"], "hosts": ["*.example.com"]}}]),
+            true,
+        ),
+        (
+            "where they are not",
+            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"paths": ["/api*"]}}]),
+            false,
+        ),
+        (
+            "on ports",
+            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"ports": ["81"]}}]),
+            false,
+        ),
+        (
+            "only audited",
+            |m| m.authorization_policies[0]["spec"]["action"] = json!("AUDIT"),
+            false,
+        ),
+        (
+            "only those with a token are let in",
+            |m| m.authorization_policies[0]["spec"] = json!({"rules": [
+                {"from": [{"source": {"requestPrincipals": ["*"]}}]},
+                {"when": [{"key": "request.auth.claims[group]", "values": ["a"]}]},
+                {"to": [{"operation": {"paths": ["/public/*"]}}]},
+            ]}),
+            true,
+        ),
+        (
+            "and others",
+            |m| m.authorization_policies[0]["spec"] = json!({"rules": [
+                {"from": [{"source": {"requestPrincipals": ["*"]}}, {"source": {"ipBlocks": ["10.0.0.0/8"]}}]},
+            ]}),
+            false,
+        ),
+        (
+            "by another policy",
+            |m| {
+                m.authorization_policies[0]["spec"] =
+                    json!({"rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]});
+                m.authorization_policies.push(json!({
+                    "metadata": {"name": "all", "namespace": "infra"}, "spec": {"rules": [{}]},
+                }));
+            },
+            false,
+        ),
+    ];
+    for (what, change, verified) in cases {
+        let mut manifests = with_tokens();
+        change(&mut manifests);
+        assert_eq!(is_verified(&manifests), *verified, "{what}");
+    }
+}
+
+#[test]
+fn where_only_one_parent_verifies_only_that_one_takes_the_route() {
+    let mut manifests = with_tokens();
+    manifests.routes[0]["spec"]["parentRefs"] = on_istio().routes[0]["spec"]["parentRefs"].clone();
+    let validated = validated(&manifests);
+    let in_force = validated.routes[0].parents.iter().map(|parent| parent.in_force);
+    assert_eq!(in_force.collect::<Vec<_>>(), [false, true, false]);
+    let parents = validated.refusals().map(|refusal| (refusal.code, refusal.parent));
+    let refused = |parent| (Code::ClaimUnverified, Some(parent));
+    assert_eq!(parents.collect::<Vec<_>>(), [refused(0), refused(2)]);
+}
+
+/// Istio looks where the clients are, which are the pods and not the Gateway.
+#[test]
+fn a_rule_hides_ours_where_the_gateways_pods_are() {
+    let hides = |rules: &str, pods: &str| {
+        let mut manifests = on_istio();
+        let metadata = json!({"name": "all", "namespace": rules});
+        manifests.destination_rules.push(json!({"metadata": metadata, "spec": {"host": "*.local"}}));
+        manifests.gateway_pods = vec![(ObjectName::new(pods, "gw"), json!({"istio": "ingressgateway"}))];
+        validated(&manifests).refusals().any(|refusal| refusal.code == Code::RuleHidden)
+    };
+    assert!(hides("edges", "edges"));
+    assert!(!hides("infra", "edges"));
+    assert!(!hides("istio-system", "istio-system"), "there ours is found first");
+}
 
 #[test]
 fn every_mistake_has_its_code_and_its_field() {

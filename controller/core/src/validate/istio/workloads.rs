@@ -1,0 +1,98 @@
+//! The pods of a gateway, and whether a policy of Istio's is for them: it is of their namespace or of the root's, and selects
+//! them by labels, or names their Gateway.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::service::ROOT_NAMESPACE;
+use crate::model::Parent;
+use crate::objects::{Scope, TargetRef};
+use crate::validate::index::Index;
+
+/// Istio's label on the pods that it runs for a Gateway of its class.
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// The pods that serve a parent, never none: where nobody knows any, as the parent itself says what they are.
+pub(super) struct Workloads<'i>(Vec<Pod<'i>>);
+
+struct Pod<'i> {
+    namespace: &'i str,
+    labels: Cow<'i, BTreeMap<String, String>>,
+}
+
+impl<'i> Workloads<'i> {
+    /// Of a gateway; None: the parent is none.
+    pub(super) fn of(parent: &'i Parent, index: &Index<'i>) -> Option<Self> {
+        let name = parent.name();
+        let (labels, namespace) = match parent {
+            Parent::IstioClass(_) => {
+                let label = (GATEWAY_NAME.to_owned(), name.name.clone());
+                (
+                    Cow::Owned(BTreeMap::from([label])),
+                    Some(name.namespace.as_str()),
+                )
+            }
+            Parent::IstioGateway(name) => {
+                let gateway = index.istio_gateways.get(name)?;
+                (Cow::Borrowed(&gateway.object.spec.selector), None)
+            }
+            Parent::Standalone(_) | Parent::MeshService(_) => return None,
+        };
+        let mut pods: Vec<_> = index
+            .gateway_pods
+            .iter()
+            .filter(|(pod, has)| {
+                namespace.is_none_or(|namespace| namespace == pod.namespace) && has_all(has, &labels)
+            })
+            .map(|(pod, has)| Pod {
+                namespace: &pod.namespace,
+                labels: Cow::Borrowed(has),
+            })
+            .collect();
+        if pods.is_empty() {
+            pods.push(Pod {
+                namespace: &name.namespace,
+                labels,
+            });
+        }
+        Some(Self(pods))
+    }
+
+    /// Where they are.
+    pub(super) fn namespaces(&self) -> BTreeSet<&'i str> {
+        self.0.iter().map(|pod| pod.namespace).collect()
+    }
+
+    /// Whether a policy is for at least one of them.
+    pub(super) fn some_in(&self, namespace: &str, scope: &Scope) -> bool {
+        self.0.iter().any(|pod| pod.is_in(namespace, scope))
+    }
+
+    /// For each of them, whether a policy is for it.
+    pub(super) fn each(&self) -> impl Iterator<Item = impl Fn(&str, &Scope) -> bool> {
+        self.0
+            .iter()
+            .map(|pod| |namespace: &str, scope: &Scope| pod.is_in(namespace, scope))
+    }
+}
+
+impl Pod<'_> {
+    fn is_in(&self, namespace: &str, scope: &Scope) -> bool {
+        let mut targets = scope.target_refs.iter().chain(&scope.target_ref).peekable();
+        if targets.peek().is_some() {
+            let names = |target: &TargetRef| {
+                target.group == "gateway.networking.k8s.io"
+                    && target.kind == "Gateway"
+                    && self.labels.get(GATEWAY_NAME) == Some(&target.name)
+            };
+            return namespace == self.namespace && targets.any(names);
+        }
+        (namespace == self.namespace || namespace == ROOT_NAMESPACE)
+            && has_all(&self.labels, &scope.selector.match_labels)
+            && has_all(&self.labels, &scope.workload_selector.match_labels)
+    }
+}
+
+fn has_all(has: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(label, value)| has.get(label) == Some(value))
+}
