@@ -4,6 +4,7 @@
 mod apply;
 mod backoff;
 mod difference;
+mod gateway_pods;
 pub(crate) mod install;
 mod kind;
 mod lease;

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::apply::{api, said};
 use super::difference::differs;
+use super::gateway_pods::{GATEWAY_NAME, ROOT_NAMESPACE};
 use super::kind::Kind;
-use super::resolve::ROOT_NAMESPACE;
 use super::secrets::Secrets;
 use super::server::{MODULES, module_file};
 use crate::channel::tokens::token_for;
@@ -26,8 +26,6 @@ use crate::module;
 
 /// What is installed.
 const KINDS: [Kind; 2] = [Kind::WasmPlugin, Kind::EnvoyFilter];
-/// Istio's label on the pods that it runs for a Gateway of its class.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Where a gateway's pod tells its metrics.
 const METRICS_PORT: u16 = 15090;
 const UPGRADES: &str = "envoy_http_downstream_cx_upgrades_active";

@@ -18,13 +18,16 @@ pub(crate) enum Kind {
     VirtualService,
     DestinationRule,
     WasmPlugin,
-    /// Written with a WasmPlugin, and not looked at otherwise.
+    /// Other people's; ours are written with a WasmPlugin.
     EnvoyFilter,
+    RequestAuthentication,
+    AuthorizationPolicy,
+    Namespace,
 }
 
 impl Kind {
     /// Those that are watched.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::WebSocketRoute,
         Self::Service,
         Self::EndpointSlice,
@@ -38,12 +41,17 @@ impl Kind {
         Self::VirtualService,
         Self::DestinationRule,
         Self::WasmPlugin,
+        Self::EnvoyFilter,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
+        Self::Namespace,
     ];
 
     /// Group, version, kind and plural.
     const fn names(self) -> [&'static str; 4] {
         const GATEWAY_API: &str = "gateway.networking.k8s.io";
         const ISTIO: &str = "networking.istio.io";
+        const ISTIO_SECURITY: &str = "security.istio.io";
         match self {
             Self::WebSocketRoute => [
                 clew_crds::GROUP,
@@ -64,6 +72,19 @@ impl Kind {
             Self::DestinationRule => [ISTIO, "v1", "DestinationRule", "destinationrules"],
             Self::WasmPlugin => ["extensions.istio.io", "v1alpha1", "WasmPlugin", "wasmplugins"],
             Self::EnvoyFilter => [ISTIO, "v1alpha3", "EnvoyFilter", "envoyfilters"],
+            Self::RequestAuthentication => [
+                ISTIO_SECURITY,
+                "v1",
+                "RequestAuthentication",
+                "requestauthentications",
+            ],
+            Self::AuthorizationPolicy => [
+                ISTIO_SECURITY,
+                "v1",
+                "AuthorizationPolicy",
+                "authorizationpolicies",
+            ],
+            Self::Namespace => ["", "v1", "Namespace", "namespaces"],
         }
     }
 
@@ -100,7 +121,7 @@ impl Kind {
 
     /// Whether its objects have no namespace.
     pub(crate) const fn is_of_cluster(self) -> bool {
-        matches!(self, Self::GatewayClass)
+        matches!(self, Self::GatewayClass | Self::Namespace)
     }
 }
 

@@ -62,7 +62,7 @@ impl Plan {
         // A filter that is there is to know that there is nothing to do.
         plan.snapshots = resolved
             .plugins
-            .iter()
+            .keys()
             .map(|(gateway, _)| nothing(gateway))
             .collect();
         for (proxies, attached) in world.istio.rules_by_proxies() {

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, Proxies};
+use clew_core::model::ObjectName;
 use clew_core::objects::{Objects, PodEnd, Source, Sourced};
 use clew_crds::WebSocketRoute;
 use clew_crds::status::WebSocketRouteStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::gateway_pods;
 use super::kind::Kind;
 use super::secrets;
-use super::seen::{Body, PodFacts, Seen};
+use super::seen::{Body, Plugin, PodFacts, Seen};
 use super::steps::Cluster;
 use super::store::{Standing, Store};
 
@@ -23,8 +24,6 @@ pub(crate) const IN_FORCE: &str = "clew.dev/in-force";
 /// The class that the core takes for Istio's, and the controller of every class that is.
 const ISTIO_CLASS: &str = "istio";
 const ISTIO_CONTROLLER: &str = "istio.io/gateway-controller";
-/// Where plugins act on the whole mesh; Istio's default.
-pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 
 /// What we write onto a route beside its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub(crate) struct Resolved {
     pub(crate) leaving: BTreeSet<ObjectName>,
     pub(crate) pods: BTreeMap<ObjectName, Arc<PodFacts>>,
     /// Where the filter is installed: the gateway that it serves, and the plugin's namespace.
-    pub(crate) plugins: BTreeSet<(String, String)>,
+    pub(crate) plugins: BTreeMap<(String, String), Arc<Plugin>>,
     /// Which key signs, as its Secret says, and that Secret.
     pub(crate) signing: Option<(ObjectName, Option<String>)>,
 }
@@ -83,6 +82,7 @@ impl Resolved {
         }
         drop(shelves);
         resolved.name_classes(&classes);
+        resolved.objects.gateway_pods = gateway_pods::labels(&resolved.objects, &resolved.pods);
         Some(resolved)
     }
 
@@ -120,8 +120,15 @@ impl Resolved {
                 objects.pods.insert(name.clone(), end);
                 self.pods.insert(name.clone(), facts.clone());
             }
-            Body::WasmPlugin(Some(gateway)) => {
-                self.plugins.insert((gateway.clone(), name.namespace.clone()));
+            Body::EnvoyFilter(filter) => objects.envoy_filters.push(sourced(filter)),
+            Body::RequestAuthentication(policy) => objects.request_authentications.push(sourced(policy)),
+            Body::AuthorizationPolicy(policy) => objects.authorization_policies.push(sourced(policy)),
+            Body::Namespace(labels) => {
+                objects.namespaces.insert(name.name.clone(), labels.clone());
+            }
+            Body::WasmPlugin(Some(plugin)) => {
+                let key = (plugin.gateway.clone(), name.namespace.clone());
+                self.plugins.insert(key, plugin.clone());
             }
             Body::WasmPlugin(None) | Body::GatewayClass(_) | Body::HttpRoute => {}
         }
@@ -151,39 +158,6 @@ impl Resolved {
             }
         }
     }
-
-    /// Whether the filter is where a gateway's pods have it.
-    pub(crate) fn is_installed(&self, proxies: &Proxies) -> bool {
-        let gateway = proxies.to_string();
-        let mut namespaces = self
-            .plugins
-            .iter()
-            .filter(|(of, _)| *of == gateway)
-            .map(|(_, namespace)| namespace);
-        match proxies {
-            Proxies::Of(gateway) => namespaces.any(|namespace| *namespace == gateway.namespace),
-            Proxies::Selected(labels) => {
-                let of_pods = self.namespaces_of(labels);
-                namespaces.any(|namespace| {
-                    namespace == ROOT_NAMESPACE || of_pods.is_empty() || of_pods.contains(namespace)
-                })
-            }
-        }
-    }
-
-    /// Where pods with these labels are.
-    fn namespaces_of(&self, labels: &BTreeMap<String, String>) -> BTreeSet<&String> {
-        let has_all = |facts: &PodFacts| {
-            labels
-                .iter()
-                .all(|(label, value)| facts.labels.get(label) == Some(value))
-        };
-        self.pods
-            .iter()
-            .filter(|(_, facts)| has_all(facts))
-            .map(|(name, _)| &name.namespace)
-            .collect()
-    }
 }
 
 impl Marks {
@@ -210,7 +184,7 @@ mod tests {
     use crate::cluster::kind::Kind;
     use crate::cluster::seen::Seen;
     use crate::cluster::store::Store;
-    use clew_core::model::{ObjectName, Proxies};
+    use clew_core::model::ObjectName;
     use serde_json::{Value, json};
 
     fn store(objects: &[(Kind, Value)]) -> Store {
@@ -265,30 +239,6 @@ mod tests {
             .map(|route| route.spec.rules[0].backend_refs[0].port)
             .collect();
         assert_eq!(ports, [Some(80)]);
-    }
-
-    #[test]
-    fn a_plugin_acts_where_the_pods_are() {
-        let plugin = |namespace: &str, gateway: &str| {
-            (
-                Kind::WasmPlugin,
-                json!({"metadata": {"name": format!("p-{namespace}"), "namespace": namespace},
-                    "spec": {"pluginName": "clew", "pluginConfig": {"gateway": gateway}}}),
-            )
-        };
-        let pod =
-            json!({"metadata": {"name": "gw", "namespace": "infra", "labels": {"istio": "edge", "x": "y"}}});
-        let edge = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
-        let installed = |plugins: &[(Kind, Value)]| {
-            let mut all = vec![(Kind::Pod, pod.clone())];
-            all.extend(plugins.iter().cloned());
-            Resolved::read(&store(&all)).unwrap().is_installed(&edge)
-        };
-        assert!(!installed(&[]));
-        assert!(!installed(&[plugin("infra", "istio=other")]));
-        assert!(!installed(&[plugin("shop", "istio=edge")]), "not from there");
-        assert!(installed(&[plugin("infra", "istio=edge")]));
-        assert!(installed(&[plugin("istio-system", "istio=edge")]));
     }
 
     #[test]

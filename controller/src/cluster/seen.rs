@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clew_core::model::ObjectName;
-use clew_core::objects::{DestinationRule, Gateway, IstioGateway, ReferenceGrant, VirtualService};
+use clew_core::objects::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, ReferenceGrant,
+    RequestAuthentication, VirtualService,
+};
 use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_crds::WebSocketRoute;
 use clew_crds::status::{CONTROLLER_NAME, WebSocketRouteStatus};
@@ -55,9 +58,24 @@ pub(crate) enum Body {
     IstioGateway(Arc<IstioGateway>),
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
-    /// The gateway that the plugin's filter serves.
-    WasmPlugin(Option<String>),
+    /// None: it is not of ours.
+    WasmPlugin(Option<Arc<Plugin>>),
+    EnvoyFilter(Arc<EnvoyFilter>),
+    RequestAuthentication(Arc<RequestAuthentication>),
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    /// Its labels.
+    Namespace(BTreeMap<String, String>),
     HttpRoute,
+}
+
+/// What a plugin of ours says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plugin {
+    /// The gateway that its filter serves.
+    pub(crate) gateway: String,
+    /// Where the module is, and its SHA-256.
+    pub(crate) url: String,
+    pub(crate) sha256: String,
 }
 
 /// What of a pod concerns sessions.
@@ -69,6 +87,9 @@ pub(crate) struct PodFacts {
     pub(crate) deleted_ms: Option<u64>,
     /// The shortest sleep before SIGTERM of its containers; None: one of them has none, or something that says no time.
     pub(crate) pre_stop_seconds: Option<i64>,
+    /// It runs, and may get requests.
+    pub(crate) is_ready: bool,
+    pub(crate) ip: Option<String>,
 }
 
 impl Seen {
@@ -97,6 +118,9 @@ impl Seen {
             Some(data) => data.remove("status"),
             None => None,
         };
+        if let (Kind::Pod, Some(status)) = (kind, &status) {
+            object.data["status"] = status.clone();
+        }
         let status = match (kind, status) {
             // A status that another version wrote in other words is written anew.
             (Kind::WebSocketRoute, Some(status)) => serde_json::from_value(status).ok().map(Arc::new),
@@ -157,15 +181,19 @@ impl Body {
                     .to_owned(),
             ),
             Kind::Gateway => Self::Gateway(Arc::new(known_fields(value)?)),
-            Kind::HttpRoute | Kind::EnvoyFilter => Self::HttpRoute,
+            Kind::HttpRoute => Self::HttpRoute,
             Kind::ReferenceGrant => Self::ReferenceGrant(typed(value)?),
             Kind::IstioGateway => Self::IstioGateway(typed(value)?),
             Kind::VirtualService => Self::VirtualService(typed(value)?),
             Kind::DestinationRule => Self::DestinationRule(typed(value)?),
-            Kind::WasmPlugin => {
-                let config = &value["spec"]["pluginConfig"];
-                let is_clew = value["spec"]["pluginName"] == "clew";
-                Self::WasmPlugin(config["gateway"].as_str().filter(|_| is_clew).map(str::to_owned))
+            Kind::WasmPlugin => Self::WasmPlugin(Plugin::of(&value["spec"]).map(Arc::new)),
+            Kind::EnvoyFilter => Self::EnvoyFilter(typed(value)?),
+            Kind::RequestAuthentication => Self::RequestAuthentication(typed(value)?),
+            Kind::AuthorizationPolicy => Self::AuthorizationPolicy(typed(value)?),
+            Kind::Namespace => {
+                let labels = value["metadata"]["labels"].as_object();
+                let text = |(label, value): (&String, &Value)| Some((label.clone(), value.as_str()?.to_owned()));
+                Self::Namespace(labels.into_iter().flatten().filter_map(text).collect())
             }
         })
     }
@@ -204,6 +232,18 @@ fn known_fields<T: DeserializeOwned>(mut value: Value) -> serde_json::Result<T> 
     }
 }
 
+impl Plugin {
+    fn of(spec: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        (spec["pluginName"] == "clew").then_some(())?;
+        Some(Self {
+            gateway: text(&spec["pluginConfig"]["gateway"])?,
+            url: text(&spec["url"]).unwrap_or_default(),
+            sha256: text(&spec["sha256"]).unwrap_or_default(),
+        })
+    }
+}
+
 impl PodFacts {
     fn of(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();
@@ -220,7 +260,14 @@ impl PodFacts {
                 Some(pre_stop.sleep.as_ref()?.seconds)
             })
             .collect();
+        let status = pod.status.as_ref();
+        let mut conditions = status
+            .and_then(|status| status.conditions.as_ref())
+            .into_iter()
+            .flatten();
         Self {
+            is_ready: conditions.any(|one| one.type_ == "Ready" && one.status == "True"),
+            ip: status.and_then(|status| status.pod_ip.clone()),
             deleted_ms: deleted.and_then(|second| u64::try_from(second.saturating_mul(1000)).ok()),
             labels: metadata.labels.clone().unwrap_or_default(),
             // Kubernetes' own default.

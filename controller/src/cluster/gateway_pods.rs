@@ -1,0 +1,143 @@
+//! The pods of gateways among all: by the labels that an Istio Gateway selects, or by the one that Istio writes onto the pods
+//! that it runs for a Gateway of its class. And whether our filter acts there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::model::{ObjectName, Proxies};
+use clew_core::objects::Objects;
+
+use super::resolve::Resolved;
+use super::seen::PodFacts;
+
+/// Istio's label on the pods that it runs for a Gateway of its class.
+pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// Where plugins act on the whole mesh; Istio's default.
+pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
+
+/// All pods that were seen.
+pub(crate) type Pods = BTreeMap<ObjectName, Arc<PodFacts>>;
+
+/// The labels of those that are some gateway's.
+pub(crate) fn labels(objects: &Objects, pods: &Pods) -> BTreeMap<ObjectName, BTreeMap<String, String>> {
+    let selectors: BTreeSet<_> = objects
+        .istio_gateways
+        .iter()
+        .map(|gateway| &gateway.object.spec.selector)
+        .collect();
+    let is_gateways = |facts: &PodFacts| {
+        facts.labels.contains_key(GATEWAY_NAME) || selectors.iter().any(|selector| has_all(facts, selector))
+    };
+    pods.iter()
+        .filter(|(_, facts)| is_gateways(facts))
+        .map(|(name, facts)| (name.clone(), facts.labels.clone()))
+        .collect()
+}
+
+/// Those that serve a gateway.
+pub(crate) fn of<'p>(
+    proxies: &'p Proxies,
+    pods: &'p Pods,
+) -> impl Iterator<Item = (&'p ObjectName, &'p PodFacts)> {
+    let serves = |name: &ObjectName, facts: &PodFacts| match proxies {
+        Proxies::Of(gateway) => {
+            name.namespace == gateway.namespace && facts.labels.get(GATEWAY_NAME) == Some(&gateway.name)
+        }
+        Proxies::Selected(labels) => has_all(facts, labels),
+    };
+    pods.iter()
+        .filter(move |(name, facts)| serves(name, facts))
+        .map(|(name, facts)| (name, &**facts))
+}
+
+fn has_all(facts: &PodFacts, labels: &BTreeMap<String, String>) -> bool {
+    labels
+        .iter()
+        .all(|(label, value)| facts.labels.get(label) == Some(value))
+}
+
+impl Resolved {
+    /// Whether the filter is where a gateway's pods have it.
+    pub(crate) fn is_installed(&self, proxies: &Proxies) -> bool {
+        let gateway = proxies.to_string();
+        let mut namespaces = self
+            .plugins
+            .keys()
+            .filter(|(of, _)| *of == gateway)
+            .map(|(_, namespace)| namespace);
+        match proxies {
+            Proxies::Of(gateway) => namespaces.any(|namespace| *namespace == gateway.namespace),
+            Proxies::Selected(_) => {
+                let of_pods: BTreeSet<_> = of(proxies, &self.pods)
+                    .map(|(name, _)| &name.namespace)
+                    .collect();
+                namespaces.any(|namespace| {
+                    namespace == ROOT_NAMESPACE || of_pods.is_empty() || of_pods.contains(namespace)
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cluster::kind::Kind;
+    use crate::cluster::resolve::Resolved;
+    use crate::cluster::seen::Seen;
+    use crate::cluster::store::Store;
+    use clew_core::model::{ObjectName, Proxies};
+    use serde_json::{Value, json};
+
+    fn store(objects: &[(Kind, Value)]) -> Store {
+        let store = Store::default();
+        for (kind, object) in objects {
+            let read = Seen::read(*kind, serde_json::from_value(object.clone()).unwrap()).unwrap();
+            store.put(*kind, Ok(read));
+        }
+        store
+    }
+
+    fn pod(namespace: &str, name: &str, labels: Value) -> (Kind, Value) {
+        let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
+        (Kind::Pod, json!({"metadata": metadata}))
+    }
+
+    #[test]
+    fn of_all_pods_those_are_kept_that_a_gateway_selects() {
+        let gateway = json!({"metadata": {"name": "edge", "namespace": "infra"},
+            "spec": {"selector": {"istio": "edge"}, "servers": []}});
+        let store = store(&[
+            (Kind::IstioGateway, gateway),
+            pod("edges", "a", json!({"istio": "edge", "x": "y"})),
+            pod("edges", "b", json!({"istio": "other"})),
+            pod("shop", "c", json!({"gateway.networking.k8s.io/gateway-name": "g"})),
+        ]);
+        let resolved = Resolved::read(&store).unwrap();
+        let kept: Vec<_> = resolved.objects.gateway_pods.keys().cloned().collect();
+        assert_eq!(kept, [ObjectName::new("edges", "a"), ObjectName::new("shop", "c")]);
+    }
+
+    #[test]
+    fn a_plugin_acts_where_the_pods_are() {
+        let plugin = |namespace: &str, gateway: &str| {
+            (
+                Kind::WasmPlugin,
+                json!({"metadata": {"name": format!("p-{namespace}"), "namespace": namespace},
+                    "spec": {"pluginName": "clew", "pluginConfig": {"gateway": gateway}}}),
+            )
+        };
+        let pod =
+            json!({"metadata": {"name": "gw", "namespace": "infra", "labels": {"istio": "edge", "x": "y"}}});
+        let edge = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
+        let installed = |plugins: &[(Kind, Value)]| {
+            let mut all = vec![(Kind::Pod, pod.clone())];
+            all.extend(plugins.iter().cloned());
+            Resolved::read(&store(&all)).unwrap().is_installed(&edge)
+        };
+        assert!(!installed(&[]));
+        assert!(!installed(&[plugin("infra", "istio=other")]));
+        assert!(!installed(&[plugin("shop", "istio=edge")]), "not from there");
+        assert!(installed(&[plugin("infra", "istio=edge")]));
+        assert!(installed(&[plugin("istio-system", "istio=edge")]));
+    }
+}
