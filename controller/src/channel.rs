@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clew_filter_config::channel::{Live, Poll, Update};
+use clew_filter_config::channel::{About, Live, Poll, Update};
 use tokio::sync::watch;
 
 use crate::clock;
@@ -161,6 +161,14 @@ impl Channel {
             .collect()
     }
 
+    /// What the connected proxies of a gateway are.
+    pub(crate) fn about(&self, gateway: &str) -> Vec<About> {
+        self.lock().get_mut(gateway).map_or_else(Vec::new, |gateway| {
+            gateway.proxies.expire(clock::now());
+            gateway.proxies.about().cloned().collect()
+        })
+    }
+
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.
     async fn poll(&self, poll: Poll) -> Option<Update> {
         let _open = self.open(&poll);
@@ -210,9 +218,10 @@ impl Channel {
                 .as_deref()
                 .and_then(|have| gateway.table.number(have))
                 .unwrap_or(0);
+            let (live, about) = (poll.live.clone(), poll.about.clone());
             gateway
                 .proxies
-                .polled(&poll.proxy, holds, poll.live.clone(), clock::now());
+                .polled(&poll.proxy, holds, live, about, clock::now());
         }
         self.tell();
         OpenPoll {

@@ -4,6 +4,7 @@
 mod apply;
 mod backoff;
 mod difference;
+mod downloads;
 mod gateway_pods;
 pub(crate) mod install;
 mod kind;
@@ -16,6 +17,7 @@ mod secrets;
 mod seen;
 mod server;
 mod settings;
+mod silence;
 mod steps;
 mod store;
 mod watch;
@@ -31,13 +33,16 @@ use clew_core::validate::Validated;
 use kube::Client;
 
 use apply::{Applied, Applier};
+use downloads::Downloads;
 pub(crate) use kind::Kind;
 use lease::Leadership;
 pub(crate) use plan::Plan;
 use report::Reporter;
 pub(crate) use resolve::Resolved;
 pub(crate) use run::{connect, run};
-pub(crate) use settings::Settings;
+pub(crate) use settings::{LEASE, Settings};
+pub(crate) use silence::Expected;
+use silence::{Silence, Silent};
 use store::Store;
 
 use crate::channel::{Acknowledgement, Channel};
@@ -60,6 +65,10 @@ pub(crate) struct Cluster {
     drains: rules::Drains,
     said: BTreeSet<Finding>,
     last: Option<Outcome>,
+    downloads: Arc<Downloads>,
+    silence: Silence,
+    /// Who held what when it was last said.
+    heard: BTreeMap<String, Acknowledgement>,
 }
 
 /// What became of a turn.
@@ -68,7 +77,9 @@ pub(crate) struct Outcome {
     pub(crate) plan: Plan,
     pub(crate) applied: Applied,
     /// The gateways' pods that have the filter.
-    pub(crate) installed: BTreeSet<Proxies>,
+    pub(crate) installed: BTreeMap<Proxies, Expected>,
+    /// Of these, who does not ask for its rules.
+    pub(crate) silent: Silent,
     pub(crate) took: Duration,
 }
 
@@ -81,6 +92,7 @@ impl Cluster {
         leadership: Arc<Leadership>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let downloads = Arc::<Downloads>::default();
         Self {
             applier: Applier::new(
                 client.clone(),
@@ -95,6 +107,7 @@ impl Cluster {
                 channel.clone(),
                 leadership.clone(),
                 metrics.clone(),
+                downloads.clone(),
                 &settings.identity,
             ),
             store,
@@ -105,7 +118,15 @@ impl Cluster {
             drains: rules::Drains::default(),
             said: BTreeSet::new(),
             last: None,
+            downloads,
+            silence: Silence::default(),
+            heard: BTreeMap::new(),
         }
+    }
+
+    /// Who has asked for the module.
+    fn downloads(&self) -> Arc<Downloads> {
+        self.downloads.clone()
     }
 
     /// What was seen, as of this moment. `None`: not even the routes' own kind is there.
@@ -151,7 +172,8 @@ impl Cluster {
     }
 
     /// Says what became of it. True: something failed that another turn may find mended.
-    pub(crate) async fn report(&mut self, outcome: Outcome) -> bool {
+    pub(crate) async fn report(&mut self, mut outcome: Outcome) -> bool {
+        outcome.silent = self.silent(&outcome);
         let is_refused = |route: &&clew_core::validate::RouteReport| !route.refusals.is_empty();
         let all = &outcome.validated.routes;
         let refused = all.iter().filter(is_refused).count();
@@ -165,11 +187,28 @@ impl Cluster {
         failed
     }
 
-    /// Says again what became of the last turn, where proxies have acknowledged something since.
-    async fn say(&self) {
-        if let Some(outcome) = &self.last {
-            self.reporter.report(outcome).await;
+    /// Says again what became of the last turn, where proxies have acknowledged something since, or have fallen silent.
+    async fn listen(&mut self) {
+        let standings = self.standings();
+        let Some(mut outcome) = self.last.take() else {
+            return;
+        };
+        let silent = self.silent(&outcome);
+        if standings != self.heard || silent != outcome.silent {
+            self.heard = standings;
+            outcome.silent = silent;
+            self.reporter.report(&outcome).await;
         }
+        self.last = Some(outcome);
+    }
+
+    fn silent(&mut self, outcome: &Outcome) -> Silent {
+        let channel = &self.channel;
+        let expected = outcome
+            .installed
+            .iter()
+            .map(|(proxies, expected)| (proxies, expected, channel.about(&proxies.to_string())));
+        self.silence.look(expected, clock::now())
     }
 
     /// When another turn has something to do, even if nothing changes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clew_core::model::{Gateway, World};
+use clew_core::model::{Gateway, Proxies, World};
 use clew_core::render::{envoy, rules};
 use clew_core::validate::{Target, Validated};
 use clew_filter_config::persistence::SigningKey;
@@ -64,8 +64,10 @@ impl Cluster {
         let applied = self.apply(&resolved, &plan).await; // channel, API server
         let proxies = validated.world.istio.proxies.values();
         let installed = proxies.filter(|proxies| resolved.is_installed(proxies));
+        let expected = |proxies: &Proxies| (proxies.clone(), cluster::Expected::of(&resolved, proxies));
         self.report(cluster::Outcome {
-            installed: installed.cloned().collect(),
+            installed: installed.map(expected).collect(),
+            silent: BTreeMap::new(),
             validated,
             plan,
             applied,

@@ -24,6 +24,7 @@ const REPORT_MS: u64 = 1_000;
 /// One gateway's channel, as one worker sees it.
 pub(crate) struct Channel {
     names: Names,
+    pub(crate) about: channel::About,
     holder: bool,
     poll: Option<Call>,
     report: Option<Call>,
@@ -55,6 +56,11 @@ impl Channel {
     pub(crate) const fn new(names: Names) -> Self {
         Self {
             names,
+            about: channel::About {
+                envoy: String::new(),
+                istio: String::new(),
+                node: String::new(),
+            },
             holder: false,
             poll: None,
             report: None,
@@ -78,7 +84,7 @@ impl Channel {
             self.report_at = now.ms.saturating_add(REPORT_MS);
             let live = proxy_sum(&self.names, now.unix_ms);
             if live != self.reported
-                && let Ok(token) = call(config, &self.names, world.version(), 0, &live)
+                && let Ok(token) = call(config, self, world.version(), 0, &live)
             {
                 self.report = Some(Call { token, root });
                 self.reported = live;
@@ -202,7 +208,7 @@ impl Channel {
         // The first poll fetches what there is; only then is there something to wait for.
         let wait = if have.is_some() { WAIT_MS } else { 0 };
         let live = proxy_sum(&self.names, now.unix_ms);
-        match call(config, &self.names, have, wait, &live) {
+        match call(config, self, have, wait, &live) {
             Ok(token) => {
                 self.poll = Some(Call { token, root });
                 self.reported = live;
@@ -241,7 +247,7 @@ impl Channel {
 
 fn call(
     config: &PluginConfig,
-    names: &Names,
+    channel: &Channel,
     have: Option<&str>,
     wait_ms: u64,
     live: &[channel::Live],
@@ -249,10 +255,11 @@ fn call(
     let poll = Poll {
         protocol: PROTOCOL,
         gateway: config.gateway.clone(),
-        proxy: proxy(names),
+        proxy: proxy(&channel.names),
         have: have.map(str::to_owned),
         wait_ms,
         live: live.to_vec(),
+        about: channel.about.clone(),
     };
     let body = serde_json::to_vec(&poll).map_err(|_| host::Status::INTERNAL_FAILURE)?;
     let bearer = format!("Bearer {}", config.token);

@@ -3,6 +3,7 @@
 
 mod seats;
 
+use clew_filter_config::channel::About;
 use clew_filter_config::limits::Limits;
 use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use clew_filter_config::rule::{Draining, Reason};
@@ -111,7 +112,8 @@ impl Gateway {
         self.roots.last().map(|(root, _)| *root)
     }
 
-    pub(crate) fn configured(&mut self, root: u32, config: PluginConfig, me: u64) {
+    pub(crate) fn configured(&mut self, root: u32, config: PluginConfig, about: About, me: u64) {
+        self.channel.about = about;
         self.roots.retain(|(other, _)| *other != root);
         self.roots.push((root, config));
         self.activate(me);

@@ -2,6 +2,7 @@
 //! several root contexts: an edit of the plugin's configuration makes a new one, and the old one lives on for its
 //! streams.
 
+use clew_filter_config::channel::About;
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::handshake::Random;
 use clew_filter_core::proxy_version;
@@ -106,7 +107,7 @@ impl Vm {
             self.gateways.push(Gateway::new(at, &config.gateway));
         }
         if let Some(gateway) = self.gateways.get_mut(at) {
-            gateway.configured(root, config, self.shared.me);
+            gateway.configured(root, config, about(version), self.shared.me);
         }
         self.roots.insert(root, Some(at));
         if host::set_tick_period(TICK_MS).is_err() {
@@ -190,6 +191,23 @@ impl Vm {
             }
             self.roots.remove(&context);
         }
+    }
+}
+
+/// What the proxy says of itself.
+fn about(version: Option<proxy_version::Version>) -> About {
+    let text = |path| {
+        let value = host::property(path).ok().flatten();
+        value
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .unwrap_or_default()
+    };
+    About {
+        envoy: version.map_or_else(String::new, |(major, minor, patch)| {
+            format!("{major}.{minor}.{patch}")
+        }),
+        istio: text(b"xds\0node\0metadata\0ISTIO_VERSION"),
+        node: text(b"xds\0node\0id"),
     }
 }
 

@@ -134,7 +134,9 @@ impl InForce {
             if kept.contains(&report.name) {
                 let stays = report.parents.iter().any(|parent| parent.in_force);
                 *report = new;
-                if stays && let Some(first) = report.refusals.iter_mut().find(|refusal| is_of_the_text(refusal)) {
+                if stays
+                    && let Some(first) = report.refusals.iter_mut().find(|refusal| is_of_the_text(refusal))
+                {
                     first.message += "; until then the route stays in force as it was before this edit";
                 }
             }

@@ -14,6 +14,7 @@ pub mod render;
 pub mod simulate;
 pub mod status;
 pub mod validate;
+pub mod versions;
 
 #[cfg(test)]
 mod fixture;

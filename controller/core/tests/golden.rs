@@ -180,10 +180,7 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
         ("envoy.yaml", (!only_istio).then(|| json!(files))),
         ("istio.yaml", (!objects.is_empty()).then(|| json!(objects))),
         ("rules.yaml", Some(json!(rules))),
-        (
-            "status.yaml",
-            Some(said),
-        ),
+        ("status.yaml", Some(said)),
     ]
 }
 

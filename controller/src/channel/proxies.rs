@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use clew_filter_config::channel::Live;
+use clew_filter_config::channel::{About, Live};
 
 /// A proxy that has no poll open is taken for gone after this long. Longer than the handing over of the poll from one
 /// worker of an Envoy to another.
@@ -27,21 +27,27 @@ struct Proxy {
     /// The number of the version that it holds; 0 when it holds none of ours.
     holds: u64,
     live: Vec<Live>,
+    about: About,
     open_polls: u32,
     heard: Instant,
 }
 
 impl Proxies {
     /// A poll came in.
-    pub(crate) fn polled(&mut self, id: &str, holds: u64, live: Vec<Live>, now: Instant) {
+    pub(crate) fn polled(&mut self, id: &str, holds: u64, live: Vec<Live>, about: About, now: Instant) {
         let proxy = self.0.entry(id.to_owned()).or_insert_with(|| Proxy {
             holds,
             live: Vec::new(),
+            about: About::default(),
             open_polls: 0,
             heard: now,
         });
         proxy.holds = holds;
         proxy.live = live;
+        if proxy.about != about {
+            tracing::debug!("proxy {id} is {about:?}");
+            proxy.about = about;
+        }
         proxy.open_polls += 1;
         proxy.heard = now;
     }
@@ -72,13 +78,18 @@ impl Proxies {
     pub(crate) fn live(&self) -> impl Iterator<Item = &Live> {
         self.0.values().flat_map(|proxy| &proxy.live)
     }
+
+    /// What every proxy is.
+    pub(crate) fn about(&self) -> impl Iterator<Item = &About> {
+        self.0.values().map(|proxy| &proxy.about)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Acknowledgement, EXPIRY, Proxies};
     use crate::clock;
-    use clew_filter_config::channel::Live;
+    use clew_filter_config::channel::{About, Live};
     use std::time::Duration;
 
     fn live(sessions: u64) -> Vec<Live> {
@@ -100,8 +111,8 @@ mod tests {
                 behind: 0
             }
         );
-        proxies.polled("x", 1, Vec::new(), now);
-        proxies.polled("y", 0, Vec::new(), now);
+        proxies.polled("x", 1, Vec::new(), About::default(), now);
+        proxies.polled("y", 0, Vec::new(), About::default(), now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -109,7 +120,7 @@ mod tests {
                 behind: 1
             }
         );
-        proxies.polled("y", 2, Vec::new(), now);
+        proxies.polled("y", 2, Vec::new(), About::default(), now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -122,7 +133,7 @@ mod tests {
     #[test]
     fn a_proxy_lives_as_long_as_it_polls() {
         let (mut proxies, now) = (Proxies::default(), clock::now());
-        proxies.polled("x", 1, live(3), now);
+        proxies.polled("x", 1, live(3), About::default(), now);
         proxies.expire(now + EXPIRY * 10);
         assert_eq!(proxies.holding(1).proxies, 1);
         proxies.answered("x", now);

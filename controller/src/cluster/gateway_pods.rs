@@ -68,9 +68,7 @@ impl Resolved {
         match proxies {
             Proxies::Of(gateway) => namespaces.any(|namespace| *namespace == gateway.namespace),
             Proxies::Selected(_) => {
-                let of_pods: BTreeSet<_> = of(proxies, &self.pods)
-                    .map(|(name, _)| &name.namespace)
-                    .collect();
+                let of_pods: BTreeSet<_> = of(proxies, &self.pods).map(|(name, _)| &name.namespace).collect();
                 namespaces.any(|namespace| {
                     namespace == ROOT_NAMESPACE || of_pods.is_empty() || of_pods.contains(namespace)
                 })
@@ -110,11 +108,18 @@ mod tests {
             (Kind::IstioGateway, gateway),
             pod("edges", "a", json!({"istio": "edge", "x": "y"})),
             pod("edges", "b", json!({"istio": "other"})),
-            pod("shop", "c", json!({"gateway.networking.k8s.io/gateway-name": "g"})),
+            pod(
+                "shop",
+                "c",
+                json!({"gateway.networking.k8s.io/gateway-name": "g"}),
+            ),
         ]);
         let resolved = Resolved::read(&store).unwrap();
         let kept: Vec<_> = resolved.objects.gateway_pods.keys().cloned().collect();
-        assert_eq!(kept, [ObjectName::new("edges", "a"), ObjectName::new("shop", "c")]);
+        assert_eq!(
+            kept,
+            [ObjectName::new("edges", "a"), ObjectName::new("shop", "c")]
+        );
     }
 
     #[test]

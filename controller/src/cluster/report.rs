@@ -1,13 +1,17 @@
 //! What became of the routes → their status, and an Event where a route's standing changed. Nothing is written where
 //! nothing changed.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clew_core::model::{ObjectName, Parent, World};
+use clew_core::model::{ObjectName, Parent, Proxies, World};
 use clew_core::status::{Applied as Acknowledged, Progress, status};
 use clew_core::validate::RouteReport;
+use clew_core::versions::{Version, unsupported};
 use clew_crds::status::{CONTROLLER_NAME, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus};
+use clew_filter_config::channel::About;
 use futures_util::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -18,9 +22,10 @@ use serde_json::json;
 
 use super::Outcome;
 use super::apply::{answered, api, said};
+use super::downloads::Downloads;
 use super::kind::Kind;
 use super::lease::Leadership;
-use super::seen::Seen;
+use super::seen::{Body, Seen};
 use super::steps::Hindrance;
 use super::store::Store;
 use crate::channel::Channel;
@@ -39,6 +44,7 @@ pub(crate) struct Reporter {
     channel: Arc<Channel>,
     leadership: Arc<Leadership>,
     metrics: Arc<Metrics>,
+    downloads: Arc<Downloads>,
     events: Recorder,
 }
 
@@ -57,6 +63,7 @@ impl Reporter {
         channel: Arc<Channel>,
         leadership: Arc<Leadership>,
         metrics: Arc<Metrics>,
+        downloads: Arc<Downloads>,
         identity: &str,
     ) -> Self {
         let source = Source {
@@ -70,6 +77,7 @@ impl Reporter {
             channel,
             leadership,
             metrics,
+            downloads,
         }
     }
 
@@ -100,10 +108,12 @@ impl Reporter {
         let Some(routes) = shelves.get(&Kind::WebSocketRoute).map(|shelf| &shelf.objects) else {
             return Vec::new();
         };
+        let versions = self.versions(outcome);
         let of = |report: &RouteReport| {
             let seen = routes.get(&report.name)?;
             let previous = seen.status.as_deref();
             let progress = |parent: &Parent| self.progress(outcome, &report.name, parent);
+            let report = &with_versions(report, outcome, seen, &versions);
             let mut new = status(report, progress, previous, &now);
             new.name_generated(
                 outcome
@@ -122,6 +132,18 @@ impl Reporter {
             })
         };
         outcome.validated.routes.iter().filter_map(of).collect()
+    }
+
+    /// Of each gateway's proxies.
+    fn versions<'o>(&self, outcome: &'o Outcome) -> Versions<'o> {
+        let of = |proxies: &'o Proxies| {
+            let about = self.channel.about(&proxies.to_string());
+            let read = |text: &dyn Fn(&About) -> Option<Version>| about.iter().filter_map(text).collect();
+            let envoys = read(&|one| one.envoy.parse().ok());
+            let istios = read(&|one| one.istio.parse().ok());
+            (proxies, (envoys, istios))
+        };
+        outcome.installed.keys().map(of).collect()
     }
 
     /// How far a route is at a parent.
@@ -165,11 +187,15 @@ impl Reporter {
         let Some(proxies) = world.istio.proxies.get(parent) else {
             return Progress::Carried;
         };
-        if !outcome.installed.contains(proxies) {
+        let Some(expected) = outcome.installed.get(proxies) else {
             let what = format!(
                 "no filter is installed on the pods of {parent}; install it with clew install --gateway {}",
                 parent.name()
             );
+            return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
+        };
+        if let Some(silent) = outcome.silent.get(proxies) {
+            let what = expected.sentence(silent, &self.downloads);
             return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
         }
         let gateway = proxies.to_string();
@@ -183,6 +209,10 @@ impl Reporter {
         })
     }
 
+    #[tracing::instrument(
+        name = "status", level = "info", skip_all,
+        fields(route = %writing.route, generation = writing.status.observed_generation)
+    )]
     async fn write(&self, writing: Writing) -> Result<(), String> {
         if !self.leadership.is_ours() {
             return Ok(());
@@ -230,6 +260,36 @@ impl Reporter {
         }
         Ok(())
     }
+}
+
+/// Envoy's and Istio's, by gateway.
+type Versions<'o> = BTreeMap<&'o Proxies, (Vec<Version>, Vec<Version>)>;
+
+/// What became of a route, and what its proxies are too old for.
+fn with_versions<'r>(
+    report: &'r RouteReport,
+    outcome: &Outcome,
+    seen: &Seen,
+    versions: &Versions<'_>,
+) -> Cow<'r, RouteReport> {
+    let mut all = Cow::Borrowed(report);
+    let Body::Route(route) = &seen.body else {
+        return all;
+    };
+    for (i, parent) in report.parents.iter().enumerate() {
+        let proxies = |parent| outcome.validated.world.istio.proxies.get(parent);
+        let proxies = parent.parent.as_ref().and_then(proxies);
+        let Some((envoys, istios)) = proxies.and_then(|proxies| versions.get(proxies)) else {
+            continue;
+        };
+        let found = unsupported(route, envoys, istios);
+        if !found.is_empty()
+            && let Some(parent) = all.to_mut().parents.get_mut(i)
+        {
+            parent.unsupported.extend(found);
+        }
+    }
+    all
 }
 
 /// Our entries, and those of other controllers as they were. Gateways of stand-alone Envoys are `clew run`'s.

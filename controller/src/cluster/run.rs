@@ -1,6 +1,7 @@
 //! The life of `clew controller`: follow the cluster, turn whenever something changed, and leave it in order.
 
 use std::future::IntoFuture;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,8 @@ const AT_MOST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Between two looks at who has acknowledged what.
 const LOOK: Duration = Duration::from_millis(250);
+/// The longest between two such looks.
+const QUIET: Duration = Duration::from_secs(5);
 /// For answers that are on their way when we end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -69,13 +72,23 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
     tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
     let (farewell, is_over) = watch::channel(false);
-    let router = server::router(
-        channel.clone(),
-        Tokens::Each(secrets.channel),
+    let mut cluster = Cluster::new(
+        client,
+        &settings,
         store.clone(),
+        channel.clone(),
+        leadership.clone(),
         metrics.clone(),
-        told.clone(),
     );
+    let router = server::router(
+        channel,
+        Tokens::Each(secrets.channel),
+        store,
+        metrics,
+        told.clone(),
+        cluster.downloads(),
+    )
+    .into_make_service_with_connect_info::<SocketAddr>();
     tracing::info!(
         "serving on {}",
         listener.local_addr().map_or(settings.listen, |address| address)
@@ -86,7 +99,6 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
             .into_future(),
     );
 
-    let mut cluster = Cluster::new(client, &settings, store, channel, leadership.clone(), metrics);
     let (ending, is_ending) = watch::channel(false);
     {
         let mut turning = std::pin::pin!(turn(&mut cluster, &told, is_ending));
@@ -115,7 +127,6 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
     let mut lead = cluster.leadership.subscribe();
     let mut said = cluster.channel.subscribe();
     let mut backoff = Backoff::new(LONGEST);
-    let mut standings = cluster.standings();
     while !cluster.store.unknown().is_empty() {
         tokio::select! {
             _ = changes.changed() => {}
@@ -144,12 +155,10 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
                     // Every poll is one; what matters is who holds what.
                     clock::pause(LOOK).await;
                     said.mark_unchanged();
-                    let now = cluster.standings();
-                    if now != standings {
-                        standings = now;
-                        cluster.say().await;
-                    }
+                    cluster.listen().await;
                 }
+                // Who falls silent does not say so.
+                () = clock::pause(QUIET) => cluster.listen().await,
             }
         }
     }

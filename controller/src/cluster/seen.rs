@@ -192,7 +192,8 @@ impl Body {
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(typed(value)?),
             Kind::Namespace => {
                 let labels = value["metadata"]["labels"].as_object();
-                let text = |(label, value): (&String, &Value)| Some((label.clone(), value.as_str()?.to_owned()));
+                let text =
+                    |(label, value): (&String, &Value)| Some((label.clone(), value.as_str()?.to_owned()));
                 Self::Namespace(labels.into_iter().flatten().filter_map(text).collect())
             }
         })

@@ -1,14 +1,16 @@
 //! What proxies and probes ask for: the channel, the module, health, metrics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::downloads::Downloads;
 use super::store::Store;
 use crate::channel::tokens::Tokens;
 use crate::channel::{Channel, server};
@@ -26,6 +28,7 @@ struct Served {
     /// A turn has told the filters all that there is.
     told: Arc<AtomicBool>,
     module: Arc<str>,
+    downloads: Arc<Downloads>,
 }
 
 /// All of it.
@@ -35,12 +38,14 @@ pub(crate) fn router(
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     told: Arc<AtomicBool>,
+    downloads: Arc<Downloads>,
 ) -> Router {
     let served = Served {
         store,
         metrics,
         told,
         module: module_file().into(),
+        downloads,
     };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -72,9 +77,20 @@ async fn ready(State(served): State<Served>) -> (StatusCode, String) {
     )
 }
 
-async fn wasm(State(served): State<Served>, Path(file): Path<String>) -> Response {
-    match *file == *served.module {
+async fn wasm(
+    State(served): State<Served>,
+    ConnectInfo(who): ConnectInfo<SocketAddr>,
+    Path(file): Path<String>,
+) -> Response {
+    let is_there = *file == *served.module;
+    served.downloads.note(who.ip().to_canonical(), is_there);
+    match is_there {
         true => ([(header::CONTENT_TYPE, "application/wasm")], module::BYTES).into_response(),
-        false => StatusCode::NOT_FOUND.into_response(),
+        false => {
+            tracing::warn!(
+                "CLEW0929: {who} asks for module {file}, which is not the one that is served; clew install says which is"
+            );
+            StatusCode::NOT_FOUND.into_response()
+        }
     }
 }

@@ -4,6 +4,8 @@ mod edits;
 mod faults;
 mod sessions;
 mod shop;
+mod silent;
+mod verified;
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::controller::Controller;
@@ -21,7 +23,7 @@ const ISTIO: &str = "networking.istio.io/v1";
 const CLEW: &str = "clew.dev/v1alpha1";
 
 /// The controller and the cluster, for one sentence at a time: its writes are counted.
-async fn alone() -> Result<(&'static Mesh, MutexGuard<'static, Option<Controller>>)> {
+pub(crate) async fn alone() -> Result<(&'static Mesh, MutexGuard<'static, Option<Controller>>)> {
     static CONTROLLER: Mutex<Option<Controller>> = Mutex::const_new(None);
     let mesh = mesh().await?;
     let mut controller = CONTROLLER.lock().await;

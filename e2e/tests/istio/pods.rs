@@ -11,7 +11,8 @@ use clew_e2e::ws_client::{Request, Traffic};
 use clew_e2e::{scene, wait};
 use serde_json::json;
 
-use crate::{Mesh, mesh};
+use crate::Mesh;
+use crate::controller::alone;
 
 const HOST: &str = "pods.example.com";
 const SOON: Duration = Duration::from_secs(30);
@@ -43,7 +44,8 @@ async fn envoy_has(mesh: &Mesh, all: &[&Pod], there: &[&Pod]) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_sees_pods_come_turn_unready_terminate_and_go_and_a_session_outlives_it_all() -> Result<()> {
-    let mesh = mesh().await?;
+    // Others change what the gateway's listeners have, which would end the session.
+    let (mesh, _controller) = alone().await?;
     let client = mesh.cluster.client().await?;
     client.apply(&service(NAMESPACE, "pods")).await?;
     client.apply(&istio_gateway(NAMESPACE, "pods", &[HOST])).await?;

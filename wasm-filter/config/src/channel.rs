@@ -37,6 +37,24 @@ pub struct Poll {
     /// Live sessions of the whole proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live: Vec<Live>,
+    /// What the proxy is, as far as it says.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub about: About,
+}
+
+/// What a proxy is. Whatever it does not say is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct About {
+    /// Envoy's version: `1.40.0`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub envoy: String,
+    /// That of the Istio that runs it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub istio: String,
+    /// What it calls itself towards its control plane; on Istio `router~IP~POD.NAMESPACE~DOMAIN`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub node: String,
 }
 
 /// Sessions of one rule on one pod.

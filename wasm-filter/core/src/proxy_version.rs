@@ -1,20 +1,23 @@
 //! Which Envoy this is: the property `xds.node.user_agent_build_version`, a protobuf `BuildVersion`.
 
-/// The first version that takes bytes into an idle stream, and loses none when a paused one goes on.
-pub const ARMABLE: (u64, u64) = (1, 40);
+/// Major, minor and patch.
+pub type Version = (u64, u64, u64);
 
-/// Major and minor version. `None`: the bytes do not say.
+/// The first version that takes bytes into an idle stream, and loses none when a paused one goes on.
+pub const ARMABLE: Version = (1, 40, 0);
+
+/// `None`: the bytes do not say.
 #[must_use]
-pub fn parse(build_version: &[u8]) -> Option<(u64, u64)> {
-    // BuildVersion.version is field 1, a SemanticVersion: major_number is field 1 and minor_number field 2.
+pub fn parse(build_version: &[u8]) -> Option<Version> {
+    // BuildVersion.version is field 1, a SemanticVersion: major_number is field 1, minor_number field 2, patch field 3.
     let mut version = field(build_version, 1)?.1;
-    let mut numbers = (0, 0);
+    let mut numbers = (0, 0, 0);
     while let Some((tag, rest)) = varint(version) {
         let (value, rest) = varint(rest)?;
         match tag {
             0x08 => numbers.0 = value,
             0x10 => numbers.1 = value,
-            0x18 => {}
+            0x18 => numbers.2 = value,
             _ => break,
         }
         version = rest;
@@ -51,8 +54,8 @@ mod tests {
     #[test]
     fn reads_what_envoy_says() {
         let envoy = [0x0a, 4, 8, 1, 16, 40, 18, 141, 1, 10, 26];
-        assert_eq!(parse(&envoy), Some((1, 40)));
-        assert_eq!(parse(&[0x0a, 6, 8, 1, 16, 36, 24, 7, 18]), Some((1, 36)));
+        assert_eq!(parse(&envoy), Some((1, 40, 0)));
+        assert_eq!(parse(&[0x0a, 6, 8, 1, 16, 36, 24, 7, 18]), Some((1, 36, 7)));
     }
 
     #[test]

@@ -206,9 +206,7 @@ mod tests {
     #[test]
     fn a_namespace_is_selected_by_all_that_is_asked_of_its_labels() {
         let labels = [("team".to_owned(), "red".to_owned())].into();
-        let expression = |key: &str, operator: &str, values: &[&str]| {
-            json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]})
-        };
+        let expression = |key: &str, operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
         let selects = |selector: &Value, labels| {
             let selector: NamespaceSelector = serde_json::from_value(selector.clone()).unwrap();
             selector.selects("shop", labels)
@@ -217,17 +215,29 @@ mod tests {
             (json!({}), true, true),
             (json!({"matchLabels": {"team": "red"}}), true, false),
             (json!({"matchLabels": {"team": "blue"}}), false, false),
-            (json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}}), true, true),
+            (
+                json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}}),
+                true,
+                true,
+            ),
             (expression("team", "In", &["blue", "red"]), true, false),
             (expression("team", "NotIn", &["red"]), false, true),
             (expression("team", "NotIn", &["blue"]), true, true),
             (expression("team", "Exists", &[]), true, false),
             (expression("team", "DoesNotExist", &[]), false, true),
-            (expression("kubernetes.io/metadata.name", "In", &["shop"]), true, true),
+            (
+                expression("kubernetes.io/metadata.name", "In", &["shop"]),
+                true,
+                true,
+            ),
             (expression("team", "Near", &["red"]), false, false),
         ] {
             assert_eq!(selects(&selector, Some(&labels)), selected, "{selector}");
-            assert_eq!(selects(&selector, None), without_labels, "{selector} without labels");
+            assert_eq!(
+                selects(&selector, None),
+                without_labels,
+                "{selector} without labels"
+            );
         }
     }
 }

@@ -29,7 +29,11 @@ pub(super) fn provider(policy: &SessionPolicy, namespace: &str) -> Option<JwtPro
 
 /// The header of the token that is verified before the filter sees a handshake. `meshed`: where the route itself has nothing
 /// verified, the policies of a mesh may, which its parents are asked for.
-pub(super) fn verified(policy: &SessionPolicy, provider: Option<&JwtProvider>, meshed: bool) -> Option<String> {
+pub(super) fn verified(
+    policy: &SessionPolicy,
+    provider: Option<&JwtProvider>,
+    meshed: bool,
+) -> Option<String> {
     match provider {
         Some(provider) => Some(provider.header.clone()),
         None if meshed => required(policy).map(|(_, header)| header),

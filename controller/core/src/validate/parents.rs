@@ -247,12 +247,7 @@ fn takes_kind(allowed: Option<&AllowedRoutes>, (group, kind): (&str, &str)) -> b
     })
 }
 
-fn takes_namespace(
-    allowed: Option<&AllowedRoutes>,
-    gateways: &str,
-    routes: &str,
-    index: &Index<'_>,
-) -> bool {
+fn takes_namespace(allowed: Option<&AllowedRoutes>, gateways: &str, routes: &str, index: &Index<'_>) -> bool {
     let namespaces = allowed.map(|allowed| &allowed.namespaces);
     match namespaces
         .and_then(|namespaces| namespaces.from.as_deref())

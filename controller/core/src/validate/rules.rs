@@ -80,10 +80,7 @@ fn sources(key: &SessionKey, verified: Option<&str>) -> Result<Vec<KeySource>, W
         .collect()
 }
 
-fn source(
-    written: &Written,
-    verified: Option<&str>,
-) -> Result<KeySource, (Code, &'static str, String)> {
+fn source(written: &Written, verified: Option<&str>) -> Result<KeySource, (Code, &'static str, String)> {
     let incomplete = |member: &str| {
         (
             Code::KeySourceIncomplete,

@@ -26,7 +26,10 @@ impl Attached {
                     kind,
                     name: name.clone(),
                 };
-                if !notices.iter().any(|one: &Notice| one.object == object && one.concern == concern) {
+                if !notices
+                    .iter()
+                    .any(|one: &Notice| one.object == object && one.concern == concern)
+                {
                     notices.push(Notice {
                         concern,
                         object,
@@ -43,7 +46,13 @@ impl Attached {
             };
             for (name, found) in &index.request_authentications {
                 if is_here(name, &found.object.spec.scope) {
-                    add("RequestAuthentication", name, &found.source, Concern::Cuts, cuts());
+                    add(
+                        "RequestAuthentication",
+                        name,
+                        &found.source,
+                        Concern::Cuts,
+                        cuts(),
+                    );
                 }
             }
             for (name, found) in &index.authorization_policies {
@@ -85,7 +94,9 @@ fn touches(patch: &ConfigPatch, parent: &Parent, routes: &[&IstioRoute]) -> Opti
         return None;
     }
     match patch.apply_to.as_str() {
-        "LISTENER" | "LISTENER_FILTER" | "FILTER_CHAIN" | "NETWORK_FILTER" | "HTTP_FILTER" => Some(Concern::Cuts),
+        "LISTENER" | "LISTENER_FILTER" | "FILTER_CHAIN" | "NETWORK_FILTER" | "HTTP_FILTER" => {
+            Some(Concern::Cuts)
+        }
         "ROUTE_CONFIGURATION" | "VIRTUAL_HOST" | "HTTP_ROUTE" => {
             let host = &matching["routeConfiguration"]["vhost"];
             let is_route = host["route"]["name"]
@@ -128,7 +139,11 @@ fn is_our_cluster(matching: &serde_json::Value, parent: &Parent, routes: &[&Isti
         None => true,
         Some(_) => {
             let named: Vec<_> = named.collect();
-            hosts.any(|host| named.iter().all(|name| *name == host || name.ends_with(&format!("|{host}"))))
+            hosts.any(|host| {
+                named
+                    .iter()
+                    .all(|name| *name == host || name.ends_with(&format!("|{host}")))
+            })
         }
     }
 }

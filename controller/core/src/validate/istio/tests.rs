@@ -144,17 +144,26 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
         ("no authorization", |m| m.authorization_policies.clear(), false),
         (
             "the payload goes nowhere",
-            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["outputPayloadToHeader"] = json!("x-other"),
+            |m| {
+                m.request_authentications[0]["spec"]["jwtRules"][0]["outputPayloadToHeader"] =
+                    json!("x-other")
+            },
             false,
         ),
         (
             "the token is elsewhere",
-            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] = json!([{"name": "x-token"}]),
+            |m| {
+                m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] =
+                    json!([{"name": "x-token"}])
+            },
             false,
         ),
         (
             "the token is there too",
-            |m| m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] = json!([{"name": "Authorization"}]),
+            |m| {
+                m.request_authentications[0]["spec"]["jwtRules"][0]["fromHeaders"] =
+                    json!([{"name": "Authorization"}])
+            },
             true,
         ),
         (
@@ -174,7 +183,10 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
         ),
         (
             "for these pods",
-            |m| m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"istio": "ingressgateway"}}),
+            |m| {
+                m.authorization_policies[0]["spec"]["selector"] =
+                    json!({"matchLabels": {"istio": "ingressgateway"}})
+            },
             true,
         ),
         (
@@ -216,17 +228,26 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
         ),
         (
             "where the handshakes are",
-            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"paths": ["/ws*"], "hosts": ["*.example.com"]}}]),
+            |m| {
+                m.authorization_policies[0]["spec"]["rules"][0]["to"] =
+                    json!([{"operation": {"paths": ["/ws*"], "hosts": ["*.example.com"]}}])
+            },
             true,
         ),
         (
             "where they are not",
-            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"paths": ["/api*"]}}]),
+            |m| {
+                m.authorization_policies[0]["spec"]["rules"][0]["to"] =
+                    json!([{"operation": {"paths": ["/api*"]}}])
+            },
             false,
         ),
         (
             "on ports",
-            |m| m.authorization_policies[0]["spec"]["rules"][0]["to"] = json!([{"operation": {"ports": ["81"]}}]),
+            |m| {
+                m.authorization_policies[0]["spec"]["rules"][0]["to"] =
+                    json!([{"operation": {"ports": ["81"]}}])
+            },
             false,
         ),
         (
@@ -236,18 +257,22 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
         ),
         (
             "only those with a token are let in",
-            |m| m.authorization_policies[0]["spec"] = json!({"rules": [
-                {"from": [{"source": {"requestPrincipals": ["*"]}}]},
-                {"when": [{"key": "request.auth.claims[group]", "values": ["a"]}]},
-                {"to": [{"operation": {"paths": ["/public/*"]}}]},
-            ]}),
+            |m| {
+                m.authorization_policies[0]["spec"] = json!({"rules": [
+                    {"from": [{"source": {"requestPrincipals": ["*"]}}]},
+                    {"when": [{"key": "request.auth.claims[group]", "values": ["a"]}]},
+                    {"to": [{"operation": {"paths": ["/public/*"]}}]},
+                ]})
+            },
             true,
         ),
         (
             "and others",
-            |m| m.authorization_policies[0]["spec"] = json!({"rules": [
-                {"from": [{"source": {"requestPrincipals": ["*"]}}, {"source": {"ipBlocks": ["10.0.0.0/8"]}}]},
-            ]}),
+            |m| {
+                m.authorization_policies[0]["spec"] = json!({"rules": [
+                    {"from": [{"source": {"requestPrincipals": ["*"]}}, {"source": {"ipBlocks": ["10.0.0.0/8"]}}]},
+                ]})
+            },
             false,
         ),
         (
@@ -287,13 +312,20 @@ fn a_rule_hides_ours_where_the_gateways_pods_are() {
     let hides = |rules: &str, pods: &str| {
         let mut manifests = on_istio();
         let metadata = json!({"name": "all", "namespace": rules});
-        manifests.destination_rules.push(json!({"metadata": metadata, "spec": {"host": "*.local"}}));
+        manifests
+            .destination_rules
+            .push(json!({"metadata": metadata, "spec": {"host": "*.local"}}));
         manifests.gateway_pods = vec![(ObjectName::new(pods, "gw"), json!({"istio": "ingressgateway"}))];
-        validated(&manifests).refusals().any(|refusal| refusal.code == Code::RuleHidden)
+        validated(&manifests)
+            .refusals()
+            .any(|refusal| refusal.code == Code::RuleHidden)
     };
     assert!(hides("edges", "edges"));
     assert!(!hides("infra", "edges"));
-    assert!(!hides("istio-system", "istio-system"), "there ours is found first");
+    assert!(
+        !hides("istio-system", "istio-system"),
+        "there ours is found first"
+    );
 }
 
 #[test]

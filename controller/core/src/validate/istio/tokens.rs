@@ -9,9 +9,7 @@ use clew_filter_config::headers::JWT_PAYLOAD;
 
 use super::workloads::Workloads;
 use crate::model::{Hostname, Match, Parent, Path};
-use crate::objects::{
-    AuthorizationPolicySpec, AuthorizationRule, JwtRule, Operation, RuleTo, Scope, When,
-};
+use crate::objects::{AuthorizationPolicySpec, AuthorizationRule, JwtRule, Operation, RuleTo, Scope, When};
 use crate::validate::index::Index;
 use crate::validate::jwt;
 use crate::validate::listeners::Place;
@@ -126,7 +124,11 @@ impl Wanted<'_> {
             methods,
             others,
         } = &to.operation;
-        let covers_host = |place: &Place| hosts.iter().any(|host| Hostname::new(host).covers(&place.hostname));
+        let covers_host = |place: &Place| {
+            hosts
+                .iter()
+                .any(|host| Hostname::new(host).covers(&place.hostname))
+        };
         let covers_path = |one: &Arc<Match>| paths.iter().any(|path| covers(path, &one.path));
         others.is_empty()
             && (methods.is_empty() || methods.iter().any(|method| method == "GET" || method == ANY))
@@ -149,7 +151,8 @@ impl Wanted<'_> {
 /// Whether a rule looks for tokens in a header.
 fn reads(rule: &JwtRule, header: &str) -> bool {
     let named = |one: &str| header_name(one) == header;
-    let only_default = rule.from_headers.is_empty() && rule.from_params.is_empty() && rule.from_cookies.is_empty();
+    let only_default =
+        rule.from_headers.is_empty() && rule.from_params.is_empty() && rule.from_cookies.is_empty();
     match only_default {
         true => named(jwt::AUTHORIZATION),
         false => rule.from_headers.iter().any(|one| named(&one.name)),
@@ -160,7 +163,9 @@ fn reads(rule: &JwtRule, header: &str) -> bool {
 fn refuses_without(rule: &AuthorizationRule) -> bool {
     let all = |values: &[String]| values.iter().any(|value| value == ANY);
     match (rule.from.as_slice(), rule.when.as_slice()) {
-        ([], [when]) => when.key == "request.auth.principal" && when.values.is_empty() && all(&when.not_values),
+        ([], [when]) => {
+            when.key == "request.auth.principal" && when.values.is_empty() && all(&when.not_values)
+        }
         (from, []) => from.iter().any(|from| {
             let source = &from.source;
             source.others.is_empty()
@@ -231,9 +236,18 @@ mod tests {
             ("*/ws", exact("/a/ws"), true, true),
             ("/api", exact("/ws"), false, false),
             ("/{*}", exact("/ws"), false, true),
-            ("/api", Path::Regex(Expression::new("/w.*".to_owned())), false, true),
+            (
+                "/api",
+                Path::Regex(Expression::new("/w.*".to_owned())),
+                false,
+                true,
+            ),
         ] {
-            assert_eq!((covers(theirs, &ours), meets(theirs, &ours)), (all, some), "{theirs} {ours:?}");
+            assert_eq!(
+                (covers(theirs, &ours), meets(theirs, &ours)),
+                (all, some),
+                "{theirs} {ours:?}"
+            );
         }
     }
 }

@@ -27,10 +27,7 @@ impl<'i> Workloads<'i> {
         let (labels, namespace) = match parent {
             Parent::IstioClass(_) => {
                 let label = (GATEWAY_NAME.to_owned(), name.name.clone());
-                (
-                    Cow::Owned(BTreeMap::from([label])),
-                    Some(name.namespace.as_str()),
-                )
+                (Cow::Owned(BTreeMap::from([label])), Some(name.namespace.as_str()))
             }
             Parent::IstioGateway(name) => {
                 let gateway = index.istio_gateways.get(name)?;

@@ -1,0 +1,130 @@
+//! What proxies of some versions do not do, seen in the versions that are named here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clew_crds::WebSocketRoute;
+
+use crate::validate::Unsupported;
+
+/// Of Envoy, or of Istio: major, minor and patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64, pub u64, pub u64);
+
+/// What comes after the three numbers is read over.
+impl FromStr for Version {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = |text: &str| {
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            text[..end].parse::<u64>().map_err(|_| ())
+        };
+        let mut parts = text.splitn(3, '.').map(digits);
+        let mut next = || parts.next().unwrap_or(Err(()));
+        Ok(Self(next()?, next()?, next()?))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// From here on a session that says nothing can be sent a Close.
+const ARMS: Version = Version(1, 40, 0);
+/// These do not notice that pods come and go: their hash tables stay as they were built first.
+const ENVOY_THAT_BUILDS_TABLES_ONCE: Version = Version(1, 38, 0);
+const ISTIO_THAT_BUILDS_TABLES_ONCE: Version = Version(1, 30, 0);
+
+/// What a route asks for and some of these proxies do not do.
+#[must_use]
+pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version]) -> Vec<Unsupported> {
+    let mut found = Vec::new();
+    let mut add = |field: String, why: String| found.push(Unsupported { field, why });
+    let oldest = envoys.iter().min().filter(|oldest| **oldest < ARMS);
+    let builds_once = |of: &str, versions: &[Version], once| {
+        let is_there = versions.contains(&once);
+        is_there.then(|| {
+            format!(
+                "a proxy runs {of} {once}, which goes on with the pods that it knew first, so that sessions go elsewhere once pods come or go; run a later one"
+            )
+        })
+    };
+    let once = builds_once("Envoy", envoys, ENVOY_THAT_BUILDS_TABLES_ONCE)
+        .or_else(|| builds_once("Istio", istios, ISTIO_THAT_BUILDS_TABLES_ONCE));
+    for (i, rule) in route.spec.rules.iter().enumerate() {
+        let policy = &rule.policy;
+        if let Some(oldest) = oldest {
+            let why = format!(
+                "a proxy runs Envoy {oldest}, and below {ARMS} a session that says nothing is reset instead of closed"
+            );
+            for (written, field) in [
+                (true, "drain"),
+                (!policy.timeouts.idle.is_zero(), "timeouts.idle"),
+                (
+                    !policy.timeouts.max_connection_duration.is_zero(),
+                    "timeouts.maxConnectionDuration",
+                ),
+                (
+                    policy.security.close_at_token_expiry,
+                    "security.closeAtTokenExpiry",
+                ),
+            ] {
+                if written {
+                    add(format!("spec.rules[{i}].{field}"), why.clone());
+                }
+            }
+        }
+        if let Some(why) = &once {
+            add(format!("spec.rules[{i}].backendRefs"), why.clone());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Version, unsupported};
+    use crate::fixture::{Manifests, good};
+    use serde_json::json;
+
+    #[test]
+    fn a_version_is_three_numbers_and_whatever_comes_after() {
+        for (text, version) in [
+            ("1.40.0", Ok(Version(1, 40, 0))),
+            ("1.31.1-dev+x", Ok(Version(1, 31, 1))),
+            ("1.40", Err(())),
+            ("unknown", Err(())),
+            ("", Err(())),
+        ] {
+            assert_eq!(text.parse(), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_told_what_its_oldest_proxy_does_not_do() {
+        let mut manifests = good();
+        Manifests::set(
+            &mut manifests.routes,
+            "/spec/rules/0/timeouts",
+            json!({"idle": "1h"}),
+        );
+        let route = manifests.objects().routes[0].object.clone();
+        let fields = |envoys: &[Version], istios: &[Version]| -> Vec<String> {
+            let found = unsupported(&route, envoys, istios);
+            found.into_iter().map(|one| one.field).collect()
+        };
+        let (new, old) = (Version(1, 40, 0), Version(1, 39, 2));
+        assert!(fields(&[], &[]).is_empty());
+        assert!(fields(&[new, Version(1, 41, 3)], &[Version(1, 31, 0)]).is_empty());
+        assert_eq!(
+            fields(&[new, old], &[]),
+            ["spec.rules[0].drain", "spec.rules[0].timeouts.idle"]
+        );
+        let once = ["spec.rules[0].backendRefs"];
+        assert_eq!(fields(&[], &[Version(1, 30, 0)]), once);
+        assert!(fields(&[Version(1, 38, 0)], &[]).contains(&once[0].to_owned()));
+    }
+}
