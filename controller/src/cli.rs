@@ -36,8 +36,27 @@ use crate::failure::Failure;
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
+    /// How logs are written to standard error; RUST_LOG says which
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "CLEW_LOG",
+        hide_env_values = true,
+        default_value = "text"
+    )]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
 }
 
 #[derive(Subcommand)]

@@ -26,8 +26,9 @@ fn main() -> ExitCode {
     if let Some(code) = standalone::hidden(&arguments) {
         return code;
     }
-    logs();
-    match cli::Cli::parse().run() {
+    let cli = cli::Cli::parse();
+    logs(cli.log_format);
+    match cli.run() {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("clew: {failure}");
@@ -36,8 +37,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses which, and `CLEW_LOG=json` how they are written.
-fn logs() {
+/// Logs go to standard error; `RUST_LOG` chooses which.
+fn logs(format: cli::LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -46,8 +47,8 @@ fn logs() {
         .with_writer(std::io::stderr)
         .with_ansi(colour)
         .with_target(false);
-    match std::env::var("CLEW_LOG").as_deref() {
-        Ok("json") => logs.json().init(),
-        _ => logs.init(),
+    match format {
+        cli::LogFormat::Json => logs.json().init(),
+        cli::LogFormat::Text => logs.init(),
     }
 }

@@ -1,4 +1,5 @@
-//! The controller's own metrics, in Prometheus' text format.
+//! The controller's own metrics, in Prometheus' text format: under names of Clew's, and under those that dashboards for controllers
+//! made with controller-runtime and client-go know, where they mean the same.
 
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -25,6 +26,86 @@ pub(crate) struct Metrics {
     envoy_restarts: Counter,
     writes: Family<Written, Counter>,
     leader: Gauge<i64, AtomicI64>,
+    runtime: Runtime,
+}
+
+/// What controller-runtime and client-go call it.
+#[derive(Debug)]
+struct Runtime {
+    reconciles: Family<Reconcile, Counter>,
+    errors: Family<Controller, Counter>,
+    duration: Family<Controller, Histogram>,
+    leader: Family<Lease, Gauge<i64, AtomicI64>>,
+}
+
+/// The one that there is.
+const CONTROLLER: Controller = Controller {
+    controller: "websocketroute",
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Controller {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reconcile {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lease {
+    name: &'static str,
+}
+
+impl Runtime {
+    fn new(registry: &mut Registry) -> Self {
+        let buckets = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let runtime = Self {
+            reconciles: Family::default(),
+            errors: Family::default(),
+            duration: Family::new_with_constructor(buckets),
+            leader: Family::default(),
+        };
+        registry.register(
+            "controller_runtime_reconcile",
+            "Turns, by controller and result",
+            runtime.reconciles.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_errors",
+            "Turns in which something failed, by controller",
+            runtime.errors.clone(),
+        );
+        registry.register(
+            "controller_runtime_reconcile_time_seconds",
+            "How long a turn takes, by controller",
+            runtime.duration.clone(),
+        );
+        registry.register(
+            "leader_election_master_status",
+            "Whether this replica holds the Lease",
+            runtime.leader.clone(),
+        );
+        // Before the first turn too.
+        drop(runtime.errors.get_or_create(&CONTROLLER));
+        runtime
+    }
+
+    fn reconciled(&self, applied: bool, took: Duration) {
+        let reconcile = Reconcile {
+            controller: CONTROLLER.controller,
+            result: if applied { "success" } else { "error" },
+        };
+        self.reconciles.get_or_create(&reconcile).inc();
+        if !applied {
+            self.errors.get_or_create(&CONTROLLER).inc();
+        }
+        self.duration
+            .get_or_create(&CONTROLLER)
+            .observe(took.as_secs_f64());
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,7 +125,9 @@ struct Condition {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("clew_controller");
+        let mut all = Registry::default();
+        let runtime = Runtime::new(&mut all);
+        let registry = all.sub_registry_with_prefix("clew_controller");
         let metrics = Self {
             reconciles: Family::default(),
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
@@ -52,6 +135,7 @@ impl Metrics {
             envoy_restarts: Counter::default(),
             writes: Family::default(),
             leader: Gauge::default(),
+            runtime,
             registry: Registry::default(),
         };
         registry.register(
@@ -89,7 +173,10 @@ impl Metrics {
             .get_or_create(&[("version", env!("CARGO_PKG_VERSION"))])
             .set(1);
         registry.register("build_info", "The version that runs", build);
-        Self { registry, ..metrics }
+        Self {
+            registry: all,
+            ..metrics
+        }
     }
 
     /// A turn is over.
@@ -97,6 +184,7 @@ impl Metrics {
         let result = if applied { "applied" } else { "failed" };
         self.reconciles.get_or_create(&Result { result }).inc();
         self.duration.observe(took.as_secs_f64());
+        self.runtime.reconciled(applied, took);
     }
 
     /// How many routes there are, and how many of them were refused or lack something.
@@ -116,6 +204,10 @@ impl Metrics {
     /// Whether this replica writes.
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+        let lease = Lease {
+            name: crate::cluster::LEASE,
+        };
+        self.runtime.leader.get_or_create(&lease).set(leads.into());
     }
 
     /// An object is written, or removed.
@@ -154,11 +246,14 @@ mod tests {
     fn the_promised_names_are_there() {
         let metrics = Metrics::new();
         metrics.reconciled(true, Duration::from_millis(3));
+        metrics.reconciled(false, Duration::from_millis(3));
         metrics.routes(2, 1);
+        metrics.leads(true);
         let text = metrics.text();
         for line in [
             "clew_controller_reconcile_total{result=\"applied\"} 1",
-            "clew_controller_reconcile_duration_seconds_count 1",
+            "clew_controller_reconcile_total{result=\"failed\"} 1",
+            "clew_controller_reconcile_duration_seconds_count 2",
             "clew_controller_routes{condition=\"Accepted\"} 2",
             "clew_controller_routes{condition=\"Refused\"} 1",
             concat!(
@@ -166,6 +261,11 @@ mod tests {
                 env!("CARGO_PKG_VERSION"),
                 "\"} 1"
             ),
+            "controller_runtime_reconcile_total{controller=\"websocketroute\",result=\"success\"} 1",
+            "controller_runtime_reconcile_total{controller=\"websocketroute\",result=\"error\"} 1",
+            "controller_runtime_reconcile_errors_total{controller=\"websocketroute\"} 1",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"websocketroute\"} 2",
+            "leader_election_master_status{name=\"clew-controller\"} 1",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }
