@@ -11,6 +11,7 @@ mod kind;
 mod lease;
 mod plan;
 mod report;
+mod requests;
 mod resolve;
 mod run;
 mod secrets;

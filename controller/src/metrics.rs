@@ -36,6 +36,7 @@ struct Runtime {
     errors: Family<Controller, Counter>,
     duration: Family<Controller, Histogram>,
     leader: Family<Lease, Gauge<i64, AtomicI64>>,
+    requests: Family<Request, Counter>,
 }
 
 /// The one that there is.
@@ -55,6 +56,13 @@ struct Reconcile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    code: String,
+    method: String,
+    host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Lease {
     name: &'static str,
 }
@@ -67,7 +75,13 @@ impl Runtime {
             errors: Family::default(),
             duration: Family::new_with_constructor(buckets),
             leader: Family::default(),
+            requests: Family::default(),
         };
+        registry.register(
+            "rest_client_requests",
+            "Requests to the API server, by their answer's status, method and host",
+            runtime.requests.clone(),
+        );
         registry.register(
             "controller_runtime_reconcile",
             "Turns, by controller and result",
@@ -187,6 +201,16 @@ impl Metrics {
         self.runtime.reconciled(applied, took);
     }
 
+    /// The API server was asked something.
+    pub(crate) fn requested(&self, code: String, method: &str, host: &str) {
+        let request = Request {
+            code,
+            method: method.to_owned(),
+            host: host.to_owned(),
+        };
+        self.runtime.requests.get_or_create(&request).inc();
+    }
+
     /// How many routes there are, and how many of them were refused or lack something.
     pub(crate) fn routes(&self, accepted: usize, refused: usize) {
         for (condition, routes) in [("Accepted", accepted), ("Refused", refused)] {
@@ -249,6 +273,7 @@ mod tests {
         metrics.reconciled(false, Duration::from_millis(3));
         metrics.routes(2, 1);
         metrics.leads(true);
+        metrics.requested("200".to_owned(), "GET", "a:443");
         let text = metrics.text();
         for line in [
             "clew_controller_reconcile_total{result=\"applied\"} 1",
@@ -265,6 +290,7 @@ mod tests {
             "controller_runtime_reconcile_total{controller=\"websocketroute\",result=\"error\"} 1",
             "controller_runtime_reconcile_errors_total{controller=\"websocketroute\"} 1",
             "controller_runtime_reconcile_time_seconds_count{controller=\"websocketroute\"} 2",
+            "rest_client_requests_total{code=\"200\",method=\"GET\",host=\"a:443\"} 1",
             "leader_election_master_status{name=\"clew-controller\"} 1",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");

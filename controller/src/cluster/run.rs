@@ -21,7 +21,7 @@ use super::lease::{self, Candidate, Leadership};
 use super::secrets::Secrets;
 use super::settings::Settings;
 use super::store::Store;
-use super::{Cluster, server, watch as follow};
+use super::{Cluster, requests, server, watch as follow};
 use crate::channel::Channel;
 use crate::channel::tokens::Tokens;
 use crate::clock;
@@ -47,7 +47,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// When it cannot begin.
 pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let settings = Arc::new(settings);
-    let client = connect().await?;
+    let metrics = Arc::new(Metrics::new());
+    let client = requests::counted(config().await?, &metrics)?;
     let mut end = end()?;
     let secrets = tokio::select! {
         secrets = secrets(&client, &settings.namespace) => secrets,
@@ -56,7 +57,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
         Failure::unreachable(format!("CLEW0928: {} cannot be bound: {error}", settings.listen))
     })?;
-    let (store, metrics) = (Arc::<Store>::default(), Arc::new(Metrics::new()));
+    let store = Arc::<Store>::default();
     let (leadership, told) = (Arc::<Leadership>::default(), Arc::new(AtomicBool::new(false)));
     let channel = Channel::with_peers(super::epoch()?, secrets.seed, leadership.subscribe());
 
@@ -191,11 +192,14 @@ async fn over(mut is_over: watch::Receiver<bool>) {
 /// # Errors
 /// When there is nothing to tell where the cluster is.
 pub(crate) async fn connect() -> Result<Client, Failure> {
-    let config = Config::infer().await.map_err(|error| {
-        Failure::unreachable(format!("no cluster is configured: {error}; set KUBECONFIG"))
-    })?;
-    Client::try_from(config)
+    Client::try_from(config().await?)
         .map_err(|error| Failure::unreachable(format!("the cluster's configuration cannot be used: {error}")))
+}
+
+async fn config() -> Result<Config, Failure> {
+    Config::infer()
+        .await
+        .map_err(|error| Failure::unreachable(format!("no cluster is configured: {error}; set KUBECONFIG")))
 }
 
 async fn secrets(client: &Client, namespace: &str) -> Secrets {
