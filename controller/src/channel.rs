@@ -161,6 +161,23 @@ impl Channel {
             .collect()
     }
 
+    /// The live sessions of each backend, and how many of them are elsewhere than they were sent.
+    pub(crate) fn missed(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut sums = BTreeMap::<String, (u64, u64)>::new();
+        for gateway in self.lock().values_mut() {
+            gateway.proxies.expire(clock::now());
+            for missed in gateway.proxies.missed() {
+                sums.entry(missed.backend.clone()).or_default().1 += missed.sessions;
+            }
+            for live in gateway.proxies.live() {
+                if let Some(sum) = sums.get_mut(&live.backend) {
+                    sum.0 += live.sessions;
+                }
+            }
+        }
+        sums
+    }
+
     /// What the connected proxies of a gateway are.
     pub(crate) fn about(&self, gateway: &str) -> Vec<About> {
         self.lock().get_mut(gateway).map_or_else(Vec::new, |gateway| {
@@ -218,10 +235,7 @@ impl Channel {
                 .as_deref()
                 .and_then(|have| gateway.table.number(have))
                 .unwrap_or(0);
-            let (live, about) = (poll.live.clone(), poll.about.clone());
-            gateway
-                .proxies
-                .polled(&poll.proxy, holds, live, about, clock::now());
+            gateway.proxies.polled(poll, holds, clock::now());
         }
         self.tell();
         OpenPoll {

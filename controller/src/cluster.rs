@@ -9,6 +9,7 @@ mod gateway_pods;
 pub(crate) mod install;
 mod kind;
 mod lease;
+mod misses;
 mod plan;
 mod report;
 mod requests;
@@ -37,6 +38,7 @@ use apply::{Applied, Applier};
 use downloads::Downloads;
 pub(crate) use kind::Kind;
 use lease::Leadership;
+pub(crate) use misses::Misses;
 pub(crate) use plan::Plan;
 use report::Reporter;
 pub(crate) use resolve::Resolved;
@@ -68,6 +70,7 @@ pub(crate) struct Cluster {
     last: Option<Outcome>,
     downloads: Arc<Downloads>,
     silence: Silence,
+    pub(crate) misses: Misses,
     /// Who held what when it was last said.
     heard: BTreeMap<String, Acknowledgement>,
 }
@@ -121,6 +124,7 @@ impl Cluster {
             last: None,
             downloads,
             silence: Silence::default(),
+            misses: Misses::default(),
             heard: BTreeMap::new(),
         }
     }
@@ -189,10 +193,11 @@ impl Cluster {
     }
 
     /// Says again what became of the last turn, where proxies have acknowledged something since, or have fallen silent.
-    async fn listen(&mut self) {
+    /// True: what they say asks for another turn.
+    async fn listen(&mut self) -> bool {
         let standings = self.standings();
         let Some(mut outcome) = self.last.take() else {
-            return;
+            return false;
         };
         let silent = self.silent(&outcome);
         if standings != self.heard || silent != outcome.silent {
@@ -201,6 +206,7 @@ impl Cluster {
             self.reporter.report(&outcome).await;
         }
         self.last = Some(outcome);
+        self.misses.look(&self.channel.missed(), clock::now())
     }
 
     fn silent(&mut self, outcome: &Outcome) -> Silent {

@@ -57,9 +57,11 @@ impl Cluster {
             return false;
         };
         let mut in_force = self.in_force(&resolved);
-        let validated = in_force.validate(&resolved.objects, Target::Every); // pure
+        let mut validated = in_force.validate(&resolved.objects, Target::Every); // pure
+        self.misses.say(&mut validated);
         let drains = self.observe(&validated.world, &resolved);
-        let plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure
+        let mut plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure
+        plan.tell_only_of(|backend| self.misses.are_told_of(backend));
         self.keep_in_force(in_force);
         let applied = self.apply(&resolved, &plan).await; // channel, API server
         let proxies = validated.world.istio.proxies.values();

@@ -3,7 +3,7 @@
 use clew_filter_config::channel::{self, News, PATH, PROTOCOL, Poll};
 use clew_filter_config::plugin::PluginConfig;
 use clew_filter_core::lease::{self, Lease};
-use clew_filter_core::live::{self, Members};
+use clew_filter_core::live::{self, Members, Row};
 use clew_filter_core::session::Now;
 use clew_filter_core::store::{self, Index, Names};
 use clew_filter_core::world::World;
@@ -30,7 +30,7 @@ pub(crate) struct Channel {
     report: Option<Call>,
     not_before: u64,
     pause: u64,
-    reported: Vec<channel::Live>,
+    reported: Vec<Row>,
     report_at: u64,
 }
 
@@ -250,15 +250,17 @@ fn call(
     channel: &Channel,
     have: Option<&str>,
     wait_ms: u64,
-    live: &[channel::Live],
+    rows: &[Row],
 ) -> host::Result<u32> {
+    let (live, missed) = live::said(rows.to_vec());
     let poll = Poll {
         protocol: PROTOCOL,
         gateway: config.gateway.clone(),
         proxy: proxy(&channel.names),
         have: have.map(str::to_owned),
         wait_ms,
-        live: live.to_vec(),
+        live,
+        missed,
         about: channel.about.clone(),
     };
     let body = serde_json::to_vec(&poll).map_err(|_| host::Status::INTERNAL_FAILURE)?;
@@ -287,7 +289,7 @@ fn proxy(names: &Names) -> String {
 }
 
 /// The sessions of the whole proxy.
-fn proxy_sum(names: &Names, now: u64) -> Vec<channel::Live> {
+fn proxy_sum(names: &Names, now: u64) -> Vec<Row> {
     let members = read(&names.members())
         .map(|bytes| Members::decode(&bytes))
         .unwrap_or_default();
@@ -295,7 +297,7 @@ fn proxy_sum(names: &Names, now: u64) -> Vec<channel::Live> {
         let bytes = read(&names.live(&live::member_name(member)));
         bytes
             .as_deref()
-            .and_then(store::parse::<Vec<channel::Live>>)
+            .and_then(store::parse::<Vec<Row>>)
             .unwrap_or_default()
     };
     live::sum(members.alive(now).flat_map(rows))

@@ -213,8 +213,13 @@ impl Gateway {
     }
 
     /// A session leaves its place.
-    pub(crate) fn leave(&mut self, place: &Place) {
-        self.counts.leave(place);
+    pub(crate) fn leave(&mut self, place: &Place, missed: bool) {
+        self.counts.leave(place, missed);
+    }
+
+    /// Envoy took a session elsewhere than it was sent.
+    pub(crate) fn missed(&mut self, place: &Place) {
+        self.counts.missed(place);
     }
 
     /// Counts a handshake against its rule's limits.

@@ -11,7 +11,7 @@ use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
-use clew_filter_core::handshake::{self, Known, Placed, Presented, Random};
+use clew_filter_core::handshake::{self, Affinity, Known, Placed, Presented, Random};
 use clew_filter_core::jwt;
 use clew_filter_core::session::{Action, Cause, Direction, Ended, Event, Session, Traffic};
 use clew_filter_core::session_key::Request;
@@ -315,7 +315,7 @@ impl Stream {
             return;
         };
         if let Some(place) = upgrade.place.take() {
-            gateway.leave(&place);
+            gateway.leave(&place, upgrade.affinity == Some(Affinity::Missed));
         }
         if let Some(held) = upgrade.held.take() {
             gateway.give_back(held, shared);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use clew_filter_config::channel::{About, Live};
+use clew_filter_config::channel::{About, Live, Missed, Poll};
 
 /// A proxy that has no poll open is taken for gone after this long. Longer than the handing over of the poll from one
 /// worker of an Envoy to another.
@@ -27,6 +27,7 @@ struct Proxy {
     /// The number of the version that it holds; 0 when it holds none of ours.
     holds: u64,
     live: Vec<Live>,
+    missed: Vec<Missed>,
     about: About,
     open_polls: u32,
     heard: Instant,
@@ -34,19 +35,22 @@ struct Proxy {
 
 impl Proxies {
     /// A poll came in.
-    pub(crate) fn polled(&mut self, id: &str, holds: u64, live: Vec<Live>, about: About, now: Instant) {
-        let proxy = self.0.entry(id.to_owned()).or_insert_with(|| Proxy {
+    pub(crate) fn polled(&mut self, poll: &Poll, holds: u64, now: Instant) {
+        let id = &poll.proxy;
+        let proxy = self.0.entry(id.clone()).or_insert_with(|| Proxy {
             holds,
             live: Vec::new(),
+            missed: Vec::new(),
             about: About::default(),
             open_polls: 0,
             heard: now,
         });
         proxy.holds = holds;
-        proxy.live = live;
-        if proxy.about != about {
-            tracing::debug!("proxy {id} is {about:?}");
-            proxy.about = about;
+        proxy.live.clone_from(&poll.live);
+        proxy.missed.clone_from(&poll.missed);
+        if proxy.about != poll.about {
+            tracing::debug!("proxy {id} is {:?}", poll.about);
+            proxy.about.clone_from(&poll.about);
         }
         proxy.open_polls += 1;
         proxy.heard = now;
@@ -79,6 +83,11 @@ impl Proxies {
         self.0.values().flat_map(|proxy| &proxy.live)
     }
 
+    /// Of these, the sessions that are elsewhere than they were sent.
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &Missed> {
+        self.0.values().flat_map(|proxy| &proxy.missed)
+    }
+
     /// What every proxy is.
     pub(crate) fn about(&self) -> impl Iterator<Item = &About> {
         self.0.values().map(|proxy| &proxy.about)
@@ -89,7 +98,7 @@ impl Proxies {
 mod tests {
     use super::{Acknowledgement, EXPIRY, Proxies};
     use crate::clock;
-    use clew_filter_config::channel::{About, Live};
+    use clew_filter_config::channel::{Live, Poll};
     use std::time::Duration;
 
     fn live(sessions: u64) -> Vec<Live> {
@@ -99,6 +108,14 @@ mod tests {
             pod: "p".into(),
             sessions,
         }]
+    }
+
+    fn poll(proxy: &str, live: Vec<Live>) -> Poll {
+        Poll {
+            proxy: proxy.to_owned(),
+            live,
+            ..Poll::default()
+        }
     }
 
     #[test]
@@ -111,8 +128,8 @@ mod tests {
                 behind: 0
             }
         );
-        proxies.polled("x", 1, Vec::new(), About::default(), now);
-        proxies.polled("y", 0, Vec::new(), About::default(), now);
+        proxies.polled(&poll("x", Vec::new()), 1, now);
+        proxies.polled(&poll("y", Vec::new()), 0, now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -120,7 +137,7 @@ mod tests {
                 behind: 1
             }
         );
-        proxies.polled("y", 2, Vec::new(), About::default(), now);
+        proxies.polled(&poll("y", Vec::new()), 2, now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -133,7 +150,7 @@ mod tests {
     #[test]
     fn a_proxy_lives_as_long_as_it_polls() {
         let (mut proxies, now) = (Proxies::default(), clock::now());
-        proxies.polled("x", 1, live(3), About::default(), now);
+        proxies.polled(&poll("x", live(3)), 1, now);
         proxies.expire(now + EXPIRY * 10);
         assert_eq!(proxies.holding(1).proxies, 1);
         proxies.answered("x", now);

@@ -73,6 +73,13 @@ impl Plan {
         plan
     }
 
+    /// Leaves the pods of all other backends out of what the filters are told.
+    pub(crate) fn tell_only_of(&mut self, is_told: impl Fn(&str) -> bool) {
+        for snapshot in self.snapshots.values_mut() {
+            snapshot.backends.retain(|backend, _| is_told(backend));
+        }
+    }
+
     fn tell(
         &mut self,
         world: &World,

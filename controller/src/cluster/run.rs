@@ -156,10 +156,16 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
                     // Every poll is one; what matters is who holds what.
                     clock::pause(LOOK).await;
                     said.mark_unchanged();
-                    cluster.listen().await;
+                    if cluster.listen().await {
+                        break;
+                    }
                 }
                 // Who falls silent does not say so.
-                () = clock::pause(QUIET) => cluster.listen().await,
+                () = clock::pause(QUIET) => {
+                    if cluster.listen().await {
+                        break;
+                    }
+                }
             }
         }
     }

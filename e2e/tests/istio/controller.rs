@@ -2,6 +2,7 @@
 
 mod edits;
 mod faults;
+mod misses;
 mod namespaces;
 mod sessions;
 mod shop;

@@ -37,9 +37,21 @@ pub struct Poll {
     /// Live sessions of the whole proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live: Vec<Live>,
+    /// Of these, those that Envoy took elsewhere than they were sent; backends without any are not named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
     /// What the proxy is, as far as it says.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub about: About,
+}
+
+/// Live sessions of a backend that are elsewhere than they were sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// `namespace/name:port`.
+    pub backend: String,
+    /// How many are open.
+    pub sessions: u64,
 }
 
 /// What a proxy is. Whatever it does not say is empty.

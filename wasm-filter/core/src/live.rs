@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use clew_filter_config::channel;
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use crate::table::{Names, Table};
@@ -24,10 +25,17 @@ pub struct Place {
     pub pod: Rc<str>,
 }
 
+/// Sessions of one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    all: u64,
+    missed: u64,
+}
+
 /// One worker's sessions.
 #[derive(Debug, Default)]
 pub struct Counts {
-    places: Table<Place, u64>,
+    places: Table<Place, Count>,
     loads: Table<Rc<str>, Load>,
     changed: bool,
     changed_backends: Names<Rc<str>>,
@@ -40,11 +48,19 @@ impl Counts {
         let load = self.loads.entry(Rc::clone(&place.backend)).or_default();
         load.add(pod_id(&place.pod), 1);
         let count = self.places.entry(place.clone()).or_default();
-        *count = count.saturating_add(1);
+        count.all = count.all.saturating_add(1);
+    }
+
+    /// A session in its place was sent elsewhere.
+    pub fn missed(&mut self, place: &Place) {
+        if let Some(count) = self.places.get_mut(place) {
+            count.missed = count.missed.saturating_add(1);
+            self.changed = true;
+        }
     }
 
     /// A session leaves its place.
-    pub fn leave(&mut self, place: &Place) {
+    pub fn leave(&mut self, place: &Place, missed: bool) {
         self.change(&place.backend);
         if let Some(load) = self.loads.get_mut(&place.backend) {
             load.remove(pod_id(&place.pod));
@@ -53,8 +69,9 @@ impl Counts {
             }
         }
         if let Some(count) = self.places.get_mut(place) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+            count.all = count.all.saturating_sub(1);
+            count.missed = count.missed.saturating_sub(missed.into());
+            if count.all == 0 {
                 self.places.remove(place);
             }
         }
@@ -85,26 +102,66 @@ impl Counts {
 
     /// All counts.
     #[must_use]
-    pub fn rows(&self) -> Vec<channel::Live> {
-        let row = |(place, sessions): (&Place, &u64)| channel::Live {
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |(place, count): (&Place, &Count)| Row {
             rule: place.rule.to_string(),
             backend: place.backend.to_string(),
             pod: place.pod.to_string(),
-            sessions: *sessions,
+            sessions: count.all,
+            missed: count.missed,
         };
         self.places.iter().map(row).collect()
     }
 }
 
+/// What a member publishes of one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Row {
+    /// `namespace/route/rule`.
+    pub rule: String,
+    /// `namespace/name:port`.
+    pub backend: String,
+    /// The pod's name.
+    pub pod: String,
+    /// How many sessions are open.
+    pub sessions: u64,
+    /// How many of them were sent elsewhere.
+    #[serde(default)]
+    pub missed: u64,
+}
+
+/// What is said of all places: who is where, and by backend how many were sent elsewhere.
+#[must_use]
+pub fn said(rows: Vec<Row>) -> (Vec<channel::Live>, Vec<channel::Missed>) {
+    let mut missed: Vec<channel::Missed> = Vec::new();
+    for row in rows.iter().filter(|row| row.missed > 0) {
+        match missed.iter_mut().find(|one| one.backend == row.backend) {
+            Some(one) => one.sessions = one.sessions.saturating_add(row.missed),
+            None => missed.push(channel::Missed {
+                backend: row.backend.clone(),
+                sessions: row.missed,
+            }),
+        }
+    }
+    let live = |row: Row| channel::Live {
+        rule: row.rule,
+        backend: row.backend,
+        pod: row.pod,
+        sessions: row.sessions,
+    };
+    (rows.into_iter().map(live).collect(), missed)
+}
+
 /// Adds up the rows of several members; the sum is in order.
 #[must_use]
-pub fn sum(rows: impl IntoIterator<Item = channel::Live>) -> Vec<channel::Live> {
+pub fn sum(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_unstable();
     rows.dedup_by(|next, row| {
         let same = (&next.rule, &next.backend, &next.pod) == (&row.rule, &row.backend, &row.pod);
         if same {
             row.sessions = row.sessions.saturating_add(next.sessions);
+            row.missed = row.missed.saturating_add(next.missed);
         }
         same
     });
@@ -221,7 +278,7 @@ pub fn member_name(member: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, Load, Members, Place, pod_id, sum};
+    use super::{Counts, Load, Members, Place, pod_id, said, sum};
 
     fn place(pod: &str) -> Place {
         Place {
@@ -241,11 +298,33 @@ mod tests {
         assert!(counts.take_changed());
         assert!(!counts.take_changed());
         for pod in ["a", "b", "a"] {
-            counts.leave(&place(pod));
+            counts.leave(&place(pod), false);
         }
         assert!(counts.take_changed());
         assert!(counts.load("shop/chat:8080").is_none());
         assert!(counts.rows().is_empty());
+    }
+
+    #[test]
+    fn sessions_that_were_sent_elsewhere_are_counted_while_they_last() {
+        let mut counts = Counts::default();
+        for pod in ["a", "a", "b"] {
+            counts.enter(&place(pod));
+            counts.missed(&place(pod));
+        }
+        counts.enter(&place("b"));
+        let missed = |counts: &Counts| {
+            let (live, missed) = said(sum(counts.rows()));
+            let all: u64 = live.iter().map(|live| live.sessions).sum();
+            (all, missed.first().map(|missed| missed.sessions))
+        };
+        assert_eq!(missed(&counts), (4, Some(3)));
+        counts.leave(&place("a"), true);
+        counts.leave(&place("b"), false);
+        assert_eq!(missed(&counts), (2, Some(2)));
+        counts.leave(&place("a"), true);
+        counts.leave(&place("b"), true);
+        assert_eq!(missed(&counts), (0, None));
     }
 
     #[test]

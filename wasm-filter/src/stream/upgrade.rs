@@ -122,6 +122,11 @@ impl Upgrade {
             if affinity == Affinity::Missed || placed.pod.is_none() {
                 self.move_to(&placed, &address, gateway, shared);
             }
+            if affinity == Affinity::Missed
+                && let Some(place) = &self.place
+            {
+                gateway.missed(place);
+            }
             shared.metrics.add(self.metrics, affinity, 1);
             self.affinity = Some(affinity);
             if handshake::strayed(&placed, affinity) {
@@ -169,7 +174,7 @@ impl Upgrade {
             return;
         }
         if let Some(place) = core::mem::replace(&mut self.place, place) {
-            gateway.leave(&place);
+            gateway.leave(&place, false);
         }
         if let Some(place) = &self.place {
             gateway.enter(place, placed.counted, shared);
