@@ -27,6 +27,12 @@ use self::act::{close, cut};
 use self::upgrade::Upgrade;
 use self::window::Window;
 
+/// How Envoy Gateway (1.9) names the route of an HTTPRoute, by places that shift, and where it says what the HTTPRoute's rule is
+/// called.
+const HTTP_ROUTE: &[u8] = b"httproute/";
+const HTTP_ROUTE_RULE: &[u8] =
+    b"xds\0route_metadata\0filter_metadata\0envoy-gateway\0resources\x000\0sectionName";
+
 /// One stream.
 pub(crate) struct Stream {
     gateway: usize,
@@ -76,9 +82,14 @@ impl Stream {
     }
 
     pub(crate) fn request_headers(&mut self, gateway: &mut Gateway, shared: &mut Shared) -> Flow {
-        let Ok(Some(route)) = host::property(b"xds\0route_name") else {
+        let Ok(Some(mut route)) = host::property(b"xds\0route_name") else {
             return Flow::Continue;
         };
+        if route.starts_with(HTTP_ROUTE)
+            && let Ok(Some(rule)) = host::property(HTTP_ROUTE_RULE)
+        {
+            route = rule;
+        }
         let Some(name) = RouteName::parse(&route) else {
             return Flow::Continue;
         };
