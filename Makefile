@@ -53,7 +53,7 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 
 .PHONY: golden
 golden: ## rewrite the golden folders; read the diff
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields
 
 .PHONY: generate
 generate: build ## rewrite the generated files

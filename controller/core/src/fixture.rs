@@ -22,6 +22,8 @@ pub(crate) struct Manifests {
     pub(crate) envoy_filters: Vec<Value>,
     /// Their names and labels.
     pub(crate) gateway_pods: Vec<(ObjectName, Value)>,
+    pub(crate) gateway_classes: Vec<Value>,
+    pub(crate) extension_policies: Vec<Value>,
 }
 
 pub(crate) fn good() -> Manifests {
@@ -45,6 +47,8 @@ pub(crate) fn good() -> Manifests {
         authorization_policies: Vec::new(),
         envoy_filters: Vec::new(),
         gateway_pods: Vec::new(),
+        gateway_classes: Vec::new(),
+        extension_policies: Vec::new(),
     }
 }
 
@@ -70,6 +74,26 @@ pub(crate) fn on_istio() -> Manifests {
     for service in &mut manifests.services {
         service["spec"]["selector"] = json!({"app": "any"});
     }
+    manifests
+}
+
+/// The good route at a Gateway of Envoy Gateway's and at one of another class, with two backends.
+pub(crate) fn on_gateway_api() -> Manifests {
+    let mut manifests = good();
+    let class = |name: &str, controller: &str| json!({"metadata": {"name": name}, "spec": {"controllerName": controller}});
+    manifests.gateway_classes = vec![
+        class("eg", "gateway.envoyproxy.io/gatewayclass-controller"),
+        class("traefik", "traefik.io/gateway-controller"),
+    ];
+    manifests.gateways[0]["spec"]["gatewayClassName"] = json!("eg");
+    let mut other = manifests.gateways[0].clone();
+    other["metadata"]["name"] = json!("other");
+    other["spec"]["gatewayClassName"] = json!("traefik");
+    manifests.gateways.push(other);
+    let spec = &mut manifests.routes[0]["spec"];
+    spec["parentRefs"] = json!([{"name": "edge"}, {"name": "other"}]);
+    spec["rules"][0]["backendRefs"] =
+        json!([{"name": "chat", "port": 8080}, {"name": "other", "port": 8080}]);
     manifests
 }
 
@@ -141,6 +165,8 @@ impl Manifests {
             request_authentications: typed(&self.request_authentications, None),
             authorization_policies: typed(&self.authorization_policies, None),
             envoy_filters: typed(&self.envoy_filters, None),
+            gateway_classes: typed(&self.gateway_classes, None),
+            extension_policies: typed(&self.extension_policies, None),
             pods: Default::default(),
             gateway_pods: self
                 .gateway_pods

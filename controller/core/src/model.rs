@@ -1,7 +1,9 @@
 //! What valid manifests mean: newtypes, nothing optional that must be there, nothing of an API version.
 
+mod attached;
 mod backend;
 mod gateway;
+mod gateway_api;
 mod hostname;
 mod istio;
 mod jwt;
@@ -10,15 +12,17 @@ mod name;
 mod parent;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_filter_config::persistence::SigningKey;
 
+pub use attached::{AttachedRoute, Section};
 pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
+pub use gateway_api::GatewayApi;
 pub use hostname::Hostname;
-pub use istio::{Istio, IstioRoute, IstioService, Proxies, Section, UserRule};
+pub use istio::{Istio, IstioService, Proxies, UserRule};
 pub use jwt::{Jwks, JwtProvider};
 pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
 pub use name::{ObjectName, RuleId, RuleName};
@@ -32,6 +36,8 @@ pub struct World {
     pub gateways: Vec<Gateway>,
     /// What Istio is to carry out.
     pub istio: Istio,
+    /// What gateways of Gateway API are to carry out that are not Istio's.
+    pub gateway_api: GatewayApi,
     /// The backends that a rule of some gateway names and that exist.
     pub backends: BTreeMap<BackendId, Backend>,
     /// The certificates that a listener shows, by the name of their Secret.
@@ -45,11 +51,27 @@ pub struct World {
 impl World {
     /// Every rule that is in force somewhere, as often as it is.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        let of_istio = self.istio.routes.iter().flat_map(|route| &route.rules);
+        let of_others = self.attached().flat_map(|route| &route.rules);
         self.gateways
             .iter()
             .flat_map(|gateway| gateway.rules())
-            .chain(of_istio.map(|attached| &attached.rule))
+            .chain(of_others.map(|attached| &attached.rule))
+    }
+
+    /// Every route at a parent that is not on this machine.
+    pub fn attached(&self) -> impl Iterator<Item = &AttachedRoute> {
+        self.istio.routes.iter().chain(&self.gateway_api.routes)
+    }
+
+    /// The gateways of others that have, or are to have, the filter.
+    #[must_use]
+    pub fn filtered(&self) -> BTreeSet<&Parent> {
+        let of_envoy_gateway = self.gateway_api.routes.iter().map(|route| &route.parent);
+        self.istio
+            .proxies
+            .keys()
+            .chain(of_envoy_gateway.filter(|parent| matches!(parent, Parent::EnvoyGateway(_))))
+            .collect()
     }
 
     /// Every pod of every backend whose endpoint is terminating: `(backend, pod)`.

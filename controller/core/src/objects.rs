@@ -1,6 +1,8 @@
 //! What goes in: the manifests as they were read, each with the place where it was written.
 
+mod extension_policy;
 mod gateway;
+mod gateway_class;
 mod grant;
 mod istio;
 mod pod;
@@ -13,10 +15,12 @@ use clew_crds::WebSocketRoute;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub use extension_policy::{ExtensionPolicy, ExtensionPolicySpec, PolicyTarget, TargetSelector};
 pub use gateway::{
     Address, AllowedRoutes, CertificateRef, Gateway, GatewaySpec, Label, Listener, NamespaceSelector,
     RouteKind, RouteNamespaces, Tls,
 };
+pub use gateway_class::{GatewayClass, GatewayClassSpec};
 
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use istio::{
@@ -41,6 +45,8 @@ pub struct Objects {
     pub routes: Vec<Sourced<WebSocketRoute>>,
     /// `gateway.networking.k8s.io/v1` Gateways.
     pub gateways: Vec<Sourced<Gateway>>,
+    /// `gateway.networking.k8s.io` GatewayClasses.
+    pub gateway_classes: Vec<Sourced<GatewayClass>>,
     /// `gateway.networking.k8s.io` ReferenceGrants.
     pub grants: Vec<Sourced<ReferenceGrant>>,
     /// `networking.istio.io` Gateways.
@@ -55,6 +61,8 @@ pub struct Objects {
     pub authorization_policies: Vec<Sourced<AuthorizationPolicy>>,
     /// `networking.istio.io` EnvoyFilters.
     pub envoy_filters: Vec<Sourced<EnvoyFilter>>,
+    /// `gateway.envoyproxy.io` EnvoyExtensionPolicies.
+    pub extension_policies: Vec<Sourced<ExtensionPolicy>>,
     /// Core Services.
     pub services: Vec<Sourced<Service>>,
     /// `discovery.k8s.io/v1` EndpointSlices.

@@ -98,7 +98,7 @@ macro_rules! codes {
                 use Condition::{
                     Accepted as NotAccepted, Elsewhere, Programmed as NotProgrammed, ResolvedRefs as Unresolved,
                 };
-                use ProgrammedReason::DestinationRuleHidden;
+                use ProgrammedReason::{DestinationRuleHidden, FilterNotInstalled};
                 use ResolvedRefsReason::{BackendNotFound, RefNotPermitted, SecretNotFound, UnsupportedBackend};
                 match self { $(Self::$name => $condition),+ }
             }
@@ -140,6 +140,7 @@ codes! {
     0133 MeshHostTaken NotAccepted(Conflicted), "Another VirtualService or an older route has the Service's host on the mesh, where only one counts.";
     0134 MatchUnsupported NotAccepted(InvalidRule), "A match that the parent's own kind of route cannot express.";
     0135 RuleHidden NotProgrammed(DestinationRuleHidden), "Another DestinationRule hides the one that the route needs.";
+    0136 FilterDisplaced NotProgrammed(FilterNotInstalled), "An EnvoyExtensionPolicy takes the place of the one that holds Clew's filter.";
     0201 GatewayAddressInvalid Elsewhere, "An address of a Gateway that cannot be bound.";
     0202 ListenerProtocolUnsupported Elsewhere, "A listener that is neither HTTP nor HTTPS.";
     0203 ListenerConflict Elsewhere, "Another listener has the port, the name or the hostname already.";

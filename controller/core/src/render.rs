@@ -1,8 +1,15 @@
 //! World → what each target is told. Nothing here can fail: whatever can, fails in [`validate`](crate::validate).
 
 pub mod envoy;
+pub mod gateway_api;
+mod grant;
+mod http_route;
 pub mod istio;
+mod object;
 pub mod rules;
+mod step;
+
+pub use object::{Metadata, Object, generated};
 
 /// Bytes that a stream may hold, in each direction (Envoy 1.36, where `request_body_buffer_limit` is a limit of the whole
 /// stream). The filter has the bytes of a direction that is armed added to Envoy's buffer, and one event brings as much as a

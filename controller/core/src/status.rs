@@ -212,7 +212,7 @@ fn parent_verdicts(
     ];
     let truncated: &[_] = match of.parent {
         // Nobody drains there.
-        None | Some(Parent::MeshService(_)) => &[],
+        None | Some(Parent::MeshService(_) | Parent::OtherClass(_)) => &[],
         Some(_) => &report.truncated,
     };
     verdicts.extend(partially_supported(&of.unsupported, truncated));

@@ -4,9 +4,12 @@
 //! what only a look at all of them together, or at the target, can tell. A refused route takes nothing from others.
 
 mod age;
+mod attached;
 mod backends;
 mod certificates;
+mod class;
 mod expression;
+mod gateway_api;
 mod grants;
 mod index;
 mod istio;
@@ -39,6 +42,8 @@ use crate::refusal::{ObjectRef, Refusal};
 pub enum Target {
     /// Those of an Envoy of our own on this machine; others are refused.
     Standalone,
+    /// Those whose objects `clew controller` writes, too.
+    Cluster,
     /// All that are known.
     Every,
 }
@@ -160,12 +165,13 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         routes.add(route, &mut listeners);
     }
     let notices = routes.notices();
-    let (mut reports, backends, istio, key_sets) = routes.finish(&mut others);
+    let (mut reports, backends, (istio, gateway_api), key_sets) = routes.finish(&mut others);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
     let world = World {
         gateways,
         istio,
+        gateway_api,
         backends,
         certificates,
         signing_keys,

@@ -1,15 +1,16 @@
 //! Golden folders: what is rendered, and what the status says, for one input each. `make golden` rewrites them, and the
 //! diff is read in review.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::{env, fs};
 
 use clew_core::objects::{Objects, Source, Sourced};
 use clew_core::refusal::{Code, Condition};
 use clew_core::render::envoy::{self, Settings};
-use clew_core::render::istio;
 use clew_core::render::rules::{self, Drains};
+use clew_core::render::{gateway_api, generated, istio};
 use clew_core::status::{Applied, Progress, status};
 use clew_core::validate::{Notice, Target, Validated, validate};
 use clew_filter_config::plugin::FailureMode;
@@ -32,7 +33,7 @@ fn every_golden_folder_is_as_it_was() {
         let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
         let validated = validate(&objects, Target::Every);
         refused += usize::from(validated.refusals().next().is_some());
-        for (file, value) in rendered(&validated) {
+        for (file, value) in rendered(&validated, &objects) {
             let path = case.join(file);
             // What concerns no parent of the case is not there at all.
             let text = value
@@ -94,18 +95,20 @@ fn the_reference_of_refusals_names_every_code() {
     assert_eq!(fs::read_to_string(path).unwrap(), text, "run make golden");
 }
 
-/// What the guide shows is a case, with what becomes of it beside it.
+/// What a guide shows is a case, with what becomes of it beside it.
 #[test]
-fn the_guide_to_istio_shows_a_case() {
+fn the_guides_show_cases() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let guide = fs::read_to_string(root.join("../../docs/guide/istio.md")).unwrap();
-    let case = fs::read_to_string(root.join("tests/golden/istio-guide/input.yaml")).unwrap();
-    let mut blocks = guide
-        .split("```yaml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
-    assert_eq!(blocks.next(), Some(case.as_str()));
-    assert_eq!(blocks.next(), None);
+    for (guide, case) in [("istio", "istio-guide"), ("gateway-api", "gateway-api-guide")] {
+        let guide = fs::read_to_string(root.join(format!("../../docs/guide/{guide}.md"))).unwrap();
+        let case = fs::read_to_string(root.join(format!("tests/golden/{case}/input.yaml"))).unwrap();
+        let mut blocks = guide
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        assert_eq!(blocks.next(), Some(case.as_str()));
+        assert_eq!(blocks.next(), None);
+    }
 }
 
 fn settings() -> Settings {
@@ -122,7 +125,7 @@ fn settings() -> Settings {
     }
 }
 
-fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
+fn rendered(validated: &Validated, objects: &Objects) -> [(&'static str, Option<Value>); 5] {
     let world = &validated.world;
     let mut drains = Drains::default();
     drains.observe(world, 1_700_000_000_000);
@@ -134,7 +137,13 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
             (path.to_owned(), content["resources"].clone())
         })
         .collect();
-    let objects = istio::render(world);
+    let of_istio = istio::render(world);
+    let own = gateway_api::render(world);
+    let all = [of_istio.clone(), own.clone()].concat();
+    let of_gateway_api = match of_istio.is_empty() || !own.is_empty() {
+        true => own,
+        false => gateway_api::render(&validate(&moved_to_envoy_gateway(objects), Target::Every).world),
+    };
     let told = |rules: rules::Rules| json!({"rules": rules.rules, "backends": rules.backends});
     let standalone = world.gateways.iter().map(|gateway| {
         (
@@ -147,7 +156,12 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
         .rules_by_proxies()
         .into_iter()
         .map(|(proxies, attached)| (proxies.to_string(), told(rules::render(world, attached, &drains))));
-    let rules: BTreeMap<String, Value> = standalone.chain(meshed).collect();
+    let envoy_gateway = world
+        .gateway_api
+        .rules_by_gateway()
+        .into_iter()
+        .map(|(gateway, attached)| (gateway.to_string(), told(rules::render(world, attached, &drains))));
+    let rules: BTreeMap<String, Value> = standalone.chain(meshed).chain(envoy_gateway).collect();
     let statuses: Vec<_> = validated
         .routes
         .iter()
@@ -157,14 +171,14 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
                 connected: 1,
             });
             let mut status = status(report, |_| applied.clone(), None, &Time(Default::default()));
-            status.name_generated(istio::generated(&objects, &report.name));
+            status.name_generated(generated(&all, &report.name));
             let mut status = json!(status);
             without_times(&mut status);
             json!({"route": report.name.to_string(), "status": status})
         })
         .collect();
     // A Gateway of class clew has listeners even where no route attaches.
-    let only_istio = world.gateways.is_empty()
+    let only_others = world.gateways.is_empty()
         && validated
             .routes
             .iter()
@@ -177,8 +191,12 @@ fn rendered(validated: &Validated) -> [(&'static str, Option<Value>); 4] {
         said["notices"] = validated.notices.iter().map(notice).collect();
     }
     [
-        ("envoy.yaml", (!only_istio).then(|| json!(files))),
-        ("istio.yaml", (!objects.is_empty()).then(|| json!(objects))),
+        ("envoy.yaml", (!only_others).then(|| json!(files))),
+        ("istio.yaml", (!of_istio.is_empty()).then(|| json!(of_istio))),
+        (
+            "gateway-api.yaml",
+            (!of_gateway_api.is_empty()).then(|| json!(of_gateway_api)),
+        ),
         ("rules.yaml", Some(json!(rules))),
         ("status.yaml", Some(said)),
     ]
@@ -193,6 +211,46 @@ fn without_times(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(without_times),
         _ => {}
     }
+}
+
+/// The same routes at Gateways of Envoy Gateway's class, one of the name of each parent: what Istio carries out in a case has
+/// its other rendering beside it.
+fn moved_to_envoy_gateway(objects: &Objects) -> Objects {
+    let mut moved = objects.clone();
+    let class = json!({
+        "metadata": {"name": "eg"},
+        "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
+    });
+    moved.gateway_classes = vec![typed("eg", class, Source::default())];
+    moved.gateways.clear();
+    let mut gateways = BTreeSet::new();
+    for route in &mut moved.routes {
+        let route = Arc::make_mut(&mut route.object);
+        let own = route.metadata.namespace.clone();
+        let mut seen = BTreeSet::new();
+        for parent in &mut route.spec.parent_refs {
+            parent.group = "gateway.networking.k8s.io".to_owned();
+            parent.kind = "Gateway".to_owned();
+            (parent.section_name, parent.port) = (None, None);
+            gateways.insert((parent.namespace.clone().or(own.clone()), parent.name.clone()));
+        }
+        let parents = &mut route.spec.parent_refs;
+        parents.retain(|parent| seen.insert((parent.namespace.clone(), parent.name.clone())));
+    }
+    for (namespace, name) in gateways {
+        let gateway = json!({
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "gatewayClassName": "eg",
+                "listeners": [{
+                    "name": "http", "port": 80, "protocol": "HTTP",
+                    "allowedRoutes": {"namespaces": {"from": "All"}},
+                }],
+            },
+        });
+        moved.gateways.push(typed("eg", gateway, Source::default()));
+    }
+    moved
 }
 
 /// Reads a case's objects; routes must be such as the API server takes.
@@ -221,6 +279,8 @@ fn read(case: &str, text: &str) -> Objects {
                 let name = value["metadata"]["name"].as_str().unwrap().to_owned();
                 objects.namespaces.insert(name, labels);
             }
+            Some("GatewayClass") => objects.gateway_classes.push(typed(case, value, source)),
+            Some("EnvoyExtensionPolicy") => objects.extension_policies.push(typed(case, value, source)),
             Some("ReferenceGrant") => objects.grants.push(typed(case, value, source)),
             Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
                 Ok(object) => objects.routes.push(Sourced {

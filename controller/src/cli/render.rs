@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use clew_core::render::envoy::{self, Settings};
-use clew_core::render::{istio, rules};
+use clew_core::render::{Object, gateway_api, generated, istio, rules};
 use clew_core::status::{Progress, status};
 use clew_core::validate::RouteReport;
 use clew_filter_config::plugin::FailureMode;
@@ -36,6 +36,8 @@ enum Target {
     Envoy,
     /// Istio: the objects that a cluster is given, and what the gateways' filters are told
     Istio,
+    /// Envoy Gateway, and any other class of Gateway API: the same
+    GatewayApi,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -60,7 +62,7 @@ enum Rendered {
     /// The resources of each xDS file, by its path.
     Files(BTreeMap<String, Value>),
     /// In the order in which they are applied.
-    Objects(Vec<istio::Object>),
+    Objects(Vec<Object>),
 }
 
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
@@ -73,6 +75,7 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let rendering = match args.to {
         Target::Envoy => to_envoy(&checked),
         Target::Istio => to_istio(&checked),
+        Target::GatewayApi => to_gateway_api(&checked),
     };
     format.print(&rendering, String::new)?;
     Ok(if checked.is_refused() {
@@ -125,16 +128,34 @@ fn to_istio(checked: &Checked) -> Rendering {
     }
 }
 
+fn to_gateway_api(checked: &Checked) -> Rendering {
+    let world = &checked.validated.world;
+    let objects = gateway_api::render(world);
+    let rules = world
+        .gateway_api
+        .rules_by_gateway()
+        .into_iter()
+        .map(|(gateway, attached)| {
+            let rules = rules::render(world, attached, &checked.drains);
+            (gateway.to_string(), told(&rules))
+        });
+    Rendering {
+        rules: rules.collect(),
+        status: statuses(checked, &objects),
+        rendered: Rendered::Objects(objects),
+    }
+}
+
 fn told(rules: &rules::Rules) -> Value {
     json!({"rules": rules.rules, "backends": rules.backends})
 }
 
 /// The status of every route, with the objects that stand for it.
-fn statuses(checked: &Checked, objects: &[istio::Object]) -> Vec<Value> {
+fn statuses(checked: &Checked, objects: &[Object]) -> Vec<Value> {
     let now = Time(clock::timestamp());
     let of = |report: &RouteReport| {
         let mut status = status(report, |_| Progress::Prepared, None, &now);
-        status.name_generated(istio::generated(objects, &report.name));
+        status.name_generated(generated(objects, &report.name));
         json!({"namespace": report.name.namespace, "name": report.name.name, "status": status})
     };
     checked.validated.routes.iter().map(of).collect()

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use clew_core::model::ObjectName;
 use clew_core::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, Objects, ReferenceGrant,
-    RequestAuthentication, Source, Sourced, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, GatewayClass, IstioGateway,
+    Objects, ReferenceGrant, RequestAuthentication, Source, Sourced, VirtualService,
 };
 use clew_crds::WebSocketRoute;
 use clew_crds::admission::{self, ViolationKind};
@@ -23,6 +23,7 @@ use crate::finding::Finding;
 pub(super) enum Object {
     Route(Sourced<WebSocketRoute>),
     Gateway(Sourced<Gateway>),
+    GatewayClass(Sourced<GatewayClass>),
     Service(Sourced<Service>),
     EndpointSlice(Sourced<EndpointSlice>),
     Secret(Sourced<Secret>),
@@ -34,6 +35,7 @@ pub(super) enum Object {
     AuthorizationPolicy(Sourced<AuthorizationPolicy>),
     EnvoyFilter(Sourced<EnvoyFilter>),
     Namespace(Sourced<Namespace>),
+    ExtensionPolicy(Sourced<ExtensionPolicy>),
 }
 
 impl Object {
@@ -42,6 +44,7 @@ impl Object {
         match self {
             Self::Route(route) => all.routes.push(route),
             Self::Gateway(gateway) => all.gateways.push(gateway),
+            Self::GatewayClass(class) => all.gateway_classes.push(class),
             Self::Service(service) => all.services.push(service),
             Self::EndpointSlice(slice) => all.endpoint_slices.push(slice),
             Self::Secret(secret) => all.secrets.push(secret),
@@ -58,6 +61,7 @@ impl Object {
                 all.namespaces
                     .insert(name, metadata.labels.clone().unwrap_or_default());
             }
+            Self::ExtensionPolicy(policy) => all.extension_policies.push(policy),
         }
     }
 
@@ -155,11 +159,17 @@ impl Place<'_> {
         let object = match (api.split_once('/').map_or("", |(group, _)| group), kind.as_str()) {
             ("clew.dev", "WebSocketRoute") => Object::Route(self.route(value, &name, births)?),
             ("gateway.networking.k8s.io", "Gateway") => Object::Gateway(self.typed(value, &object)?),
+            ("gateway.networking.k8s.io", "GatewayClass") => {
+                Object::GatewayClass(self.typed(value, &object)?)
+            }
             ("", "Service") => Object::Service(self.typed(value, &object)?),
             ("discovery.k8s.io", "EndpointSlice") => Object::EndpointSlice(self.typed(value, &object)?),
             ("", "Secret") => Object::Secret(self.typed(value, &object)?),
             ("gateway.networking.k8s.io", "ReferenceGrant") => {
                 Object::ReferenceGrant(self.typed(value, &object)?)
+            }
+            ("gateway.envoyproxy.io", "EnvoyExtensionPolicy") => {
+                Object::ExtensionPolicy(self.typed(value, &object)?)
             }
             ("networking.istio.io", "Gateway") => Object::IstioGateway(self.typed(value, &object)?),
             ("networking.istio.io", "VirtualService") => Object::VirtualService(self.typed(value, &object)?),
@@ -176,7 +186,7 @@ impl Place<'_> {
             ("", "Namespace") => Object::Namespace(self.typed(value, &object)?),
             _ => {
                 let message = format!(
-                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, and Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy"
+                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, GatewayClass, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy, and Envoy Gateway's EnvoyExtensionPolicy"
                 );
                 return Ok(Read::PassedOver(Box::new(
                     self.finding("kind", "CLEW0004", message).warning().of(kind),

@@ -17,7 +17,7 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
         .flat_map(|gateway| &gateway.listeners)
         .filter(|listener| request.listener.is_none_or(|address| address == listener.address))
         .collect();
-    let has_gateways = !world.istio.proxies.is_empty() && request.listener.is_none();
+    let has_gateways = !world.filtered().is_empty() && request.listener.is_none();
     if listeners.is_empty() && !has_gateways {
         return Err(match request.listener {
             Some(address) => format!("nothing listens on {address}"),
@@ -41,11 +41,11 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
                 .find(|route| takes(&route.matching, request))
         })
     });
-    let on_istio = || {
-        let mut gateways = world.istio.proxies.keys().filter(|_| has_gateways);
-        gateways.find_map(|gateway| at_istio(world, gateway, request, host.as_deref()))
+    let of_others = || {
+        let mut gateways = world.filtered().into_iter().filter(|_| has_gateways);
+        gateways.find_map(|gateway| at_gateway(world, gateway, request, host.as_deref()))
     };
-    match found.map(|route| &*route.rule).or_else(on_istio) {
+    match found.map(|route| &*route.rule).or_else(of_others) {
         Some(rule) => Ok(rule),
         None => Err(match host {
             Some(host) => format!(
@@ -56,14 +56,14 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
     }
 }
 
-/// The rule whose route takes a request at one of Istio's gateways: there too the most specific host alone is looked into.
-fn at_istio<'w>(
+/// The rule whose route takes a request at a gateway of others: there too the most specific host alone is looked into.
+fn at_gateway<'w>(
     world: &'w World,
     gateway: &Parent,
     request: &Request,
     host: Option<&str>,
 ) -> Option<&'w Rule> {
-    let here = || world.istio.routes.iter().filter(|route| route.parent == *gateway);
+    let here = || world.attached().filter(|route| route.parent == *gateway);
     let narrowest = here()
         .flat_map(|route| &route.hostnames)
         .filter(|hostname| host.is_none_or(|host| hostname.serves(host)))

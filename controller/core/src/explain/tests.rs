@@ -4,7 +4,7 @@ use clew_filter_core::token::{Ring, Token};
 use serde_json::{Value, json};
 
 use super::{Explanation, Request, Secrets, explain};
-use crate::fixture::{Manifests, good, on_istio, route};
+use crate::fixture::{Manifests, good, on_gateway_api, on_istio, route};
 use crate::render::rules::{Drains, render};
 use crate::validate::{Target, validate};
 
@@ -69,19 +69,20 @@ fn names_the_rule_the_key_and_the_pod() {
 
 /// One key, one pod, whoever carries it there.
 #[test]
-fn the_pod_is_the_same_on_istio() {
-    let mut istio = on_istio();
-    istio.routes[0]["spec"]["rules"][0]["backendRefs"] = json!([{"name": "chat", "port": 8080}]);
-    for room in 0..8 {
-        let target = format!("/ws?room={room}");
-        let host = [("host", "chat.example.com")];
-        let there = ask(&istio, &target, &host);
-        assert_eq!(there.rule.as_deref(), Some("shop/chat/rooms"));
-        let here = ask(&good(), &target, &host);
-        assert_eq!(there.backend.unwrap().name, here.backend.unwrap().name);
+fn the_pod_is_the_same_on_istio_and_on_envoy_gateway() {
+    for mut mesh in [on_istio(), on_gateway_api()] {
+        mesh.routes[0]["spec"]["rules"][0]["backendRefs"] = json!([{"name": "chat", "port": 8080}]);
+        for room in 0..8 {
+            let target = format!("/ws?room={room}");
+            let host = [("host", "chat.example.com")];
+            let there = ask(&mesh, &target, &host);
+            assert_eq!(there.rule.as_deref(), Some("shop/chat/rooms"));
+            let here = ask(&good(), &target, &host);
+            assert_eq!(there.backend.unwrap().name, here.backend.unwrap().name);
+        }
+        assert_eq!(ask(&mesh, "/ws", &[("host", "chat.example.org")]).rule, None);
+        assert_eq!(ask(&mesh, "/other", &[]).rule, None);
     }
-    assert_eq!(ask(&istio, "/ws", &[("host", "chat.example.org")]).rule, None);
-    assert_eq!(ask(&istio, "/other", &[]).rule, None);
 }
 
 /// HTTP/2 has no Host, and Envoy none for any request: the filter sees `:authority`.

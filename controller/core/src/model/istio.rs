@@ -1,16 +1,16 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{AttachedRule, Hostname, ObjectName, Parent, Rule};
+use super::{AttachedRoute, ObjectName, Parent, Rule};
 
 /// What Istio is to carry out.
 #[derive(Clone, Debug, Default)]
 pub struct Istio {
     /// The oldest first.
-    pub routes: Vec<IstioRoute>,
+    pub routes: Vec<AttachedRoute>,
     /// The Services that a rule of these routes names, and what Istio knows of them already.
     pub services: BTreeMap<ObjectName, IstioService>,
     /// The proxies of each gateway.
@@ -60,30 +60,6 @@ impl Istio {
         }
         rules
     }
-}
-
-/// A route at one parent.
-#[derive(Clone, Debug)]
-pub struct IstioRoute {
-    /// One of Istio's.
-    pub parent: Parent,
-    /// The route.
-    pub name: ObjectName,
-    /// As the route narrows the parent down.
-    pub sections: BTreeSet<Section>,
-    /// The hosts, in the order of their names.
-    pub hostnames: BTreeSet<Hostname>,
-    /// In the order in which they are tried.
-    pub rules: Vec<AttachedRule>,
-}
-
-/// A part of a parent: a listener's name, a port, both, or all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Section {
-    /// The listener; None: every one.
-    pub name: Option<String>,
-    /// None: every one.
-    pub port: Option<u16>,
 }
 
 /// A Service as Istio knows it without us.

@@ -26,6 +26,7 @@ use crate::model::World;
 use crate::render::rules::Drains;
 
 pub use bootstrap::bootstrap;
+pub(super) use bootstrap::stats_tag;
 pub use cluster::CHANNEL;
 pub use file::File;
 

@@ -1,18 +1,20 @@
-//! Where a user's ReferenceGrant lets a WebSocketRoute use a Service of another namespace, our HTTPRoute there needs one for
-//! the second Service.
+//! Where a user's ReferenceGrant lets a WebSocketRoute use a Service of another namespace, our HTTPRoute there needs one of
+//! its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::names_subsets;
 use super::object::{Object, SUBDOMAIN, digits, name};
-use super::policy::Policy;
-use crate::model::{Istio, ObjectName, Target};
+use crate::model::{AttachedRoute, BackendShare, ObjectName, Rule, Target};
 
-pub(super) fn objects(istio: &Istio) -> Vec<Object> {
+/// For what HTTPRoutes lead to: `to` is the Service behind a backend.
+pub(super) fn objects<'a>(
+    routes: impl Iterator<Item = &'a AttachedRoute>,
+    to: impl Fn(&AttachedRoute, &Rule, &BackendShare) -> ObjectName,
+) -> Vec<Object> {
     let mut wanted: BTreeMap<(ObjectName, &str), BTreeSet<ObjectName>> = BTreeMap::new();
-    for route in istio.routes.iter().filter(|route| !names_subsets(&route.parent)) {
+    for route in routes {
         let own = route.name.namespace.as_str();
         for rule in route.rules.iter().map(|attached| &attached.rule) {
             let foreign = rule
@@ -20,9 +22,8 @@ pub(super) fn objects(istio: &Istio) -> Vec<Object> {
                 .iter()
                 .filter(|share| share.target == Target::Service && share.id.service.namespace != own);
             for share in foreign {
-                let second = Policy::of(rule, share, &route.parent, istio).second_service(&share.id.service);
                 wanted
-                    .entry((second, own))
+                    .entry((to(route, rule, share), own))
                     .or_default()
                     .insert(route.name.clone());
             }

@@ -1,7 +1,7 @@
-//! HTTPRoutes, for Gateways of Istio's class: to second Services, because an HTTPRoute cannot name a subset.
+//! HTTPRoutes, for whoever carries out Gateway API.
 //!
 //! The name of a rule is how the filter knows it, and in an HTTPRoute each name stands once. So what a rule does in several
-//! steps is in as many HTTPRoutes; Istio puts all of them in order again, by their matches.
+//! steps is in as many HTTPRoutes; gateways put all of them in order again, by their matches.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,38 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::object::{Object, SUBDOMAIN, name};
-use super::policy::Policy;
-use super::step::{Step, steps};
+use super::rules::route_name;
+use super::step::steps;
 use crate::model::{
-    Hostname, Istio, IstioRoute, Match, ObjectName, Parent, Path, Pattern, Rule, RuleId, Section, Target,
+    AttachedRoute, BackendShare, Hostname, Match, ObjectName, Path, Pattern, Rule, RuleId, Section, Target,
 };
-use crate::render::rules::route_name;
+
+/// A rule of an HTTPRoute: what is done with some of the handshakes that a rule takes.
+pub(super) struct Part {
+    /// The end of the HTTPRoute's name.
+    pub(super) into: String,
+    /// The name of the HTTPRoute's rule.
+    pub(super) name: String,
+    /// Only with those for which the filter chose this backend.
+    pub(super) backend: Option<String>,
+    /// Only with upgrades to WebSocket.
+    pub(super) upgrade: bool,
+    /// Milliseconds.
+    pub(super) timeout_ms: Option<u64>,
+    /// Empty: they are answered with 500.
+    pub(super) backend_refs: Vec<Value>,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
-    parent_refs: Vec<ParentRef>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    hostnames: Vec<String>,
+struct Spec<'a> {
+    parent_refs: &'a [ParentRef],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    hostnames: &'a [String],
     rules: Vec<HttpRule>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ParentRef {
     namespace: String,
@@ -42,7 +57,6 @@ struct ParentRef {
 struct HttpRule {
     name: String,
     matches: Vec<HttpMatch>,
-    /// None: Istio answers with 500.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     backend_refs: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,41 +73,61 @@ struct HttpMatch {
     query_params: Vec<Value>,
 }
 
-pub(super) fn objects(istio: &Istio) -> Vec<Object> {
-    istio
-        .routes
-        .iter()
-        .filter(|route| matches!(route.parent, Parent::IstioClass(_)))
-        .fold(BTreeMap::<_, Vec<&IstioRoute>>::new(), |mut by_name, route| {
-            by_name.entry(&route.name).or_default().push(route);
-            by_name
-        })
-        .into_values()
-        .flat_map(|at_parents| of_route(&at_parents, istio))
-        .collect()
+/// The steps of a route's rules. Rules of which each has its own `stem` do not share an HTTPRoute, and what a step's handshakes
+/// go to is a Service, `to`.
+pub(super) fn in_steps(
+    route: &AttachedRoute,
+    stem: impl Fn(&Rule) -> String,
+    to: impl Fn(&Rule, &BackendShare) -> ObjectName,
+) -> impl Fn(&Rule) -> Vec<Part> {
+    let several = route.rules.iter().any(|attached| steps(&attached.rule).len() > 1);
+    move |rule| {
+        let part = |(i, step): (usize, super::step::Step<'_>)| Part {
+            into: match several {
+                true => format!("{}-{i}", stem(rule)),
+                false => stem(rule),
+            },
+            name: route_name(rule),
+            backend: step.backend,
+            upgrade: step.upgrade,
+            timeout_ms: step.timeout_ms,
+            backend_refs: match step.share.target {
+                Target::Missing => Vec::new(),
+                Target::Service => vec![backend_ref(&to(rule, step.share), step.share.id.port)],
+            },
+        };
+        steps(rule).into_iter().enumerate().map(part).collect()
+    }
 }
 
-/// One route, at all its parents of this kind.
-fn of_route(at_parents: &[&IstioRoute], istio: &Istio) -> Vec<Object> {
+pub(super) fn backend_ref(service: &ObjectName, port: u16) -> Value {
+    json!({"namespace": service.namespace, "name": service.name, "port": port})
+}
+
+/// Each route with all its parents, in the order of their names.
+pub(super) fn by_name<'a>(
+    routes: impl Iterator<Item = &'a AttachedRoute>,
+) -> BTreeMap<&'a ObjectName, Vec<&'a AttachedRoute>> {
+    routes.fold(BTreeMap::<_, Vec<_>>::new(), |mut by_name, route| {
+        by_name.entry(&route.name).or_default().push(route);
+        by_name
+    })
+}
+
+/// One route, at all its parents of a kind.
+pub(super) fn of_route(at_parents: &[&AttachedRoute], parts: impl Fn(&Rule) -> Vec<Part>) -> Vec<Object> {
     let Some(route) = at_parents.first() else {
         return Vec::new();
     };
-    let mut rules: Vec<(&Rule, Vec<&Match>)> = Vec::new();
-    let mut known: BTreeMap<&RuleId, usize> = BTreeMap::new();
-    for attached in &route.rules {
-        let at = *known.entry(&attached.rule.id).or_insert_with(|| {
-            rules.push((&attached.rule, Vec::new()));
-            rules.len() - 1
-        });
-        rules[at].1.push(&attached.matching);
-    }
-    let mut by_step: Vec<Vec<HttpRule>> = Vec::new();
-    for (rule, matches) in &rules {
-        for (i, step) in steps(rule).into_iter().enumerate() {
-            if by_step.len() == i {
-                by_step.push(Vec::new());
-            }
-            by_step[i].push(HttpRule::of(rule, matches, &step, route, istio));
+    let mut called: Vec<(String, Vec<HttpRule>)> = Vec::new();
+    for (rule, matches) in rules(route) {
+        for part in parts(rule) {
+            let at = called.iter().position(|(into, _)| *into == part.into);
+            let at = at.unwrap_or_else(|| {
+                called.push((part.into.clone(), Vec::new()));
+                called.len() - 1
+            });
+            called[at].1.push(HttpRule::of(part, &matches));
         }
     }
     let parent_refs: Vec<_> = at_parents
@@ -110,28 +144,40 @@ fn of_route(at_parents: &[&IstioRoute], istio: &Istio) -> Vec<Object> {
         .filter(|hostname| **hostname != Hostname::Any)
         .map(ToString::to_string)
         .collect();
-    let several = by_step.len() > 1;
-    let object = |(i, rules): (usize, Vec<HttpRule>)| {
+    let object = |(into, rules): (String, Vec<HttpRule>)| {
         let spec = Spec {
-            parent_refs: parent_refs.clone(),
-            hostnames: hostnames.clone(),
+            parent_refs: &parent_refs,
+            hostnames: &hostnames,
             rules,
         };
-        let end = if several {
-            format!("clew-{i}")
-        } else {
-            "clew".to_owned()
-        };
-        let called = ObjectName::new(&route.name.namespace, name(&route.name.name, &end, SUBDOMAIN));
         Object::new(
             "gateway.networking.k8s.io/v1",
             "HTTPRoute",
-            called,
+            object_name(&route.name, &into),
             &spec,
             [route.name.clone()],
         )
     };
-    by_step.into_iter().enumerate().map(object).collect()
+    called.into_iter().map(object).collect()
+}
+
+/// What an HTTPRoute, and a policy for it, of a route is called.
+pub(super) fn object_name(route: &ObjectName, end: &str) -> ObjectName {
+    ObjectName::new(&route.namespace, name(&route.name, end, SUBDOMAIN))
+}
+
+/// The rules in the order in which they are tried first, each with all its matches.
+pub(super) fn rules(route: &AttachedRoute) -> Vec<(&Rule, Vec<&Match>)> {
+    let mut rules: Vec<(&Rule, Vec<&Match>)> = Vec::new();
+    let mut known: BTreeMap<&RuleId, usize> = BTreeMap::new();
+    for attached in &route.rules {
+        let at = *known.entry(&attached.rule.id).or_insert_with(|| {
+            rules.push((&attached.rule, Vec::new()));
+            rules.len() - 1
+        });
+        rules[at].1.push(&attached.matching);
+    }
+    rules
 }
 
 impl ParentRef {
@@ -146,28 +192,21 @@ impl ParentRef {
 }
 
 impl HttpRule {
-    fn of(rule: &Rule, matches: &[&Match], step: &Step<'_>, route: &IstioRoute, istio: &Istio) -> Self {
-        let second =
-            Policy::of(rule, step.share, &route.parent, istio).second_service(&step.share.id.service);
-        let backend = json!({"namespace": second.namespace, "name": second.name, "port": step.share.id.port});
+    fn of(part: Part, matches: &[&Match]) -> Self {
         Self {
-            name: route_name(rule),
             matches: matches
                 .iter()
-                .map(|matching| HttpMatch::of(matching, step))
+                .map(|matching| HttpMatch::of(matching, &part))
                 .collect(),
-            backend_refs: if step.share.target == Target::Missing {
-                Vec::new()
-            } else {
-                vec![backend]
-            },
-            timeouts: step.timeout_ms.map(|ms| json!({"request": duration(ms)})),
+            name: part.name,
+            backend_refs: part.backend_refs,
+            timeouts: part.timeout_ms.map(|ms| json!({"request": duration(ms)})),
         }
     }
 }
 
 impl HttpMatch {
-    fn of(matching: &Match, step: &Step<'_>) -> Self {
+    fn of(matching: &Match, part: &Part) -> Self {
         let path = match &matching.path {
             Path::Exact(path) => json!({"type": "Exact", "value": path}),
             Path::Prefix(prefix) if prefix.is_empty() => json!({"type": "PathPrefix", "value": "/"}),
@@ -182,10 +221,10 @@ impl HttpMatch {
             regex("sec-websocket-protocol", any);
         }
         let is_written = matching.headers.iter().any(|(name, _)| name == "upgrade");
-        if step.upgrade && !is_written {
+        if part.upgrade && !is_written {
             regex("upgrade", "(?i)websocket".to_owned());
         }
-        if let Some(backend) = &step.backend {
+        if let Some(backend) = &part.backend {
             headers.push(json!({"type": "Exact", "name": headers::BACKEND, "value": backend}));
         }
         Self {
@@ -206,6 +245,6 @@ fn named((name, pattern): &(String, Pattern)) -> Value {
 }
 
 /// As GEP-2257 has it: at most five digits of each unit.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     clew_crds::Duration::from_millis(ms).to_string()
 }

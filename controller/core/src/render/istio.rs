@@ -5,22 +5,18 @@
 
 mod destination_rule;
 mod envoy_filter;
-mod grant;
-mod http_route;
-mod object;
 mod policy;
+mod second;
 mod service;
-mod step;
 mod virtual_service;
 mod wasm_plugin;
 
+pub use super::object::{Metadata, Object};
 pub use envoy_filter::envoy_filter;
-pub use object::{Metadata, Object};
 pub use wasm_plugin::{Module, wasm_plugin};
 
 use std::collections::BTreeMap;
 
-use clew_crds::status::GeneratedObject;
 use serde_json::{Value, json};
 
 use crate::model::{ObjectName, Parent, Proxies, World};
@@ -32,25 +28,11 @@ pub fn render(world: &World) -> Vec<Object> {
     [
         service::objects(istio),
         destination_rule::objects(istio),
-        grant::objects(istio),
+        second::grants(istio),
         virtual_service::objects(istio),
-        http_route::objects(istio),
+        second::http_routes(istio),
     ]
     .concat()
-}
-
-/// The objects that stand for a route, as its status names them.
-#[must_use]
-pub fn generated(objects: &[Object], route: &ObjectName) -> Vec<GeneratedObject> {
-    let of_route = objects.iter().filter(|object| object.routes.contains(route));
-    of_route
-        .map(|object| GeneratedObject {
-            group: object.group().to_owned(),
-            kind: object.kind.to_owned(),
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.clone(),
-        })
-        .collect()
 }
 
 /// How the mesh calls a Service.

@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use clew_crds::status::GeneratedObject;
 use serde::Serialize;
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
 
+use super::{MANAGED_BY, MANAGER};
 use crate::model::ObjectName;
-use crate::render::{MANAGED_BY, MANAGER};
 
 /// An object that is to be in a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,6 +67,20 @@ impl Object {
     pub fn group(&self) -> &'static str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
+}
+
+/// The objects that stand for a route, as its status names them.
+#[must_use]
+pub fn generated(objects: &[Object], route: &ObjectName) -> Vec<GeneratedObject> {
+    let of_route = objects.iter().filter(|object| object.routes.contains(route));
+    of_route
+        .map(|object| GeneratedObject {
+            group: object.group().to_owned(),
+            kind: object.kind.to_owned(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone(),
+        })
+        .collect()
 }
 
 /// Eight hex digits that stand for something.

@@ -13,7 +13,7 @@ pub(super) struct Step<'a> {
 }
 
 /// In the order in which they are tried: the backend that the filter chose, then the one on which the first look-up lands.
-/// Istio does not hash where it deals by weight, so each route has one backend.
+/// Where backends are dealt by weight a key has no say, so each route has one backend.
 pub(super) fn steps(rule: &Rule) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     if rule.backends.len() > 1 {

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
 use crate::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, Objects, ReferenceGrant,
-    RequestAuthentication, Sourced, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, IstioGateway, Objects,
+    ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
@@ -21,6 +21,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(super) struct Index<'a> {
     pub(super) routes: ByName<'a, WebSocketRoute>,
     pub(super) gateways: ByName<'a, Gateway>,
+    /// Who serves each class.
+    pub(super) controllers: BTreeMap<&'a str, &'a str>,
     pub(super) grants: ByName<'a, ReferenceGrant>,
     pub(super) istio_gateways: ByName<'a, IstioGateway>,
     /// Other people's.
@@ -35,6 +37,8 @@ pub(super) struct Index<'a> {
     pub(super) namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// Labels of gateways' pods.
     pub(super) gateway_pods: &'a BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// Other people's.
+    pub(super) extension_policies: ByName<'a, ExtensionPolicy>,
     pub(super) services: ByName<'a, Service>,
     pub(super) secrets: ByName<'a, Secret>,
     /// By the Service that they belong to, in the order of their own names.
@@ -88,6 +92,7 @@ impl<'a> Index<'a> {
                 |gateway| &gateway.metadata,
                 refusals,
             ),
+            controllers: controllers(objects),
             grants: by_name(
                 "ReferenceGrant",
                 &objects.grants,
@@ -133,6 +138,15 @@ impl<'a> Index<'a> {
             ),
             namespaces: &objects.namespaces,
             gateway_pods: &objects.gateway_pods,
+            extension_policies: foreign(
+                by_name(
+                    "EnvoyExtensionPolicy",
+                    &objects.extension_policies,
+                    |policy| &policy.metadata,
+                    refusals,
+                ),
+                |policy| &policy.metadata,
+            ),
             services: by_name(
                 "Service",
                 &objects.services,
@@ -143,6 +157,19 @@ impl<'a> Index<'a> {
             slices,
         }
     }
+}
+
+/// Classes have no namespace; of two of one name the first counts.
+fn controllers(objects: &Objects) -> BTreeMap<&str, &str> {
+    let mut controllers = BTreeMap::new();
+    for class in &objects.gateway_classes {
+        let class = &class.object;
+        let name = class.metadata.name.as_deref().unwrap_or_default();
+        controllers
+            .entry(name)
+            .or_insert(class.spec.controller_name.as_str());
+    }
+    controllers
 }
 
 /// Without what Clew itself has written.

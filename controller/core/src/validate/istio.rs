@@ -10,154 +10,70 @@ mod tokens;
 mod unsupported;
 mod workloads;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use clew_crds::WebSocketRoute;
-use clew_crds::websocket_route::ParentReference;
+use std::collections::BTreeSet;
 
 pub(super) use gateway::places as gateway_places;
 pub(super) use mesh::places as mesh_places;
 pub(super) use tokens::unverified;
 pub(super) use unsupported::fields as unsupported;
 
+use super::attached::{Candidate, Hindrance};
 use super::index::Index;
 use super::listeners::{At, Place};
-use super::routes::ReadRule;
-use crate::model::{
-    AttachedRule, Hostname, Istio, IstioRoute, Match, ObjectName, Parent, Pattern, Proxies, Section, Target,
-};
-use crate::objects::Sourced;
-use crate::refusal::Code;
+use crate::model::{AttachedRoute, Istio, ObjectName, Parent, Proxies, Target};
 
-/// What keeps a route out of a parent: the field below `spec`, and what to do.
-pub(super) type Hindrance = (Code, String, String);
-
-/// The routes that are attached so far, oldest first.
-#[derive(Default)]
-pub(super) struct Attached {
-    routes: Vec<IstioRoute>,
-    /// The routes at one parent, by their place among all.
-    at: BTreeMap<Parent, Vec<usize>>,
+/// What of other people's keeps a route out of a parent where it has places; `others` are attached there.
+pub(super) fn hindrances<'a>(
+    candidate: &Candidate<'_>,
+    parent: &Parent,
+    places: &[Place],
+    others: impl Iterator<Item = &'a AttachedRoute>,
+    index: &Index<'_>,
+) -> Vec<Hindrance> {
+    let mut found = Vec::new();
+    match parent {
+        Parent::IstioGateway(gateway) => {
+            found.extend(older::virtual_service(candidate, gateway, places, index));
+            found.extend(older::route(candidate, places, others));
+        }
+        Parent::MeshService(service) => {
+            found.extend(mesh::taken(candidate.name, service, others, index));
+        }
+        _ => {}
+    }
+    found.extend(hidden::rules(candidate, parent, index));
+    found.extend(service::unselected(candidate, parent, index));
+    found
 }
 
-/// A route that asks to be attached.
-pub(super) struct Candidate<'a> {
-    pub(super) route: &'a Sourced<WebSocketRoute>,
-    pub(super) name: &'a ObjectName,
-    pub(super) rules: &'a [ReadRule],
-}
-
-impl Attached {
-    /// What keeps a route out of a parent where it has places.
-    pub(super) fn hindrances(
-        &self,
-        candidate: &Candidate<'_>,
-        parent: &Parent,
-        places: &[Place],
-        index: &Index<'_>,
-    ) -> Vec<Hindrance> {
-        let mut found = inexpressible(candidate, parent);
-        match parent {
-            Parent::Standalone(_) => return Vec::new(),
-            Parent::IstioClass(_) => {}
-            Parent::IstioGateway(gateway) => {
-                found.extend(older::virtual_service(candidate, gateway, places, index));
-                found.extend(older::route(candidate, places, self.at(parent)));
-            }
-            Parent::MeshService(service) => {
-                found.extend(mesh::taken(candidate.name, service, self.at(parent), index));
-            }
+/// What Istio is to carry out of these routes.
+pub(super) fn finish(routes: Vec<AttachedRoute>, index: &Index<'_>) -> Istio {
+    let used: BTreeSet<_> = routes
+        .iter()
+        .flat_map(|route| &route.rules)
+        .flat_map(|attached| &attached.rule.backends)
+        .filter(|share| share.target == Target::Service)
+        .map(|share| &share.id.service)
+        .collect();
+    let services = used
+        .into_iter()
+        .map(|name| (name.clone(), service::read(name, index)))
+        .collect();
+    let proxies = |parent: &Parent| match parent {
+        Parent::IstioClass(gateway) => Some(Proxies::Of(gateway.clone())),
+        Parent::IstioGateway(gateway) => {
+            let found = index.istio_gateways.get(gateway)?;
+            Some(Proxies::Selected(found.object.spec.selector.clone()))
         }
-        found.extend(hidden::rules(candidate, parent, index));
-        found.extend(service::unselected(candidate, parent, index));
-        found
-    }
-
-    fn at<'s>(&'s self, parent: &Parent) -> impl Iterator<Item = &'s IstioRoute> + use<'s> {
-        let known = self.at.get(parent).map(Vec::as_slice).unwrap_or_default();
-        known.iter().filter_map(|i| self.routes.get(*i))
-    }
-
-    /// Attaches a route to one of Istio's parents. Two parentRefs that name one parent are one.
-    pub(super) fn attach(
-        &mut self,
-        candidate: &Candidate<'_>,
-        parent: &Parent,
-        reference: &ParentReference,
-        places: &[Place],
-        wanted: &[Hostname],
-    ) {
-        let section = Section {
-            name: reference.section_name.clone(),
-            port: reference.port,
-        };
-        // Istio finds out by itself what the listeners of a Gateway and an HTTPRoute have in common.
-        let hostnames: BTreeSet<_> = match parent {
-            Parent::IstioClass(_) => wanted.iter().cloned().collect(),
-            _ => places.iter().map(|place| place.hostname.clone()).collect(),
-        };
-        let at = self.at.entry(parent.clone()).or_default();
-        let known = at.iter().find(|i| {
-            self.routes
-                .get(**i)
-                .is_some_and(|route| route.name == *candidate.name)
-        });
-        if let Some(route) = known.copied().and_then(|i| self.routes.get_mut(i)) {
-            route.sections.insert(section);
-            route.hostnames.extend(hostnames);
-            return;
-        }
-        at.push(self.routes.len());
-        let mut rules: Vec<_> = candidate
-            .rules
-            .iter()
-            .flat_map(|(rule, matches)| {
-                matches.iter().map(|matching| AttachedRule {
-                    matching: matching.clone(),
-                    rule: rule.clone(),
-                })
-            })
-            .collect();
-        rules.sort_by_cached_key(|attached| attached.matching.precedence());
-        self.routes.push(IstioRoute {
-            parent: parent.clone(),
-            name: candidate.name.clone(),
-            sections: [section].into(),
-            hostnames,
-            rules,
-        });
-    }
-
-    pub(super) fn finish(self, index: &Index<'_>) -> Istio {
-        let used: BTreeSet<_> = self
-            .routes
-            .iter()
-            .flat_map(|route| &route.rules)
-            .flat_map(|attached| &attached.rule.backends)
-            .filter(|share| share.target == Target::Service)
-            .map(|share| &share.id.service)
-            .collect();
-        let services = used
-            .into_iter()
-            .map(|name| (name.clone(), service::read(name, index)))
-            .collect();
-        let proxies = |parent: &Parent| match parent {
-            Parent::IstioClass(gateway) => Some(Proxies::Of(gateway.clone())),
-            Parent::IstioGateway(gateway) => {
-                let found = index.istio_gateways.get(gateway)?;
-                Some(Proxies::Selected(found.object.spec.selector.clone()))
-            }
-            Parent::Standalone(_) | Parent::MeshService(_) => None,
-        };
-        Istio {
-            proxies: self
-                .at
-                .keys()
-                .filter_map(|parent| Some((parent.clone(), proxies(parent)?)))
-                .collect(),
-            routes: self.routes,
-            services,
-        }
+        _ => None,
+    };
+    let parents = routes.iter().map(|route| &route.parent);
+    Istio {
+        proxies: parents
+            .filter_map(|parent| Some((parent.clone(), proxies(parent)?)))
+            .collect(),
+        services,
+        routes,
     }
 }
 
@@ -169,56 +85,6 @@ fn at(parent: &Parent, port: u16) -> At {
 /// How the mesh calls a Service.
 pub(super) fn host(service: &ObjectName) -> String {
     format!("{}.{}.svc.cluster.local", service.name, service.namespace)
-}
-
-/// The most header matches of an HTTPRoute's match.
-const HTTP_ROUTE_HEADERS: usize = 16;
-/// The longest expression of a VirtualService.
-const EXPRESSION_BYTES: usize = 1024;
-
-/// Matches that the target's own route cannot say. To leave a part of a match out would let others in.
-fn inexpressible(candidate: &Candidate<'_>, parent: &Parent) -> Vec<Hindrance> {
-    let has = |matching: &Match, header: &str| matching.headers.iter().any(|(name, _)| name == header);
-    let mut found = Vec::new();
-    for (i, (rule, matches)) in candidate.rules.iter().enumerate() {
-        for (j, matching) in matches.iter().enumerate() {
-            let http_route = matches!(parent, Parent::IstioClass(_));
-            // Those of ours: the subprotocol, the backend, the upgrade.
-            let headers = matching.headers.len()
-                + usize::from(!matching.subprotocols.is_empty())
-                + usize::from(rule.backends.len() > 1)
-                + 1;
-            let why = if !matching.subprotocols.is_empty() && has(matching, "sec-websocket-protocol") {
-                "Istio compares a header once: write subprotocols, or a match on sec-websocket-protocol, not both"
-            } else if !http_route && longest_expression(matching) > EXPRESSION_BYTES {
-                "a VirtualService takes expressions of at most 1024 bytes, and subprotocols become one; shorten them"
-            } else if http_route && has(matching, "host") {
-                "an HTTPRoute does not compare the Host header; write hostnames"
-            } else if http_route && headers > HTTP_ROUTE_HEADERS {
-                "an HTTPRoute compares at most 16 headers, and up to three of them are Clew's; compare fewer"
-            } else {
-                continue;
-            };
-            found.push((
-                Code::MatchUnsupported,
-                format!("spec.rules[{i}].matches[{j}].headers"),
-                why.to_owned(),
-            ));
-        }
-    }
-    found
-}
-
-fn longest_expression(matching: &Match) -> usize {
-    let of = |(_, pattern): &(String, Pattern)| match pattern {
-        Pattern::Exact(_) => 0,
-        Pattern::Regex(expression) => expression.as_str().len(),
-    };
-    let subprotocols = matching
-        .subprotocol_expression()
-        .map(|expression| expression.len());
-    let written = matching.headers.iter().chain(&matching.query).map(of);
-    written.chain(subprotocols).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::age::{name_of, oldest_first};
 use super::certificates::Certificates;
+use super::class::Class;
 use super::index::Index;
 use crate::model::{
     AttachedRule, Certificate, Gateway, Hostname, Listener, Match, ObjectName, Parent, Protocol, Rule,
@@ -15,11 +16,6 @@ use crate::model::{
 };
 use crate::objects::{self, Sourced};
 use crate::refusal::{Code, ObjectRef, Refusal};
-
-/// The one class that stand-alone Envoy serves.
-pub(super) const GATEWAY_CLASS: &str = "clew";
-/// Istio's own name for its class.
-pub(super) const ISTIO_CLASS: &str = "istio";
 
 /// Every socket, and what has attached so far.
 pub(super) struct Listeners<'a> {
@@ -87,11 +83,17 @@ impl<'a> Listeners<'a> {
         let mut certificates = Certificates::new(index);
         for gateway in oldest_first(index.gateways.values().copied()) {
             let name = name_of(&gateway.object.metadata);
-            match gateway.object.spec.gateway_class_name.as_str() {
-                GATEWAY_CLASS => listeners.add(gateway, &mut certificates, refusals),
-                ISTIO_CLASS => listeners.add_foreign(Parent::IstioClass(name), &gateway.object),
-                _ => {}
-            }
+            let parent = match Class::of(&gateway.object.spec.gateway_class_name, index) {
+                Class::Standalone => {
+                    listeners.add(gateway, &mut certificates, refusals);
+                    continue;
+                }
+                Class::Istio => Parent::IstioClass(name),
+                Class::EnvoyGateway => Parent::EnvoyGateway(name),
+                Class::Other => Parent::OtherClass(name),
+                Class::Unknown => continue,
+            };
+            listeners.add_foreign(parent, &gateway.object);
         }
         listeners.certificates = certificates.read();
         listeners

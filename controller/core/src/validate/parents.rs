@@ -2,9 +2,10 @@ use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::ParentReference;
 
 use super::Target;
+use super::class::{Class, GATEWAY_CLASS, ISTIO_CLASS};
 use super::index::Index;
 use super::istio;
-use super::listeners::{GATEWAY_CLASS, ISTIO_CLASS, Listeners, Place, Section};
+use super::listeners::{Listeners, Place, Section};
 use crate::model::{Hostname, ObjectName, Parent};
 use crate::objects::AllowedRoutes;
 use crate::refusal::Code;
@@ -36,14 +37,14 @@ pub(super) fn parent(
     );
     match (reference.group.as_str(), reference.kind.as_str(), target) {
         (GATEWAY_API, "Gateway", _) => gateway(name, index, target),
-        ("networking.istio.io", "Gateway", Target::Every) => {
+        ("networking.istio.io", "Gateway", Target::Cluster | Target::Every) => {
             if index.istio_gateways.contains_key(&name) {
                 Ok(Parent::IstioGateway(name))
             } else {
                 Err(not_found("Istio Gateway", &name, index.istio_gateways.keys()))
             }
         }
-        ("", "Service", Target::Every) => {
+        ("", "Service", Target::Cluster | Target::Every) => {
             if index.services.contains_key(&name) {
                 Ok(Parent::MeshService(name))
             } else {
@@ -55,7 +56,7 @@ pub(super) fn parent(
                 Target::Standalone => {
                     format!("stand-alone Envoy serves Gateways of class {GATEWAY_CLASS} only")
                 }
-                Target::Every => {
+                Target::Cluster | Target::Every => {
                     "served are Gateways of gateway.networking.k8s.io or networking.istio.io, and Services"
                         .to_owned()
                 }
@@ -86,13 +87,18 @@ fn gateway(gateway: ObjectName, index: &Index<'_>, target: Target) -> Result<Par
         return Err(not_found("Gateway", &gateway, index.gateways.keys()));
     };
     let class = found.object.spec.gateway_class_name.as_str();
-    match (class, target) {
-        (GATEWAY_CLASS, _) => Ok(Parent::Standalone(gateway)),
-        (ISTIO_CLASS, Target::Every) => Ok(Parent::IstioClass(gateway)),
+    match (Class::of(class, index), target) {
+        (Class::Standalone, _) => Ok(Parent::Standalone(gateway)),
+        (Class::Istio, Target::Cluster | Target::Every) => Ok(Parent::IstioClass(gateway)),
+        (Class::EnvoyGateway, Target::Every) => Ok(Parent::EnvoyGateway(gateway)),
+        (Class::Other, Target::Every) => Ok(Parent::OtherClass(gateway)),
         _ => {
             let served = match target {
                 Target::Standalone => format!("stand-alone Envoy serves class {GATEWAY_CLASS} only"),
-                Target::Every => format!("served are {GATEWAY_CLASS} and {ISTIO_CLASS}"),
+                Target::Cluster => format!("served are {GATEWAY_CLASS} and {ISTIO_CLASS}"),
+                Target::Every => format!(
+                    "known are {GATEWAY_CLASS}, {ISTIO_CLASS} and the GatewayClasses among the manifests; add its own, whose controllerName says who serves it"
+                ),
             };
             let message = format!("Gateway {gateway} is of class {class:?}; {served}");
             Err(no_place(Code::ParentNotServed, ".name", message))
@@ -111,7 +117,7 @@ pub(super) fn places(
     index: &Index<'_>,
 ) -> Result<Vec<Place>, NoPlace> {
     match parent {
-        Parent::Standalone(_) | Parent::IstioClass(_) => {}
+        Parent::Standalone(_) | Parent::IstioClass(_) | Parent::EnvoyGateway(_) | Parent::OtherClass(_) => {}
         Parent::IstioGateway(name) => {
             let Some(gateway) = index.istio_gateways.get(name) else {
                 return Err(not_found("Istio Gateway", name, index.istio_gateways.keys()));
@@ -175,9 +181,9 @@ fn attach(
         return Err(no_place(Code::ListenerRefused, "", message));
     }
     // What a foreign controller sees of the route is its HTTPRoute.
-    let kind = match parent {
-        Parent::IstioClass(_) => (GATEWAY_API, "HTTPRoute"),
-        _ => (clew_crds::GROUP, "WebSocketRoute"),
+    let kind = match parent.takes_http_routes() {
+        true => (GATEWAY_API, "HTTPRoute"),
+        false => (clew_crds::GROUP, "WebSocketRoute"),
     };
     let fitting: Vec<_> = bound
         .into_iter()

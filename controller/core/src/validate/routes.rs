@@ -7,18 +7,16 @@ use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::RouteRule;
 
 use super::age::name_of;
+use super::attached::{Attached, Candidate};
 use super::index::Index;
-use super::istio::{self, Attached, Candidate};
+use super::istio;
 use super::key_sets::KeySets;
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
-use super::{
-    Notice, ParentReport, RouteReport, Target as Served, Unsupported, backends, parents, persistence, rules,
-    unsupported,
-};
+use super::{Notice, ParentReport, RouteReport, Target as Served, backends, parents, rules, unsupported};
 use crate::model::{
-    Backend, BackendId, BackendShare, Hostname, Istio, Jwks, Match, ObjectName, Parent, Rule, RuleId,
-    RuleName, Target,
+    Backend, BackendId, BackendShare, GatewayApi, Hostname, Istio, Jwks, Match, ObjectName, Parent, Rule,
+    RuleId, RuleName, Target,
 };
 use crate::objects::Sourced;
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
@@ -32,7 +30,7 @@ pub(super) struct Routes<'i, 'a> {
     ids: HashMap<RuleId, RuleName>,
     /// The shortest drain timeout of the rules in force, by backend.
     used: BTreeMap<BackendId, u64>,
-    istio: Attached,
+    attached: Attached,
     key_sets: KeySets<'i, 'a>,
 }
 
@@ -40,7 +38,7 @@ pub(super) struct Routes<'i, 'a> {
 type Finished = (
     Vec<RouteReport>,
     BTreeMap<BackendId, Backend>,
-    Istio,
+    (Istio, GatewayApi),
     BTreeMap<ObjectName, Jwks>,
 );
 
@@ -58,7 +56,7 @@ impl<'i, 'a> Routes<'i, 'a> {
             reports: BTreeMap::new(),
             ids: HashMap::new(),
             used: BTreeMap::new(),
-            istio: Attached::default(),
+            attached: Attached::default(),
             key_sets: KeySets::new(index),
         }
     }
@@ -111,7 +109,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                     name: &name,
                     rules: &rules,
                 };
-                let hindrances = self.istio.hindrances(&candidate, parent, &places, self.index);
+                let hindrances = self.attached.hindrances(&candidate, parent, &places, self.index);
                 let lacks = tokens(route, &rules, parent, &places, self.index);
                 if let Some((field, message)) = lacks {
                     unverified.push((i, field, message));
@@ -157,24 +155,18 @@ impl<'i, 'a> Routes<'i, 'a> {
                         name: &name,
                         rules: &rules,
                     };
-                    self.istio
+                    self.attached
                         .attach(&candidate, parent, reference, &places, &hostnames);
                 }
             }
-            let unsupported = match &parent {
-                Some(Parent::MeshService(_)) => istio::unsupported(route, parent.as_ref(), self.index),
-                Some(_) => [
-                    unsupported(route, &name, self.index),
-                    istio::unsupported(route, parent.as_ref(), self.index),
-                ]
-                .concat(),
-                None => Vec::new(),
-            };
+            let unsupported = parent
+                .as_ref()
+                .map(|parent| unsupported::at(route, parent, self.index));
             parents.push(ParentReport {
                 reference: reference.clone(),
                 parent,
                 in_force,
-                unsupported,
+                unsupported: unsupported.unwrap_or_default(),
             });
         }
         let refusals = refusals.list;
@@ -343,11 +335,11 @@ impl<'i, 'a> Routes<'i, 'a> {
 
     /// Other people's objects beside the routes that are attached.
     pub(super) fn notices(&self) -> Vec<Notice> {
-        self.istio.notices(self.index)
+        self.attached.notices(self.index)
     }
 
     pub(super) fn finish(self, others: &mut Vec<Refusal>) -> Finished {
-        let istio = self.istio.finish(self.index);
+        let attached = self.attached.finish(self.index);
         let mut backends = BTreeMap::new();
         for (id, drain_timeout_ms) in self.used {
             let service = self.index.services.get(&id.service);
@@ -369,23 +361,10 @@ impl<'i, 'a> Routes<'i, 'a> {
         (
             self.reports.into_values().collect(),
             backends,
-            istio,
+            attached,
             self.key_sets.read(),
         )
     }
-}
-
-/// The fields of a route that are not honoured.
-fn unsupported(route: &WebSocketRoute, name: &ObjectName, index: &Index<'_>) -> Vec<Unsupported> {
-    let rules = route.spec.rules.iter().enumerate();
-    rules
-        .flat_map(|(i, rule)| {
-            let path = format!("spec.rules[{i}]");
-            let mut fields = unsupported::fields(rule, &path);
-            fields.extend(persistence::nameless(rule, &name.namespace, &path, index));
-            fields
-        })
-        .collect()
 }
 
 /// Tokens that are to be verified, and are not at a parent: there the claims would be anybody's.

@@ -14,7 +14,7 @@ pub fn bootstrap(settings: &Settings) -> Value {
             "lds_config": watched(settings, LISTENERS),
         },
         "stats_config": {
-            "stats_tags": metrics::LABELS.map(tag),
+            "stats_tags": metrics::LABELS.map(stats_tag),
             "histogram_bucket_settings": [{
                 "match": {"suffix": metrics::SESSION_DURATION},
                 "buckets": SESSION_DURATION_BUCKETS,
@@ -36,7 +36,7 @@ const SESSION_DURATION_BUCKETS: [u32; 11] = [
 ];
 
 /// Takes a label out of a stat's name: what the first group matches is cut from the name, the second is the value.
-fn tag(label: &str) -> Value {
+pub(in crate::render) fn stats_tag(label: &str) -> Value {
     let is = regex_syntax::escape(metrics::LABEL_IS);
     let end = regex_syntax::escape(metrics::LABEL_END);
     json!({"tag_name": label, "regex": format!(r"^wasmcustom\.(?:.*{end})?({label}{is}(.*?){end})")})

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::object::{LABEL, Object, SUBDOMAIN, name};
 use super::policy::Policy;
 use super::{host, names_subsets};
 use crate::model::{Istio, IstioService, ObjectName, Parent, Target};
+use crate::render::object::{LABEL, Object, SUBDOMAIN, name};
 
 pub(super) const API: &str = "networking.istio.io/v1";
 

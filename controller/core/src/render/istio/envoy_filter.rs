@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::acts_on;
-use super::object::{Object, SUBDOMAIN, name};
 use crate::model::{ObjectName, Proxies};
 use crate::render::STREAM_BUFFER_BYTES;
+use crate::render::object::{Object, SUBDOMAIN, name};
 
 /// The limit of what a stream may hold on a gateway's pods, where a [`wasm_plugin`](super::wasm_plugin) of theirs acts. It goes
 /// into the routes, which cuts nothing.

@@ -4,10 +4,10 @@ use clew_filter_config::headers;
 use clew_filter_config::rule::{Balancer, KeySource};
 use serde_json::{Map, Value, json};
 
-use super::object::digits;
 use crate::decoder;
 use crate::model::{BackendShare, Istio, IstioService, ObjectName, Outlier, Parent, Rule};
 use crate::render::envoy::seconds;
+use crate::render::object::{LABEL, digits, name};
 
 /// How Envoy treats the pods of a Service.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,10 +55,7 @@ impl Policy {
 
     /// The Service's name beside the user's.
     pub(super) fn second_service(&self, service: &ObjectName) -> ObjectName {
-        ObjectName::new(
-            &service.namespace,
-            super::object::name(&service.name, &self.name(), super::object::LABEL),
-        )
+        ObjectName::new(&service.namespace, name(&service.name, &self.name(), LABEL))
     }
 
     /// As a subset says it: what is missing is the user's.

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::destination_rule::wanted;
-use super::object::Object;
 use crate::model::{Istio, IstioService};
+use crate::render::object::Object;
 
 /// The namespaces whose proxies learn of a Service.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use super::destination_rule::{API, destination};
 use super::host;
-use super::object::{Object, SUBDOMAIN, digits, name};
 use super::policy::Policy;
-use super::step::{Step, steps};
 use crate::model::{
-    AttachedRule, Fault, Hostname, Istio, IstioRoute, Match, ObjectName, Parent, Path, Pattern, Rule,
+    AttachedRoute, AttachedRule, Fault, Hostname, Istio, Match, ObjectName, Parent, Path, Pattern, Rule,
     Section, Target,
 };
 use crate::render::envoy::seconds;
+use crate::render::object::{Object, SUBDOMAIN, digits, name};
 use crate::render::rules::route_name;
+use crate::render::step::{Step, steps};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,7 +61,7 @@ struct HttpMatch {
 }
 
 pub(super) fn objects(istio: &Istio) -> Vec<Object> {
-    let mut by_host: BTreeMap<(&ObjectName, &str, &Hostname), Vec<&IstioRoute>> = BTreeMap::new();
+    let mut by_host: BTreeMap<(&ObjectName, &str, &Hostname), Vec<&AttachedRoute>> = BTreeMap::new();
     let mut objects = Vec::new();
     for route in &istio.routes {
         match &route.parent {
@@ -72,7 +72,7 @@ pub(super) fn objects(istio: &Istio) -> Vec<Object> {
                 }
             }
             Parent::MeshService(service) => objects.push(on_mesh(service, route, istio)),
-            Parent::Standalone(_) | Parent::IstioClass(_) => {}
+            _ => {}
         }
     }
     let at_gateways = by_host
@@ -133,7 +133,7 @@ fn at_gateway(
 }
 
 /// On the mesh no filter chooses a backend, so Istio deals them by weight.
-fn on_mesh(service: &ObjectName, route: &IstioRoute, istio: &Istio) -> Object {
+fn on_mesh(service: &ObjectName, route: &AttachedRoute, istio: &Istio) -> Object {
     let http = route.rules.iter().flat_map(|attached| {
         let rule = &attached.rule;
         let is_only = rule.backends.len() == 1;

@@ -5,8 +5,8 @@ use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::json;
 
 use super::acts_on;
-use super::object::{Object, SUBDOMAIN, name};
 use crate::model::{ObjectName, Proxies};
+use crate::render::object::{Object, SUBDOMAIN, name};
 
 /// Where the filter's module is.
 #[derive(Clone, Debug, PartialEq, Eq)]

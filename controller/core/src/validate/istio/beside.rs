@@ -1,11 +1,12 @@
 //! Other people's objects for the pods of a gateway that has routes of ours: an edit of them ends its sessions, or they change
 //! what we write. They are named, and left as they are.
 
+use super::host;
 use super::workloads::Workloads;
-use super::{Attached, host};
-use crate::model::{Hostname, IstioRoute, ObjectName, Parent};
+use crate::model::{AttachedRoute, Hostname, ObjectName, Parent};
 use crate::objects::{ConfigPatch, Scope, Source};
 use crate::refusal::ObjectRef;
+use crate::validate::attached::Attached;
 use crate::validate::index::Index;
 use crate::validate::{Concern, Notice};
 
@@ -87,7 +88,7 @@ impl Attached {
 }
 
 /// What a patch of a gateway's pods does to what is ours.
-fn touches(patch: &ConfigPatch, parent: &Parent, routes: &[&IstioRoute]) -> Option<Concern> {
+fn touches(patch: &ConfigPatch, parent: &Parent, routes: &[&AttachedRoute]) -> Option<Concern> {
     let matching = &patch.r#match;
     let context = matching["context"].as_str().unwrap_or("ANY");
     if !matches!(context, "ANY" | "GATEWAY") {
@@ -117,7 +118,7 @@ fn touches(patch: &ConfigPatch, parent: &Parent, routes: &[&IstioRoute]) -> Opti
     }
 }
 
-fn is_our_cluster(matching: &serde_json::Value, parent: &Parent, routes: &[&IstioRoute]) -> bool {
+fn is_our_cluster(matching: &serde_json::Value, parent: &Parent, routes: &[&AttachedRoute]) -> bool {
     let cluster = &matching["cluster"];
     let backends = routes
         .iter()

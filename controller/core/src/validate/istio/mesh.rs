@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{Hindrance, at, host};
-use crate::model::{Hostname, IstioRoute, ObjectName, Parent};
+use crate::model::{AttachedRoute, Hostname, ObjectName, Parent};
 use crate::refusal::Code;
 use crate::validate::index::Index;
 use crate::validate::listeners::Place;
@@ -66,7 +66,7 @@ fn speaks_http(port: &ServicePort) -> bool {
 pub(super) fn taken<'a>(
     route: &ObjectName,
     service: &ObjectName,
-    mut others: impl Iterator<Item = &'a IstioRoute>,
+    mut others: impl Iterator<Item = &'a AttachedRoute>,
     index: &Index<'_>,
 ) -> Option<Hindrance> {
     let host = host(service);

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{Candidate, Hindrance};
-use crate::model::{Expression, Hostname, IstioRoute, Match, ObjectName, Path, Pattern};
+use crate::model::{AttachedRoute, Expression, Hostname, Match, ObjectName, Path, Pattern};
 use crate::objects::{StringMatch, VirtualServiceMatch};
 use crate::refusal::Code;
 use crate::validate::age::is_older;
@@ -52,7 +52,7 @@ pub(super) fn virtual_service(
 pub(super) fn route<'a>(
     candidate: &Candidate<'_>,
     places: &[Place],
-    others: impl Iterator<Item = &'a IstioRoute>,
+    others: impl Iterator<Item = &'a AttachedRoute>,
 ) -> Option<Hindrance> {
     for other in others.filter(|other| other.name.namespace != candidate.name.namespace) {
         if !other.hostnames.iter().any(|host| meets(host, places)) {

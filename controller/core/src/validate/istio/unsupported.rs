@@ -7,17 +7,17 @@ use clew_crds::websocket_route::{
 
 use crate::model::Parent;
 use crate::validate::age::name_of;
+use crate::validate::backends;
 use crate::validate::index::Index;
-use crate::validate::{Unsupported, backends};
+use crate::validate::unsupported::{Table, Unsupported, written};
 
 /// The fields of a route that are not honoured at a parent, beside those that are honoured nowhere.
 pub(in crate::validate) fn fields(
     route: &WebSocketRoute,
-    parent: Option<&Parent>,
+    parent: &Parent,
     index: &Index<'_>,
 ) -> Vec<Unsupported> {
     let mut found = Vec::new();
-    let Some(parent) = parent else { return found };
     let mut add = |field: String, why: &str| {
         found.push(Unsupported {
             field,
@@ -39,24 +39,15 @@ pub(in crate::validate) fn fields(
             );
         }
         let table = match parent {
-            Parent::Standalone(_) | Parent::IstioGateway(_) => Vec::new(),
             Parent::IstioClass(_) => http_route(route, rule),
             Parent::MeshService(_) => mesh(rule),
+            _ => Vec::new(),
         };
         for (field, why) in table {
             add(format!("spec.rules[{i}].{field}"), why);
         }
     }
     found
-}
-
-type Table = Vec<(String, &'static str)>;
-
-fn written(table: &[(bool, &str, &'static str)]) -> Table {
-    let written = table.iter().filter(|(written, ..)| *written);
-    written
-        .map(|(_, field, why)| ((*field).to_owned(), *why))
-        .collect()
 }
 
 fn http_route(route: &WebSocketRoute, rule: &RouteRule) -> Table {
@@ -141,6 +132,9 @@ fn mesh(rule: &RouteRule) -> Table {
             "sessionKey.onMissing".to_owned(),
             "sessions without a key are balanced",
         ));
+    }
+    if key.generate.is_some() {
+        table.push(("sessionKey.generate".to_owned(), no_filter));
     }
     let native = key.sources.iter().position(is_native);
     for (i, _) in key

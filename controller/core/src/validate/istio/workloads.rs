@@ -21,7 +21,7 @@ struct Pod<'i> {
 }
 
 impl<'i> Workloads<'i> {
-    /// Of a gateway; None: the parent is none.
+    /// Of a gateway of Istio's; None: the parent is none.
     pub(super) fn of(parent: &'i Parent, index: &Index<'i>) -> Option<Self> {
         let name = parent.name();
         let (labels, namespace) = match parent {
@@ -33,7 +33,7 @@ impl<'i> Workloads<'i> {
                 let gateway = index.istio_gateways.get(name)?;
                 (Cow::Borrowed(&gateway.object.spec.selector), None)
             }
-            Parent::Standalone(_) | Parent::MeshService(_) => return None,
+            _ => return None,
         };
         let mut pods: Vec<_> = index
             .gateway_pods

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::set;
 use crate::fixture::{Manifests, good, route};
 use crate::refusal::Code;
-use crate::validate::{Target, istio, validate};
+use crate::validate::{Target, gateway_api, istio, validate};
 
 /// One change to the good fixture, and what it is refused for, where.
 pub(in crate::validate) struct Mistake {
@@ -440,6 +440,7 @@ fn every_code_has_a_mistake() {
         .iter()
         .map(|mistake| mistake.code)
         .chain(istio::tests::MISTAKES.iter().map(|mistake| mistake.code))
+        .chain(gateway_api::tests::MISTAKES.iter().map(|mistake| mistake.code))
         .collect();
     let never: Vec<_> = Code::ALL
         .iter()

@@ -1,0 +1,74 @@
+//! Of the EnvoyExtensionPolicies for a route, its listener and its gateway only the nearest counts, unless one for a route has
+//! a mergeType (Envoy Gateway 1.9). The filter is in the gateway's.
+
+use crate::model::ObjectName;
+use crate::objects::{ExtensionPolicySpec, PolicyTarget, TargetSelector};
+use crate::refusal::Code;
+use crate::render::{MANAGED_BY, MANAGER, gateway_api};
+use crate::validate::attached::{Candidate, Hindrance};
+use crate::validate::index::Index;
+use crate::validate::listeners::{At, Place};
+
+/// Somebody's policy that takes the filter away from a route at a gateway: without it nothing of the route holds.
+pub(in crate::validate) fn displaced(
+    candidate: &Candidate<'_>,
+    gateway: &ObjectName,
+    places: &[Place],
+    index: &Index<'_>,
+) -> Vec<Hindrance> {
+    let rules: Vec<_> = candidate.rules.iter().map(|(rule, _)| rule.clone()).collect();
+    let routes = gateway_api::names(candidate.name, &rules);
+    let is_of_route = |namespace: &str, spec: &ExtensionPolicySpec| {
+        spec.merge_type.is_none()
+            && namespace == candidate.name.namespace
+            && (targets(spec, "HTTPRoute").any(|target| routes.contains(&target.name))
+                || spec.target_selectors.iter().any(selects))
+    };
+    let is_of_listener = |namespace: &str, spec: &ExtensionPolicySpec| {
+        namespace == gateway.namespace
+            && targets(spec, "Gateway")
+                .filter(|target| target.name == gateway.name)
+                .filter_map(|target| target.section_name.as_deref())
+                .any(|listener| is_used(gateway, listener, places, index))
+    };
+    let found = index.extension_policies.iter().find_map(|(name, policy)| {
+        let spec = &policy.object.spec;
+        if is_of_route(&name.namespace, spec) {
+            return Some(format!(
+                "EnvoyExtensionPolicy {name} is for the route's HTTPRoutes and takes the place of the one that holds Clew's filter; give it mergeType: StrategicMerge"
+            ));
+        }
+        is_of_listener(&name.namespace, spec).then(|| {
+            format!(
+                "EnvoyExtensionPolicy {name} is for a listener of Gateway {gateway} and takes the place of the one that holds Clew's filter; attach it to HTTPRoutes with mergeType: StrategicMerge, or to another Gateway"
+            )
+        })
+    });
+    let hindrance = |message| (Code::FilterDisplaced, String::new(), message);
+    found.map(hindrance).into_iter().collect()
+}
+
+fn targets<'s>(spec: &'s ExtensionPolicySpec, kind: &'s str) -> impl Iterator<Item = &'s PolicyTarget> {
+    let all = spec.target_ref.iter().chain(&spec.target_refs);
+    all.filter(move |target| target.kind == kind)
+}
+
+/// Whether what we write is selected. In doubt it is not.
+fn selects(selector: &TargetSelector) -> bool {
+    let is_ours = |(label, value): (&String, &String)| label == MANAGED_BY && value == MANAGER;
+    selector.kind == "HTTPRoute"
+        && selector.match_expressions.is_empty()
+        && selector.match_labels.iter().all(is_ours)
+}
+
+/// Whether one of the places is of a listener.
+fn is_used(gateway: &ObjectName, listener: &str, places: &[Place], index: &Index<'_>) -> bool {
+    let listeners = index.gateways.get(gateway);
+    let port = listeners.and_then(|gateway| {
+        let mut listeners = gateway.object.spec.listeners.iter();
+        Some(listeners.find(|known| known.name == listener)?.port)
+    });
+    places
+        .iter()
+        .any(|place| matches!(&place.at, At::Port(_, here) if Some(*here) == port))
+}
