@@ -136,14 +136,7 @@ fn inexpressible(candidate: &Candidate<'_>, parent: &Parent) -> Vec<Hindrance> {
                 + usize::from(rule.backends.len() > 1)
                 + 1;
             let why = if !matching.subprotocols.is_empty() && has(matching, "sec-websocket-protocol") {
-                match parent {
-                    Parent::EnvoyGateway(_) | Parent::OtherClass(_) => {
-                        "an HTTPRoute compares a header once: write subprotocols, or a match on sec-websocket-protocol, not both"
-                    }
-                    _ => {
-                        "Istio compares a header once: write subprotocols, or a match on sec-websocket-protocol, not both"
-                    }
-                }
+                "a header is compared once there: write subprotocols, or a match on sec-websocket-protocol, not both"
             } else if !http_route && longest_expression(matching) > EXPRESSION_BYTES {
                 "a VirtualService takes expressions of at most 1024 bytes, and subprotocols become one; shorten them"
             } else if http_route && has(matching, "host") {
