@@ -253,6 +253,8 @@ fn documents_name_only_what_exists() {
                     "clew.dev/",
                     "networking.istio.io/",
                     "gateway.networking.k8s.io/",
+                    "gateway.envoyproxy.io/",
+                    "istio.io/",
                 ]
                 .iter()
                 .any(|word| path.starts_with(word))

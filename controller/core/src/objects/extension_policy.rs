@@ -22,6 +22,9 @@ pub struct ExtensionPolicySpec {
     /// Absent: it takes the place of the gateway's.
     #[serde(default)]
     pub merge_type: Option<String>,
+    /// Modules; they take the place of the gateway's even where the policy is merged, because lists are not.
+    #[serde(default)]
+    pub wasm: Vec<Value>,
     /// Deprecated by `target_refs`.
     #[serde(default)]
     pub target_ref: Option<PolicyTarget>,

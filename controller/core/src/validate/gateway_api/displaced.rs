@@ -1,5 +1,6 @@
 //! Of the EnvoyExtensionPolicies for a route, its listener and its gateway only the nearest counts, unless one for a route has
-//! a mergeType (Envoy Gateway 1.9). The filter is in the gateway's.
+//! a mergeType, and even then a list of modules in it takes the place of that of the gateway's, which holds the filter (Envoy
+//! Gateway 1.9: no list of this kind is merged).
 
 use crate::model::ObjectName;
 use crate::objects::{ExtensionPolicySpec, PolicyTarget, TargetSelector};
@@ -19,7 +20,7 @@ pub(in crate::validate) fn displaced(
     let rules: Vec<_> = candidate.rules.iter().map(|(rule, _)| rule.clone()).collect();
     let routes = gateway_api::names(candidate.name, &rules);
     let is_of_route = |namespace: &str, spec: &ExtensionPolicySpec| {
-        spec.merge_type.is_none()
+        (spec.merge_type.is_none() || !spec.wasm.is_empty())
             && namespace == candidate.name.namespace
             && (targets(spec, "HTTPRoute").any(|target| routes.contains(&target.name))
                 || spec.target_selectors.iter().any(selects))
@@ -35,12 +36,12 @@ pub(in crate::validate) fn displaced(
         let spec = &policy.object.spec;
         if is_of_route(&name.namespace, spec) {
             return Some(format!(
-                "EnvoyExtensionPolicy {name} is for the route's HTTPRoutes and takes the place of the one that holds Clew's filter; give it mergeType: StrategicMerge"
+                "EnvoyExtensionPolicy {name} is for the route's HTTPRoutes and takes the place of the one that holds Clew's filter; give it mergeType: StrategicMerge, and no wasm of its own"
             ));
         }
         is_of_listener(&name.namespace, spec).then(|| {
             format!(
-                "EnvoyExtensionPolicy {name} is for a listener of Gateway {gateway} and takes the place of the one that holds Clew's filter; attach it to HTTPRoutes with mergeType: StrategicMerge, or to another Gateway"
+                "EnvoyExtensionPolicy {name} is for a listener of Gateway {gateway} and takes the place of the one that holds Clew's filter; attach it to HTTPRoutes with mergeType: StrategicMerge and no wasm of its own, or to another Gateway"
             )
         })
     });

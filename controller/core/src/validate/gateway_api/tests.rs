@@ -130,6 +130,11 @@ fn a_policy_that_leaves_the_filter_where_it_is_is_nobodys_business() {
         merged["spec"]["mergeType"] = json!("StrategicMerge");
         merged
     };
+    let with_a_module = {
+        let mut module = merged.clone();
+        module["spec"]["wasm"] = json!([{"name": "other"}]);
+        module
+    };
     let elsewhere = {
         let mut elsewhere = policy("HTTPRoute", "chat-clew-envoy-0", None);
         elsewhere["metadata"]["namespace"] = json!("other");
@@ -148,6 +153,7 @@ fn a_policy_that_leaves_the_filter_where_it_is_is_nobodys_business() {
         (policy("Gateway", "edge", None), false),
         (policy("Gateway", "edge", Some("https")), false),
         (merged, false),
+        (with_a_module, true),
         (elsewhere, false),
         (selecting(json!({})), true),
         (selecting(json!({"app.kubernetes.io/managed-by": "clew"})), true),
