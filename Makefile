@@ -39,7 +39,7 @@ unit: build
 	$(CARGO) test --locked -p clew-e2e --lib --bins --test architecture
 
 .PHONY: cluster
-cluster: ## build etcd, the API server and Istio into the cache, once (the tests do it when they need them)
+cluster: ## build etcd, the API server, Istio and Envoy Gateway into the cache, once (the tests do it when they need them)
 	@e2e/tools/install-cluster.sh >/dev/null
 
 .PHONY: e2e-short
@@ -48,7 +48,7 @@ e2e-short: envoy build
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
 
 .PHONY: e2e
-e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio')
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio envoy-gateway')
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden

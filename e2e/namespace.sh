@@ -19,13 +19,15 @@ fi
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/clew-e2e.XXXXXX")
 export TMPDIR CLEW_NAMESPACE=10.77.0.0/16
 trap 'rm -rf "$TMPDIR"' EXIT
-# pilot-agent keeps modules in /var/lib/istio/data, wherever it runs.
+# pilot-agent keeps modules in /var/lib/istio/data, and Envoy Gateway looks for its certificates in /certs, wherever they run.
 unshare "${namespaces[@]}" bash -euc '
   ip link set lo up
   ip address add 10.77.0.1/16 dev lo
   mkdir -p /var/lib/istio
   mount -t tmpfs tmpfs /var/lib/istio
   mkdir /var/lib/istio/data
+  mkdir -p /certs
+  mount -t tmpfs tmpfs /certs
   # Where no cluster DNS runs, names of Services are entered here.
   cp /etc/hosts "$TMPDIR/hosts"
   mount --bind "$TMPDIR/hosts" /etc/hosts

@@ -8,6 +8,7 @@ pub mod controller;
 pub mod daemon;
 pub mod echo_server;
 pub mod envoy;
+pub mod envoy_gateway;
 pub mod figures;
 pub mod gateway;
 pub mod handshake;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the real parts of a cluster into the cache that the tests look in, and prints the folder that holds them all: etcd, kube-apiserver,
-# pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), kubectl, helm.
+# pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), envoy-gateway, envoy-gateway-crds/, kubectl, helm.
 # Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -28,6 +28,9 @@ flags() { # PART
   istio)
     echo "-ldflags=-s -w -X istio.io/istio/pkg/version.buildVersion=$(sed -n 's/^.*istio.io\/api => .* v//p' istio/go.mod)"
     echo "-tags=vtprotobuf,disable_pgv"
+    ;;
+  envoy-gateway)
+    echo "-ldflags=-s -w -X github.com/envoyproxy/gateway/internal/cmd/version.envoyGatewayVersion=$(sed -n 's/^.*envoyproxy\/gateway \(v[0-9.]*\).*$/\1/p' envoy-gateway/go.mod)"
     ;;
   esac
 }
@@ -59,6 +62,13 @@ fill() { # PART FOLDER
   need go "Go 1.26 (https://go.dev/dl)"
   build "$1" "$2"
   [[ $1 == etcd ]] && mv "$2/server" "$2/etcd"
+  if [[ $1 == envoy-gateway ]]; then
+    mkdir "$2/envoy-gateway-crds"
+    # Helm's conditions around them are not theirs.
+    for crd in "$(module github.com/envoyproxy/gateway)"/charts/gateway-crds-helm/templates/generated/*.yaml; do
+      grep -v '^{{' "$crd" >"$2/envoy-gateway-crds/${crd##*/}"
+    done
+  fi
   [[ $1 == istio ]] || return 0
   local istio
   istio=$(module istio.io/istio)
@@ -95,12 +105,12 @@ part() { # PART
 mkdir -p "$cache"
 exec 9>"$cache/cluster.lock"
 flock --nonblock 9 || { say "Another run is building the parts of a cluster; waiting for it …" && flock 9; }
-all=$cache/cluster-$({ for name in etcd kube-apiserver istio kubectl; do home $name; done; } | sha256sum | cut -c1-12)
+all=$cache/cluster-$({ for name in etcd kube-apiserver istio envoy-gateway kubectl; do home $name; done; } | sha256sum | cut -c1-12)
 if [[ ! -d $all ]]; then
   work=$(mktemp -d "$cache/.cluster.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/all"
-  for name in kubectl etcd kube-apiserver istio; do part $name; done
+  for name in kubectl etcd kube-apiserver istio envoy-gateway; do part $name; done
   mv "$work/all" "$all"
 fi
 echo "$all"

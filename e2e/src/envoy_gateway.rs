@@ -1,0 +1,241 @@
+//! Envoy Gateway, before a cluster's API server, and the Envoy of one of its Gateways. Where no kubelet runs, the pod of the Deployment that it
+//! writes is started here.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::address;
+use crate::cluster::{Client, Cluster, START, part};
+use crate::daemon::Daemon;
+use crate::envoy::{self, Admin};
+use crate::http;
+use crate::istio::namespace;
+
+/// Where it is, and every Deployment that it writes.
+pub const NAMESPACE: &str = "envoy-gateway-system";
+/// The class of its Gateways.
+pub const CLASS: &str = "envoy-gateway";
+/// Whose classes it serves.
+pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+/// The port of the Gateways. Its Envoys listen on ports below 1024 ten thousand higher.
+pub const PORT: u16 = 80;
+
+const LISTENER: u16 = 10_080;
+const READY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// Where its own debugging port is not.
+const ADMIN_PORT: u16 = 19_100;
+/// Where it looks for its certificates.
+const CERTIFICATES: &str = "/certs";
+
+/// Envoy Gateway, killed when dropped.
+#[derive(Debug)]
+pub struct EnvoyGateway {
+    server: Daemon,
+}
+
+impl EnvoyGateway {
+    /// Installs its kinds and its class, starts it, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start(cluster: &Cluster) -> Result<Self> {
+        let kinds = part("envoy-gateway-crds")?;
+        let apply = ["apply", "--server-side", "--filename"].map(Into::into);
+        cluster
+            .kubectl(apply.into_iter().chain([kinds.into_os_string()]))
+            .await?
+            .success()?;
+        let client = cluster.client().await?;
+        client.apply(&namespace(NAMESPACE)).await?;
+        client.apply(&class()).await?;
+        let made = program(cluster)?
+            .args(["certgen", "--disable-topology-injector"])
+            .output()?;
+        ensure!(
+            made.status.success(),
+            "no certificates: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let secret: Secret = get(&client, "envoy-gateway").await?;
+        keep(&secret, Path::new(CERTIFICATES))?;
+        let config = cluster.folder().join("envoy-gateway.yaml");
+        std::fs::write(&config, configuration().to_string())?;
+        let mut hosts = File::options().append(true).open("/etc/hosts")?;
+        // Where Envoys get their configuration and modules.
+        writeln!(
+            hosts,
+            "{} envoy-gateway envoy-gateway.{NAMESPACE}.svc.cluster.local",
+            Ipv4Addr::LOCALHOST
+        )?;
+        let mut command = program(cluster)?;
+        command.args(["server", "--config-path"]).arg(&config);
+        let mut server = Daemon::start("envoy-gateway", &mut command, cluster.folder())?;
+        server
+            .until("ready", START, async || http::get(READY, "/readyz").await.ok())
+            .await?;
+        Ok(Self { server })
+    }
+
+    /// Starts the pod of a Gateway's Deployment with two workers, as soon as there is one, and waits until Envoy has listeners.
+    ///
+    /// # Errors
+    /// When there is no Deployment, or Envoy does not become ready.
+    pub async fn proxy(&mut self, client: &Client, namespace: &str, gateway: &str) -> Result<Proxy> {
+        let deployments: Api<Deployment> = Api::namespaced(client.kube(), NAMESPACE);
+        let of = ListParams::default().labels(&format!(
+            "gateway.envoyproxy.io/owning-gateway-namespace={namespace},gateway.envoyproxy.io/owning-gateway-name={gateway}"
+        ));
+        let find = async || deployments.list(&of).await.ok()?.items.into_iter().next();
+        let what = format!("a Deployment for Gateway {namespace}/{gateway}");
+        let deployment = self.server.until(&what, START, find).await?;
+        let name = deployment.metadata.name.context("a name")?;
+        let spec = deployment.spec.and_then(|spec| spec.template.spec);
+        let containers = spec.map(|spec| spec.containers).unwrap_or_default();
+        let container = containers.into_iter().find(|container| container.name == "envoy");
+        let arguments = container.and_then(|container| container.args).unwrap_or_default();
+        Proxy::start(client, &name, arguments).await
+    }
+
+    /// Everything that it wrote.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+}
+
+/// The Envoy of a Gateway, killed when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where sessions enter.
+    pub address: SocketAddr,
+    /// Its admin port.
+    pub admin: Admin,
+    envoy: Daemon,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    async fn start(client: &Client, deployment: &str, arguments: Vec<String>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("clew-eg-proxy-").tempdir()?;
+        let path = folder.path();
+        let (certificates, sds) = (path.join("certs"), path.join("sds"));
+        std::fs::create_dir(&sds)?;
+        let moved = |text: &str| {
+            text.replace("/sds/", &format!("{}/", sds.display()))
+                .replace("/certs/", &format!("{}/", certificates.display()))
+        };
+        keep(&get::<Secret>(client, "envoy").await?, &certificates)?;
+        let files: ConfigMap = get(client, deployment).await?;
+        for (name, text) in files.data.unwrap_or_default() {
+            std::fs::write(sds.join(name), moved(&text))?;
+        }
+        // What the kubelet would fill in, and an admin port beside that of Envoy Gateway.
+        let arguments = arguments.iter().map(|argument| {
+            moved(argument)
+                .replace("$(ENVOY_POD_NAME)", &format!("{deployment}-0"))
+                .replace("$(ENVOY_SERVICE_ZONE)", "")
+                .replace("port_value: 19000", &format!("port_value: {ADMIN_PORT}"))
+        });
+        let mut command = Command::new(envoy::find()?);
+        command.args(arguments).args(["--concurrency", "2"]).current_dir(path);
+        let mut envoy = Daemon::start("envoy", &mut command, path)?;
+        let admin = Admin {
+            address: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
+        };
+        envoy
+            .until("ready", START, async || admin.get("/ready").await.ok())
+            .await?;
+        Ok(Self {
+            address: (address::CLUSTER, LISTENER).into(),
+            admin,
+            envoy,
+            _folder: folder,
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.envoy.pid()
+    }
+
+    /// Everything that it wrote.
+    pub fn log(&self) -> String {
+        self.envoy.log()
+    }
+}
+
+/// A Gateway of its class, for every hostname.
+pub fn gateway(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "gatewayClassName": CLASS,
+            "listeners": [{
+                "name": "http",
+                "port": PORT,
+                "protocol": "HTTP",
+                "allowedRoutes": {"namespaces": {"from": "All"}},
+            }],
+        },
+    })
+}
+
+fn class() -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": CLASS},
+        "spec": {"controllerName": CONTROLLER},
+    })
+}
+
+fn configuration() -> Value {
+    json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyGateway",
+        "gateway": {"controllerName": CONTROLLER},
+        "provider": {
+            "type": "Kubernetes",
+            "kubernetes": {"leaderElection": {"disable": true}},
+        },
+        "logging": {"level": {"default": "info"}},
+    })
+}
+
+fn program(cluster: &Cluster) -> Result<Command> {
+    let mut command = Command::new(part("envoy-gateway")?);
+    command
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("ENVOY_GATEWAY_NAMESPACE", NAMESPACE)
+        .current_dir(cluster.folder());
+    Ok(command)
+}
+
+async fn get<K>(client: &Client, name: &str) -> Result<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K::DynamicType: Default,
+{
+    Ok(Api::namespaced(client.kube(), NAMESPACE).get(name).await?)
+}
+
+/// A Secret as a pod has it.
+fn keep(secret: &Secret, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for (name, bytes) in secret.data.iter().flatten() {
+        std::fs::write(folder.join(name), &bytes.0)?;
+    }
+    Ok(())
+}
