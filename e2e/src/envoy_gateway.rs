@@ -24,6 +24,7 @@ use crate::istio::namespace;
 
 /// Where it is, and every Deployment that it writes.
 pub const NAMESPACE: &str = "envoy-gateway-system";
+const HOST: &str = "envoy-gateway.envoy-gateway-system.svc.cluster.local";
 /// The class of its Gateways.
 pub const CLASS: &str = "envoy-gateway";
 /// Whose classes it serves.
@@ -33,8 +34,8 @@ pub const PORT: u16 = 80;
 
 const LISTENER: u16 = 10_080;
 const READY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-/// Where its own debugging port is not.
 const ADMIN_PORT: u16 = 19_100;
+const STATS_PORT: u16 = 19_101;
 /// Where it looks for its certificates.
 const CERTIFICATES: &str = "/certs";
 
@@ -73,11 +74,7 @@ impl EnvoyGateway {
         std::fs::write(&config, configuration().to_string())?;
         let mut hosts = File::options().append(true).open("/etc/hosts")?;
         // Where Envoys get their configuration and modules.
-        writeln!(
-            hosts,
-            "{} envoy-gateway envoy-gateway.{NAMESPACE}.svc.cluster.local",
-            Ipv4Addr::LOCALHOST
-        )?;
+        writeln!(hosts, "{} {HOST}", Ipv4Addr::LOCALHOST)?;
         let mut command = program(cluster)?;
         command.args(["server", "--config-path"]).arg(&config);
         let mut server = Daemon::start("envoy-gateway", &mut command, cluster.folder())?;
@@ -139,15 +136,20 @@ impl Proxy {
         for (name, text) in files.data.unwrap_or_default() {
             std::fs::write(sds.join(name), moved(&text))?;
         }
-        // What the kubelet would fill in, and an admin port beside that of Envoy Gateway.
+        // What the kubelet and the cluster's DNS would fill in, and ports beside those that Envoy Gateway has on the same machine here.
         let arguments = arguments.iter().map(|argument| {
             moved(argument)
                 .replace("$(ENVOY_POD_NAME)", &format!("{deployment}-0"))
                 .replace("$(ENVOY_SERVICE_ZONE)", "")
+                .replace(&format!("{HOST}."), &Ipv4Addr::LOCALHOST.to_string())
                 .replace("port_value: 19000", &format!("port_value: {ADMIN_PORT}"))
+                .replace("port_value: 19001", &format!("port_value: {STATS_PORT}"))
         });
         let mut command = Command::new(envoy::find()?);
-        command.args(arguments).args(["--concurrency", "2"]).current_dir(path);
+        command
+            .args(arguments)
+            .args(["--concurrency", "2"])
+            .current_dir(path);
         let mut envoy = Daemon::start("envoy", &mut command, path)?;
         let admin = Admin {
             address: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
@@ -192,7 +194,8 @@ pub fn gateway(namespace: &str, name: &str) -> Value {
     })
 }
 
-fn class() -> Value {
+/// Its class.
+pub fn class() -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "GatewayClass",
@@ -225,7 +228,10 @@ fn program(cluster: &Cluster) -> Result<Command> {
 
 async fn get<K>(client: &Client, name: &str) -> Result<K>
 where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
     K::DynamicType: Default,
 {
     Ok(Api::namespaced(client.kube(), NAMESPACE).get(name).await?)
