@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::shop::Shop;
-use super::{SOON, alone};
+use super::{SOON, alone, condition};
 
 const KEYS: usize = 60;
 
@@ -210,5 +210,37 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
         let asked = clew(&file, &[command]).await?;
         ensure!(asked.code == 3, "{command}: {asked:?}");
     }
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_end_before_their_drain_are_named_with_the_values_to_set_and_an_event_says_so() -> Result<()> {
+    let (mesh, _controller) = alone().await?;
+    let mut shop = Shop::closed(mesh, "truncated").await?;
+    // The pods have no preStop, and half a minute.
+    shop.manifest["spec"]["rules"][0]["drain"] = json!({"timeout": "90s"});
+    shop.client.apply(&shop.manifest).await?;
+    let (_, _, message) = shop
+        .route
+        .until("the status names it", |route| {
+            condition(route, "PartiallySupported").filter(|(_, reason, _)| reason == "DrainTruncated")
+        })
+        .await?;
+    let says_what_to_set = |text: &str| {
+        text.contains("sleep: {seconds: 90}") && text.contains("terminationGracePeriodSeconds: 105")
+    };
+    ensure!(says_what_to_set(&message), "{message}");
+    wait::until("an Event says it", SOON, async || {
+        let path = "/apis/events.k8s.io/v1/namespaces/truncated/events";
+        let list: Value = serde_json::from_str(&shop.client.text(path).await.ok()?).ok()?;
+        let mut all = list["items"].as_array()?.iter();
+        all.any(|event| {
+            event["reason"] == "DrainTruncated"
+                && event["type"] == "Warning"
+                && event["note"].as_str().is_some_and(says_what_to_set)
+        })
+        .then_some(())
+    })
+    .await?;
     shop.close().await
 }
