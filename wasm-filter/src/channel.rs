@@ -21,9 +21,6 @@ const LONGEST_PAUSE_MS: u64 = 4_000;
 /// Reports are at least so far apart.
 const REPORT_MS: u64 = 1_000;
 
-/// Longer names of Envoy's are not passed on.
-const LONGEST_NODE: usize = 512;
-
 /// One gateway's channel, as one worker sees it.
 pub(crate) struct Channel {
     names: Names,
@@ -260,7 +257,6 @@ fn call(
         protocol: PROTOCOL,
         gateway: config.gateway.clone(),
         proxy: proxy(&channel.names),
-        node: node(),
         have: have.map(str::to_owned),
         wait_ms,
         live,
@@ -290,13 +286,6 @@ fn proxy(names: &Names) -> String {
         let _ = host::set_shared(&names.proxy(), name.as_bytes(), 0);
         name
     })
-}
-
-/// Envoy's name in its mesh, so that a person can tell which pod it is.
-fn node() -> String {
-    let id = host::property(b"xds\0node\0id").ok().flatten();
-    let id = id.filter(|id| id.len() <= LONGEST_NODE);
-    id.and_then(|id| String::from_utf8(id).ok()).unwrap_or_default()
 }
 
 /// The sessions of the whole proxy.

@@ -28,8 +28,6 @@ pub(crate) struct Proxies(BTreeMap<String, Proxy>);
 struct Proxy {
     /// The number of the version that it holds; 0 when it holds none of ours.
     holds: u64,
-    /// As Envoy is told.
-    node: String,
     live: Vec<Live>,
     missed: Vec<Missed>,
     about: About,
@@ -45,7 +43,6 @@ impl Proxies {
         let id = &poll.proxy;
         let proxy = self.0.entry(id.clone()).or_insert_with(|| Proxy {
             holds,
-            node: String::new(),
             live: Vec::new(),
             missed: Vec::new(),
             about: About::default(),
@@ -54,7 +51,6 @@ impl Proxies {
             heard: now,
         });
         proxy.holds = holds;
-        proxy.node.clone_from(&poll.node);
         proxy.said = now;
         proxy.live.clone_from(&poll.live);
         proxy.missed.clone_from(&poll.missed);
@@ -92,7 +88,7 @@ impl Proxies {
     pub(crate) fn view(&self, version: u64, now: Instant) -> Vec<ProxyView> {
         let view = |(id, proxy): (&String, &Proxy)| ProxyView {
             id: id.clone(),
-            node: proxy.node.clone(),
+            node: proxy.about.node.clone(),
             heard_ms: u64::try_from(now.duration_since(proxy.said).as_millis()).unwrap_or(u64::MAX),
             acknowledged: proxy.holds >= version,
             live: proxy.live.clone(),

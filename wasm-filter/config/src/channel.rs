@@ -28,9 +28,6 @@ pub struct Poll {
     pub gateway: String,
     /// Random hex, one for each Envoy process.
     pub proxy: String,
-    /// What Envoy is told that it is called; empty where the filter cannot say.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub node: String,
     /// The last [`Update::version`] that this proxy stored; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub have: Option<String>,
