@@ -71,10 +71,10 @@ async fn lease(scene: &Scene<'_>) -> Check {
     };
     let holder = lease.and_then(|lease| lease.spec?.holder_identity);
     let leads = scene.answers.iter().flat_map(|answers| &answers.replicas);
-    let leads = leads
+    let mut leads = leads
         .filter(|replica| replica.leads)
         .map(|replica| replica.replica.clone());
-    match (holder.filter(|holder| !holder.is_empty()), leads.last()) {
+    match (holder.filter(|holder| !holder.is_empty()), leads.next()) {
         (Some(holder), Some(leader)) if holder == leader => {
             Check::ok(CATEGORY, format!("{holder} holds the Lease and writes"))
         }
