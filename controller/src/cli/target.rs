@@ -46,7 +46,7 @@ pub(crate) struct Kube {
     #[arg(
         long,
         value_name = "NAME",
-        env = "CLEW_NAMESPACE",
+        env = "CLEW_CONTROLLER_NAMESPACE",
         hide_env_values = true,
         default_value = super::NAMESPACE
     )]
