@@ -71,7 +71,7 @@ impl Operators {
     /// Whether a token is one that was made for us, of the account that operators use.
     async fn may_read(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
         let token = headers.get(TOKEN).and_then(|value| value.to_str().ok());
-        let Some(token) = token.filter(|token| token.len() <= LONGEST_TOKEN) else {
+        let Some(token) = token.filter(|token| (1..=LONGEST_TOKEN).contains(&token.len())) else {
             return Err((StatusCode::UNAUTHORIZED, format!("no token in {TOKEN}")));
         };
         let Ok(_turn) = self.reviews.try_acquire() else {

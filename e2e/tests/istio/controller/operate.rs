@@ -214,7 +214,8 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_that_end_before_their_drain_are_named_with_the_values_to_set_and_an_event_says_so() -> Result<()> {
+async fn pods_that_end_before_their_drain_are_named_with_the_values_to_set_and_an_event_says_so() -> Result<()>
+{
     let (mesh, _controller) = alone().await?;
     let mut shop = Shop::closed(mesh, "truncated").await?;
     // The pods have no preStop, and half a minute.
