@@ -6,8 +6,10 @@ pub(crate) mod order;
 mod proxies;
 pub(crate) mod ring;
 pub(crate) mod server;
+pub(crate) mod sessions;
 mod table;
 pub(crate) mod tokens;
+pub(crate) mod view;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ pub(crate) use proxies::Acknowledgement;
 use proxies::Proxies;
 pub(crate) use table::Snapshot;
 use table::Table;
+use view::GatewayView;
 
 /// The longest that a poll waits. Short, because live counts arrive with the next poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -184,6 +187,20 @@ impl Channel {
             gateway.proxies.expire(clock::now());
             gateway.proxies.about().cloned().collect()
         })
+    }
+
+    /// Every gateway as operators see it.
+    pub(crate) fn view(&self) -> Vec<GatewayView> {
+        let now = clock::now();
+        let of = |(name, gateway): (&String, &mut Gateway)| {
+            gateway.proxies.expire(now);
+            GatewayView {
+                name: name.clone(),
+                proxies: gateway.proxies.view(gateway.table.version(), now),
+                backends: gateway.table.backends(),
+            }
+        };
+        self.lock().iter_mut().map(of).collect()
     }
 
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.

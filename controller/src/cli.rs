@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Data goes to stdout, progress and logs to stderr.
 
 mod ask;
+mod check;
 mod completion;
 mod controller;
 mod crd;
@@ -14,6 +15,7 @@ mod run;
 mod sessions;
 mod simulate;
 mod status;
+mod target;
 mod validate;
 mod version;
 mod wasm;
@@ -79,8 +81,10 @@ enum Command {
     Status(status::Args),
     /// Show who is connected where
     Sessions(sessions::Args),
-    /// Let the sessions of a pod leave, and no new ones come
+    /// Let the sessions of pods leave, and no new ones come
     Drain(drain::Args),
+    /// In the cluster: look whether all is as it must be
+    Check(check::Args),
     /// Print the CustomResourceDefinition
     Crd,
     /// Write the filter's module, or say which it is
@@ -107,6 +111,7 @@ impl Cli {
             Command::Status(args) => status::main(&args),
             Command::Sessions(args) => sessions::main(&args),
             Command::Drain(args) => drain::main(&args),
+            Command::Check(args) => check::main(&args),
             Command::Render(args) => render::main(&args),
             Command::Validate(args) => validate::main(&args),
             Command::Explain(args) => explain::main(&args),
@@ -117,6 +122,13 @@ impl Cli {
             Command::Version(args) => version::main(&args),
         }
     }
+}
+
+/// A Service and its port, as they are said.
+fn service(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.rsplit_once(':').ok_or("say NAME:PORT")?;
+    let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
+    Ok((name.to_owned(), port))
 }
 
 /// What the commands that wait for something run on.

@@ -5,11 +5,13 @@ mod apply;
 mod backoff;
 mod difference;
 mod downloads;
+pub(crate) mod drains;
 mod gateway_pods;
 pub(crate) mod install;
 mod kind;
 mod lease;
 mod misses;
+pub(crate) mod operators;
 mod plan;
 mod report;
 mod requests;
@@ -29,13 +31,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{BackendId, ObjectName, Pod, Proxies, World};
+use clew_core::model::{Proxies, World};
 use clew_core::render::rules;
 use clew_core::validate::Validated;
 use kube::Client;
 
 use apply::{Applied, Applier};
 use downloads::Downloads;
+use drains::Drains;
 pub(crate) use kind::Kind;
 use lease::Leadership;
 pub(crate) use misses::Misses;
@@ -65,7 +68,7 @@ pub(crate) struct Cluster {
     reporter: Reporter,
     /// The routes as they last were good; None: before the first turn.
     in_force: Option<InForce>,
-    drains: rules::Drains,
+    drains: Drains,
     said: BTreeSet<Finding>,
     last: Option<Outcome>,
     downloads: Arc<Downloads>,
@@ -119,7 +122,7 @@ impl Cluster {
             leadership,
             metrics,
             in_force: None,
-            drains: rules::Drains::default(),
+            drains: Drains::default(),
             said: BTreeSet::new(),
             last: None,
             downloads,
@@ -159,17 +162,9 @@ impl Cluster {
         self.in_force = Some(in_force);
     }
 
-    /// The pods that are leaving. All replicas and all their lives say the same of a pod that is being deleted.
+    /// The pods that are leaving.
     pub(crate) fn observe(&mut self, world: &World, resolved: &Resolved) -> &rules::Drains {
-        let now = clock::unix_ms();
-        let since = |id: &BackendId, pod: &Pod| {
-            let facts = resolved
-                .pods
-                .get(&ObjectName::new(&id.service.namespace, &pod.name));
-            facts.and_then(|facts| facts.deleted_ms).unwrap_or(now).min(now)
-        };
-        self.drains.observe_since(world, since);
-        &self.drains
+        self.drains.observe(world, &resolved.pods, clock::unix_ms())
     }
 
     pub(crate) async fn apply(&mut self, resolved: &Resolved, plan: &Plan) -> Applied {

@@ -42,6 +42,14 @@ impl Failure {
         }
     }
 
+    /// The same, where some of what was asked is done already.
+    pub(crate) fn after(mut self, done: &[String]) -> Self {
+        if !done.is_empty() {
+            self.message = format!("{}; done before: {}", self.message, done.join(", "));
+        }
+        self
+    }
+
     /// With which code to end.
     pub(crate) fn exit(&self) -> ExitCode {
         self.exit.into()

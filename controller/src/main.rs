@@ -12,6 +12,7 @@ mod http;
 mod manifests;
 mod metrics;
 mod module;
+mod operate;
 mod reconcile;
 mod standalone;
 

@@ -147,6 +147,29 @@ impl Cluster {
         self.folder.path().join("kubeconfig")
     }
 
+    /// How a ServiceAccount reaches it: with a token that the API server makes for it.
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let made = self
+            .kubectl([
+                "create",
+                "token",
+                account,
+                "--duration=12h",
+                "--namespace",
+                namespace,
+            ])
+            .await?;
+        let text = std::fs::read_to_string(self.kubeconfig())?;
+        let mut kubeconfig: serde_json::Value = serde_json::from_str(&text)?;
+        kubeconfig["users"][0]["user"] = json!({"token": made.success()?.trim()});
+        let path = self.folder.path().join(format!("kubeconfig-{account}"));
+        std::fs::write(&path, kubeconfig.to_string())?;
+        Ok(path)
+    }
+
     /// Where the parts' logs are.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Client, Cluster, START};
 use crate::daemon::Daemon;
@@ -20,7 +20,11 @@ pub const NAMESPACE: &str = "clew-system";
 /// Its Service.
 pub const SERVICE: &str = "clew";
 
+/// The account that it runs as, with the rights that the guide gives it and no others.
+pub const ACCOUNT: &str = "clew";
+
 const PORT: u16 = 8080;
+const GUIDE: &str = include_str!("../../docs/guide/cluster.md");
 
 /// One replica, killed when dropped.
 #[derive(Debug)]
@@ -40,6 +44,9 @@ impl Controller {
         let address = SocketAddr::from((address::next_in_cluster(), PORT));
         let client = cluster.client().await?;
         client.apply(&istio::namespace(NAMESPACE)).await?;
+        for object in guide("kind: ServiceAccount")? {
+            client.apply(&object).await?;
+        }
         let daemon = launch(cluster, name, address).await?;
         register(&client, name, address).await?;
         Ok(Self {
@@ -85,11 +92,24 @@ impl Controller {
     }
 }
 
+/// The objects of the guide's block that has this in it.
+///
+/// # Errors
+/// When the guide has none.
+pub fn guide(holds: &str) -> Result<Vec<Value>> {
+    let blocks = GUIDE.split("```text\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains(holds));
+    let block = block.with_context(|| format!("the guide has no block with {holds}"))?;
+    let objects = block.split("\n---\n");
+    objects.map(|one| Ok(serde_saphyr::from_str(one)?)).collect()
+}
+
 async fn launch(cluster: &Cluster, name: &str, address: SocketAddr) -> Result<Daemon> {
     let mut command = Command::new(standalone::binary()?);
     command
         .args(["controller", "--listen", &address.to_string()])
-        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("KUBECONFIG", cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?)
         .env("NO_COLOR", "1")
         .envs([("POD_NAME", name), ("POD_NAMESPACE", NAMESPACE)]);
     let mut daemon = Daemon::start(name, &mut command, cluster.folder())?;

@@ -108,8 +108,16 @@ fn names_of_headers_and_metrics_exist_once() {
 fn few_rooms_write_to_a_cluster() {
     let rooms = ["apply", "report", "secrets", "lease", "install"];
     let rooms = rooms.map(|room| format!("controller/src/cluster/{room}.rs"));
+    // Operators' orders; and questions that are put as objects, and kept nowhere.
+    let others = [
+        "operate/pods",
+        "operate/replicas",
+        "operate/check/access",
+        "cluster/operators",
+    ];
+    let others = others.map(|room| format!("controller/src/{room}.rs"));
     for word in ["PatchParams", "PostParams", "DeleteParams"] {
-        let allowed: Vec<_> = rooms.iter().map(String::as_str).collect();
+        let allowed: Vec<_> = rooms.iter().chain(&others).map(String::as_str).collect();
         assert_eq!(strays(word, &allowed), Vec::<String>::new());
         assert_ne!(strays(word, &[]), Vec::<String>::new(), "{word} was found");
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use clew_filter_config::channel::{About, Live, Missed, Poll};
 
+use super::view::ProxyView;
+
 /// A proxy that has no poll open is taken for gone after this long. Longer than the handing over of the poll from one
 /// worker of an Envoy to another.
 const EXPIRY: Duration = Duration::from_secs(10);
@@ -29,6 +31,8 @@ struct Proxy {
     live: Vec<Live>,
     missed: Vec<Missed>,
     about: About,
+    /// When it said that.
+    said: Instant,
     open_polls: u32,
     heard: Instant,
 }
@@ -42,10 +46,12 @@ impl Proxies {
             live: Vec::new(),
             missed: Vec::new(),
             about: About::default(),
+            said: now,
             open_polls: 0,
             heard: now,
         });
         proxy.holds = holds;
+        proxy.said = now;
         proxy.live.clone_from(&poll.live);
         proxy.missed.clone_from(&poll.missed);
         if proxy.about != poll.about {
@@ -78,6 +84,18 @@ impl Proxies {
         }
     }
 
+    /// Every proxy as operators see it, where `version` is the newest.
+    pub(crate) fn view(&self, version: u64, now: Instant) -> Vec<ProxyView> {
+        let view = |(id, proxy): (&String, &Proxy)| ProxyView {
+            id: id.clone(),
+            node: proxy.about.node.clone(),
+            heard_ms: u64::try_from(now.duration_since(proxy.said).as_millis()).unwrap_or(u64::MAX),
+            acknowledged: proxy.holds >= version,
+            live: proxy.live.clone(),
+        };
+        self.0.iter().map(view).collect()
+    }
+
     /// What every proxy said of its live sessions.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Live> {
         self.0.values().flat_map(|proxy| &proxy.live)
@@ -101,19 +119,16 @@ mod tests {
     use clew_filter_config::channel::{Live, Poll};
     use std::time::Duration;
 
-    fn live(sessions: u64) -> Vec<Live> {
-        vec![Live {
+    fn poll(proxy: &str, sessions: u64) -> Poll {
+        let live = Live {
             rule: "r".into(),
             backend: "b".into(),
             pod: "p".into(),
             sessions,
-        }]
-    }
-
-    fn poll(proxy: &str, live: Vec<Live>) -> Poll {
+        };
         Poll {
             proxy: proxy.to_owned(),
-            live,
+            live: vec![live],
             ..Poll::default()
         }
     }
@@ -128,8 +143,8 @@ mod tests {
                 behind: 0
             }
         );
-        proxies.polled(&poll("x", Vec::new()), 1, now);
-        proxies.polled(&poll("y", Vec::new()), 0, now);
+        proxies.polled(&poll("x", 0), 1, now);
+        proxies.polled(&poll("y", 0), 0, now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -137,7 +152,7 @@ mod tests {
                 behind: 1
             }
         );
-        proxies.polled(&poll("y", Vec::new()), 2, now);
+        proxies.polled(&poll("y", 0), 2, now);
         assert_eq!(
             proxies.holding(1),
             Acknowledgement {
@@ -150,7 +165,7 @@ mod tests {
     #[test]
     fn a_proxy_lives_as_long_as_it_polls() {
         let (mut proxies, now) = (Proxies::default(), clock::now());
-        proxies.polled(&poll("x", live(3)), 1, now);
+        proxies.polled(&poll("x", 3), 1, now);
         proxies.expire(now + EXPIRY * 10);
         assert_eq!(proxies.holding(1).proxies, 1);
         proxies.answered("x", now);

@@ -98,6 +98,12 @@ impl Table {
         self.version
     }
 
+    /// The backends of the newest snapshot.
+    pub(crate) fn backends(&self) -> BTreeMap<String, Backend> {
+        let there = |(id, entry): (&String, &Entry<Backend>)| Some((id.clone(), entry.value.clone()?));
+        self.backends.iter().filter_map(there).collect()
+    }
+
     fn sum(&self) -> u64 {
         let entries = self.rules.values().map(|entry| entry.digest);
         let entries = entries.chain(self.backends.values().map(|entry| entry.digest));

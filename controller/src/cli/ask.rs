@@ -12,6 +12,7 @@ use crate::standalone::{API_ADDRESS, state::State};
 
 /// Which `clew run`.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Stand-alone")]
 pub(crate) struct Api {
     /// Where the `clew run` that is asked has its port [default: the one in the state folder, else 127.0.0.1:9900]
     #[arg(long, value_name = "ADDR")]
@@ -21,21 +22,34 @@ pub(crate) struct Api {
     state_dir: Option<PathBuf>,
 }
 
+/// A `clew run`.
+pub(crate) struct Standalone {
+    address: SocketAddr,
+}
+
 impl Api {
-    fn address(&self) -> SocketAddr {
-        let kept = || {
-            let folder = self.state_dir.clone().or_else(State::default_folder)?;
-            std::fs::read_to_string(folder.join(API_ADDRESS))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()
-        };
-        self.api
-            .or_else(kept)
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900)))
+    /// Somebody said which.
+    pub(crate) fn is_said(&self) -> bool {
+        self.api.is_some() || self.state_dir.is_some()
     }
 
+    /// Where a `clew run` has its port, as its state folder says.
+    pub(crate) fn kept(&self) -> Option<SocketAddr> {
+        let folder = self.state_dir.clone().or_else(State::default_folder)?;
+        let kept = std::fs::read_to_string(folder.join(API_ADDRESS)).ok()?;
+        kept.trim().parse().ok()
+    }
+
+    /// The one that is meant.
+    pub(crate) fn standalone(&self) -> Standalone {
+        let address = self.api.or_else(|| self.kept());
+        Standalone {
+            address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900))),
+        }
+    }
+}
+
+impl Standalone {
     /// Sends one request; answers what came back as JSON.
     ///
     /// # Errors
@@ -46,12 +60,13 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let address = self.address();
+        let address = self.address;
         let (status, bytes) = http::request(address, method, path, body)
             .await
             .map_err(|error| {
                 Failure::unreachable(format!(
-                    "no clew run answers at {address}: {error}; is it running? --api or --state-dir say where"
+                    "no clew run answers at {address}: {error}; is it running? --api or --state-dir say where, \
+                     and --kubeconfig or --context that a cluster is meant"
                 ))
             })?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();

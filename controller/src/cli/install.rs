@@ -8,6 +8,7 @@ use clew_core::model::ObjectName;
 use clew_filter_config::plugin::FailureMode;
 
 use super::output::Format;
+use super::service;
 use crate::cluster;
 use crate::cluster::install::{Installation, Standing, Wish};
 use crate::failure::Failure;
@@ -145,15 +146,10 @@ fn gateway(text: &str) -> Result<ObjectName, String> {
     }
 }
 
-fn service(text: &str) -> Result<(String, u16), String> {
-    let (name, port) = text.rsplit_once(':').ok_or("say NAME:PORT")?;
-    let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
-    Ok((name.to_owned(), port))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{gateway, service};
+    use super::gateway;
+    use crate::cli::service;
 
     #[test]
     fn names_are_read_or_refused() {

@@ -3,25 +3,68 @@
 use std::process::ExitCode;
 
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::ask::Api;
 use super::output::{self, Format};
+use super::target::{CHOICE, Cluster, Found, Target};
+use crate::channel::sessions::Sessions;
+use crate::channel::view::GatewayView;
 use crate::failure::Failure;
 
 #[derive(clap::Args)]
+#[command(after_help = CHOICE)]
 pub(crate) struct Args {
     #[command(flatten)]
-    api: Api,
+    target: Target,
+    /// The sessions of all namespaces of a cluster
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let sessions = super::runtime()?.block_on(args.api.ask(Method::GET, "/v1/sessions", None))?;
+    super::runtime()?.block_on(sessions(args))
+}
+
+async fn sessions(args: &Args) -> Result<ExitCode, Failure> {
+    let sessions = match args.target.find(args.all_namespaces).await? {
+        Found::Standalone(standalone) => standalone.ask(Method::GET, "/v1/sessions", None).await?,
+        Found::Cluster(cluster) => of_cluster(&cluster, args.all_namespaces).await?,
+    };
     args.output.print(&sessions, || tables(&sessions))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What all replicas together know. Who said nothing is named: its proxies are not counted.
+async fn of_cluster(cluster: &Cluster, all: bool) -> Result<Value, Failure> {
+    let answers = cluster.controller.ask(&cluster.connection.client).await?;
+    for silent in &answers.silent {
+        eprintln!(
+            "clew: replica {} says nothing, and sessions that only it knows are not counted: {}",
+            silent.replica, silent.why
+        );
+    }
+    let namespace = (!all).then(|| cluster.namespace());
+    let mut sessions = json!(counted(&answers.gateways(), namespace));
+    sessions["silent"] = json!(answers.silent);
+    Ok(sessions)
+}
+
+/// The sessions of the routes of a namespace, or of all; with its backends, and those that it has sessions on.
+fn counted(gateways: &[GatewayView], namespace: Option<&str>) -> Sessions {
+    let is_in = |name: &str| {
+        let of = name.split_once('/').map(|(namespace, _)| namespace);
+        namespace.is_none() || of == namespace
+    };
+    let proxies = gateways.iter().flat_map(|gateway| &gateway.proxies);
+    let live = proxies.flat_map(|proxy| &proxy.live);
+    let live: Vec<_> = live.filter(|one| is_in(&one.rule)).cloned().collect();
+    let backends = gateways.iter().flat_map(|gateway| &gateway.backends);
+    let known = backends.filter(|(id, _)| is_in(id) || live.iter().any(|one| one.backend == **id));
+    let known = known.map(|(id, backend)| (id.clone(), backend.clone()));
+    Sessions::new(&live, &known.collect())
 }
 
 /// By route and rule, and by backend and pod.
@@ -68,8 +111,49 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::tables;
+    use super::{counted, tables};
+    use crate::channel::view::{GatewayView, ProxyView};
+    use clew_filter_config::channel::Live;
+    use clew_filter_config::rule::Backend;
     use serde_json::json;
+
+    #[test]
+    fn a_namespace_has_its_own_sessions_and_the_backends_that_they_are_on() {
+        let live = |rule: &str, backend: &str| Live {
+            rule: rule.into(),
+            backend: backend.into(),
+            pod: "p".into(),
+            sessions: 1,
+        };
+        let gateway = GatewayView {
+            name: "infra/edge".into(),
+            proxies: vec![ProxyView {
+                id: "0".into(),
+                node: String::new(),
+                heard_ms: 0,
+                acknowledged: true,
+                live: vec![
+                    live("shop/chat/a", "attic/old:80"),
+                    live("game/play/a", "game/play:80"),
+                ],
+            }],
+            backends: ["attic/old:80", "attic/other:80", "game/play:80", "shop/chat:80"]
+                .map(|id| (id.to_owned(), Backend::default()))
+                .into(),
+        };
+        let backends = |namespace| {
+            let counted = json!(counted(std::slice::from_ref(&gateway), namespace));
+            let named = counted["backends"].as_array().unwrap().iter();
+            let named: Vec<_> = named.map(|one| one["backend"].clone()).collect();
+            (counted["total"].clone(), named)
+        };
+        assert_eq!(
+            backends(Some("shop")),
+            (json!(1), vec![json!("attic/old:80"), json!("shop/chat:80")])
+        );
+        let (total, all) = backends(None);
+        assert_eq!((total, all.len()), (json!(2), 4));
+    }
 
     #[test]
     fn one_table_is_by_route_and_one_by_backend() {

@@ -1,25 +1,39 @@
 //! `clew status`.
 
+mod cluster;
+
 use std::process::ExitCode;
 
 use hyper::Method;
 use serde_json::Value;
 
-use super::ask::Api;
 use super::output::{self, Format};
+use super::target::{CHOICE, Found, Target};
 use crate::failure::{Failure, REFUSED};
 
 #[derive(clap::Args)]
+#[command(after_help = CHOICE)]
 pub(crate) struct Args {
     #[command(flatten)]
-    api: Api,
+    target: Target,
+    /// The routes of all namespaces of a cluster
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let status = super::runtime()?.block_on(args.api.ask(Method::GET, "/v1/status", None))?;
+    super::runtime()?.block_on(status(args))
+}
+
+async fn status(args: &Args) -> Result<ExitCode, Failure> {
+    let standalone = match args.target.find(args.all_namespaces).await? {
+        Found::Cluster(cluster) => return cluster::status(&cluster, args).await,
+        Found::Standalone(standalone) => standalone,
+    };
+    let status = standalone.ask(Method::GET, "/v1/status", None).await?;
     args.output.print(&status, || table(&status))?;
     let refused = items(&status, "findings").any(|finding| finding["severity"] == "error");
     Ok(if refused {

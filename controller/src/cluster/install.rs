@@ -158,13 +158,21 @@ async fn get(client: &Client, kind: Kind, name: &ObjectName) -> Result<Option<Dy
     got.map_err(|error| Failure::unreachable(format!("{kind} {name} cannot be read: {}", said(error))))
 }
 
+/// Where the pods are that call themselves so ([`Proxies`]), if not anywhere, and their labels.
+pub(crate) fn selector(proxies: &str) -> (Option<String>, String) {
+    match proxies.split_once('/') {
+        Some((namespace, name)) if !proxies.contains('=') => {
+            (Some(namespace.to_owned()), format!("{GATEWAY_NAME}={name}"))
+        }
+        _ => (None, proxies.to_owned()),
+    }
+}
+
 async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
-    let (api, selector) = match proxies {
-        Proxies::Of(gateway) => (
-            Api::namespaced(client.clone(), &gateway.namespace),
-            format!("{GATEWAY_NAME}={}", gateway.name),
-        ),
-        Proxies::Selected(_) => (Api::<Pod>::all(client.clone()), proxies.to_string()),
+    let (namespace, selector) = selector(&proxies.to_string());
+    let api = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), &namespace),
+        None => Api::<Pod>::all(client.clone()),
     };
     let listed = api.list(&ListParams::default().labels(&selector)).await;
     listed.map(|list| list.items).map_err(|error| {

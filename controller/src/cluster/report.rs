@@ -10,7 +10,9 @@ use clew_core::model::{ObjectName, Parent, Proxies, World};
 use clew_core::status::{Applied as Acknowledged, Progress, status};
 use clew_core::validate::RouteReport;
 use clew_core::versions::{Version, unsupported};
-use clew_crds::status::{CONTROLLER_NAME, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus};
+use clew_crds::status::{
+    CONTROLLER_NAME, PartiallySupportedReason, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus,
+};
 use clew_filter_config::channel::About;
 use futures_util::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -53,7 +55,7 @@ struct Writing {
     route: ObjectName,
     uid: String,
     status: WebSocketRouteStatus,
-    event: Option<Event>,
+    events: Vec<Event>,
 }
 
 impl Reporter {
@@ -127,7 +129,10 @@ impl Reporter {
             (previous != Some(&new)).then(|| Writing {
                 route: report.name.clone(),
                 uid: seen.uid.clone(),
-                event: transition(previous, &new),
+                events: transition(previous, &new)
+                    .into_iter()
+                    .chain(truncation(previous, &new))
+                    .collect(),
                 status: new,
             })
         };
@@ -221,7 +226,7 @@ impl Reporter {
             route,
             uid,
             status,
-            event,
+            events,
         } = writing;
         let resource = Kind::WebSocketRoute.resource();
         let wanted = json!({
@@ -245,15 +250,15 @@ impl Reporter {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
             Err(error) => return Err(said(error)),
         }
-        if let Some(event) = event {
-            let reference = ObjectReference {
-                api_version: Some(resource.api_version),
-                kind: Some(resource.kind),
-                namespace: Some(route.namespace),
-                name: Some(route.name),
-                uid: Some(uid),
-                ..ObjectReference::default()
-            };
+        let reference = ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            namespace: Some(route.namespace),
+            name: Some(route.name),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        };
+        for event in events {
             if let Err(error) = self.events.publish(&event, &reference).await {
                 tracing::debug!("an Event cannot be written: {error}");
             }
@@ -334,6 +339,28 @@ fn transition(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
     })
 }
 
+/// The Event of a route whose drains its pods do not last for, when they cease to.
+fn truncation(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatus) -> Option<Event> {
+    let found = truncated(new)?;
+    if previous.and_then(truncated).is_some() {
+        return None;
+    }
+    let message = &found.message;
+    Some(Event {
+        type_: EventType::Warning,
+        reason: found.reason.clone(),
+        note: Some(message[..message.floor_char_boundary(NOTE)].to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+fn truncated(status: &WebSocketRouteStatus) -> Option<&Condition> {
+    let reason = PartiallySupportedReason::DrainTruncated.as_str();
+    let mut all = status.parents.iter().flat_map(|parent| &parent.conditions);
+    all.find(|condition| condition.reason == reason)
+}
+
 /// The condition by which a route stands as it does: the first that does not hold, else that it is programmed.
 fn standing(status: &WebSocketRouteStatus) -> Option<&Condition> {
     let all = || status.parents.iter().flat_map(|parent| &parent.conditions);
@@ -347,7 +374,7 @@ fn standing(status: &WebSocketRouteStatus) -> Option<&Condition> {
 
 #[cfg(test)]
 mod tests {
-    use super::{EventType, transition};
+    use super::{EventType, transition, truncation};
     use clew_crds::status::WebSocketRouteStatus;
     use serde_json::json;
 
@@ -376,5 +403,23 @@ mod tests {
             (bad.type_, bad.note.as_deref()),
             (EventType::Warning, Some("rename it"))
         );
+    }
+
+    #[test]
+    fn pods_that_end_too_soon_are_an_event_with_what_to_set() {
+        let good = says("True", "Programmed", "1 of 1 proxies");
+        let mut truncated = good.clone();
+        let mut condition = truncated.parents[0].conditions[1].clone();
+        condition.type_ = "PartiallySupported".to_owned();
+        condition.reason = "DrainTruncated".to_owned();
+        condition.message = "set preStop".to_owned();
+        truncated.parents[0].conditions.push(condition);
+        let event = truncation(Some(&good), &truncated).unwrap();
+        assert_eq!(
+            (event.type_, event.reason.as_str(), event.note.as_deref()),
+            (EventType::Warning, "DrainTruncated", Some("set preStop"))
+        );
+        assert!(truncation(Some(&truncated), &truncated).is_none());
+        assert!(truncation(None, &good).is_none());
     }
 }

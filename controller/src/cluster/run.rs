@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::kind::Kind;
 use super::lease::{self, Candidate, Leadership};
+use super::operators::Operators;
 use super::secrets::Secrets;
 use super::settings::Settings;
 use super::store::Store;
@@ -73,6 +74,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
     tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
     let (farewell, is_over) = watch::channel(false);
+    let operators = Operators::new(client.clone(), &settings, channel.clone(), leadership.clone());
     let mut cluster = Cluster::new(
         client,
         &settings,
@@ -89,6 +91,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
         told.clone(),
         cluster.downloads(),
     )
+    .merge(operators.router())
     .into_make_service_with_connect_info::<SocketAddr>();
     tracing::info!(
         "serving on {}",

@@ -17,6 +17,7 @@ use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::drains::Order;
 use super::kind::Kind;
 
 /// An object, as of one version.
@@ -90,6 +91,8 @@ pub(crate) struct PodFacts {
     /// It runs, and may get requests.
     pub(crate) is_ready: bool,
     pub(crate) ip: Option<String>,
+    /// An operator wants its sessions elsewhere.
+    pub(crate) drain: Option<Order>,
 }
 
 impl Seen {
@@ -276,6 +279,7 @@ impl PodFacts {
                 .and_then(|spec| spec.termination_grace_period_seconds)
                 .unwrap_or(30),
             pre_stop_seconds: sleeps.into_iter().min().flatten(),
+            drain: Order::of_pod(metadata),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What can be asked of a running `clew run`: the last outcome, and what the filters say at this moment.
 
-mod sessions;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +13,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
-pub(super) use self::sessions::Sessions;
 use crate::channel::Channel;
+use crate::channel::sessions::Sessions;
 use crate::clock;
 use crate::finding::Finding;
 

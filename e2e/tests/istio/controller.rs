@@ -4,6 +4,7 @@ mod edits;
 mod faults;
 mod misses;
 mod namespaces;
+mod operate;
 mod sessions;
 mod shop;
 mod silent;

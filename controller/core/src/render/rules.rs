@@ -34,17 +34,14 @@ struct Leaving {
     /// None: as long as the shortest rule says.
     timeout_ms: Option<u64>,
     ordered: bool,
+    /// Envoy goes on counting it among the hosts that it hashes over.
+    is_host: bool,
 }
 
 impl Drains {
     /// Notes the pods whose endpoints have begun to terminate, and forgets those that are gone or serve again.
     /// `now_ms`: milliseconds since the Unix epoch. What an operator ordered stays until the pod is gone.
     pub fn observe(&mut self, world: &World, now_ms: u64) {
-        self.observe_since(world, |_, _| now_ms);
-    }
-
-    /// As [`observe`](Self::observe), where somebody knows when a pod's endpoint began to terminate.
-    pub fn observe_since(&mut self, world: &World, since_ms: impl Fn(&BackendId, &model::Pod) -> u64) {
         let seen: BTreeMap<_, _> = world
             .backends
             .iter()
@@ -63,9 +60,10 @@ impl Drains {
             self.pods
                 .entry((id.clone(), pod.address))
                 .or_insert_with(|| Leaving {
-                    since_ms: since_ms(id, pod),
+                    since_ms: now_ms,
                     timeout_ms: None,
                     ordered: false,
+                    is_host: false,
                 });
         }
     }
@@ -80,6 +78,7 @@ impl Drains {
                 since_ms: now_ms,
                 timeout_ms,
                 ordered: true,
+                is_host: false,
             });
         leaving.ordered = true;
         leaving.timeout_ms = timeout_ms.or(leaving.timeout_ms);
@@ -92,6 +91,18 @@ impl Drains {
             leaving.ordered = false;
             leaving.timeout_ms = None;
         }
+    }
+
+    /// A pod leaves within this window, whatever was known of it. One whose endpoint is not terminating stays a host of the
+    /// mesh's, which knows of no drain.
+    pub fn leave(&mut self, backend: &BackendId, pod: &model::Pod, since_ms: u64, timeout_ms: Option<u64>) {
+        let leaving = Leaving {
+            since_ms,
+            timeout_ms,
+            ordered: !pod.terminating,
+            is_host: !pod.terminating,
+        };
+        self.pods.insert((backend.clone(), pod.address), leaving);
     }
 
     /// Whether a pod takes no new sessions.
@@ -181,12 +192,11 @@ pub fn route_name(attached: &model::Rule) -> String {
 /// One backend: what its pods are called, and which header value reaches each.
 #[must_use]
 pub fn backend(id: &BackendId, backend: &model::Backend, drains: &Drains) -> Backend {
-    let staying: Vec<_> = backend
+    let hosts = backend
         .pods
         .iter()
-        .filter(|pod| !drains.is_leaving(id, pod))
-        .collect();
-    let addresses: Vec<_> = staying.iter().map(|pod| pod.address.to_string()).collect();
+        .filter(|pod| drains.find(id, pod).is_none_or(|leaving| leaving.is_host));
+    let addresses: Vec<_> = hosts.map(|pod| pod.address.to_string()).collect();
     let mut steers: BTreeMap<_, _> = addresses
         .iter()
         .map(String::as_str)

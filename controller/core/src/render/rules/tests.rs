@@ -111,14 +111,44 @@ fn an_order_holds_until_it_is_taken_back() {
     assert_eq!(draining(&world, &drains), [None, None, None]);
 }
 
-#[test]
-fn every_pod_has_a_header_value_that_reaches_it() {
+/// A world with more pods than every one of them could be reached by its own address in.
+fn large() -> World {
     let mut manifests = good();
     let endpoints: Vec<_> = (0..600)
         .map(|n| json!({"addresses": [format!("10.9.{}.{}", n / 200, n % 200 + 1)]}))
         .collect();
     Manifests::set(&mut manifests.endpoint_slices, "/endpoints", json!(endpoints));
-    let pods = rules(&world(&manifests), &Drains::default())
+    world(&manifests)
+}
+
+#[test]
+fn a_pod_that_leaves_unknown_to_the_mesh_stays_one_of_its_hosts() {
+    let world = large();
+    let mut drains = Drains::default();
+    for pod in world.backends[&chat()].pods.iter().step_by(2) {
+        drains.leave(&chat(), pod, 5, Some(1000));
+    }
+    let staying = |drains: &Drains| {
+        let backends = rules(&world, drains).backends;
+        let pods = backends["shop/chat:8080"].pods.iter();
+        pods.skip(1)
+            .step_by(2)
+            .map(|pod| (pod.address.clone(), pod.steer.clone(), pod.draining))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(staying(&drains), staying(&Drains::default()));
+    assert_eq!(
+        draining(&world, &drains)[0],
+        Some(Draining {
+            since_ms: 5,
+            timeout_ms: 1000
+        })
+    );
+}
+
+#[test]
+fn every_pod_has_a_header_value_that_reaches_it() {
+    let pods = rules(&large(), &Drains::default())
         .backends
         .remove("shop/chat:8080")
         .unwrap()

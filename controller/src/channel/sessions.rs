@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// `/v1/sessions`.
 #[derive(Debug, Serialize)]
-pub(in crate::standalone) struct Sessions {
+pub(crate) struct Sessions {
     total: u64,
     routes: Vec<Route>,
     /// Each rule with each backend that it has sessions on.
@@ -55,7 +55,7 @@ type ByPod = BTreeMap<String, u64>;
 
 impl Sessions {
     /// Of what the proxies say, and of the backends as they are in force.
-    pub(super) fn new(live: &[Live], known: &BTreeMap<String, Backend>) -> Self {
+    pub(crate) fn new(live: &[Live], known: &BTreeMap<String, Backend>) -> Self {
         let mut routes = BTreeMap::<&str, u64>::new();
         let mut rules = BTreeMap::<(&str, &str), ByPod>::new();
         let mut backends = BTreeMap::<&str, ByPod>::new();

@@ -1,0 +1,11 @@
+//! A cluster as operators reach it: from a workstation, through its API server and never past it. What they may do is what
+//! their own account may.
+
+pub(crate) mod check;
+mod connection;
+pub(crate) mod pods;
+mod replicas;
+pub(crate) mod routes;
+
+pub(crate) use connection::Connection;
+pub(crate) use replicas::Controller;

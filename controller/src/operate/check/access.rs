@@ -1,0 +1,106 @@
+//! What the person who asks may do, by command.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, ObjectMeta, PostParams};
+
+use super::{Check, Scene};
+use crate::cluster::operators::READER;
+use crate::failure::Failure;
+use crate::operate::connection::refused;
+
+const CATEGORY: &str = "access";
+
+/// A right: verb, group, resource with its subresource, namespace and name; those may be empty.
+type Right<'a> = [&'a str; 5];
+
+pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>, Failure> {
+    let own = scene.controller.service.namespace.as_str();
+    let install: &[Right<'_>] = &[
+        ["patch", "extensions.istio.io", "wasmplugins", "", ""],
+        ["patch", "networking.istio.io", "envoyfilters", "", ""],
+        ["get", "", "secrets", own, "clew-secrets"],
+    ];
+    let status: &[Right<'_>] = &[["list", "clew.dev", "websocketroutes", scene.namespace, ""]];
+    let sessions: &[Right<'_>] = &[
+        ["create", "", "serviceaccounts/token", own, READER],
+        ["list", "discovery.k8s.io", "endpointslices", own, ""],
+        ["get", "", "pods/proxy", own, ""],
+    ];
+    let drain: &[Right<'_>] = &[
+        ["get", "", "pods", scene.namespace, ""],
+        ["patch", "", "pods", scene.namespace, ""],
+    ];
+    let commands: &[(&str, &[Right<'_>])] = match before {
+        true => &[("install", install)],
+        false => &[
+            ("status", status),
+            ("sessions", sessions),
+            ("drain", drain),
+            ("install", install),
+        ],
+    };
+    let mut checks = Vec::new();
+    for (command, rights) in commands {
+        let mut lacks = Vec::new();
+        for right in *rights {
+            if !may(scene, right).await? {
+                let [verb, group, resource, namespace, name] = right;
+                let of = if group.is_empty() {
+                    String::new()
+                } else {
+                    format!(".{group}")
+                };
+                let name = if name.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {name}")
+                };
+                let place = if namespace.is_empty() {
+                    String::new()
+                } else {
+                    format!(" in namespace {namespace}")
+                };
+                lacks.push(format!("{verb} {resource}{of}{name}{place}"));
+            }
+        }
+        checks.push(match lacks.is_empty() {
+            true => Check::ok(CATEGORY, format!("you may use clew {command}")),
+            false => Check::warning(
+                CATEGORY,
+                format!("you may not use clew {command}: not {}", lacks.join(", not ")),
+                "the guide has the smallest role for it",
+            ),
+        });
+    }
+    Ok(checks)
+}
+
+async fn may(
+    scene: &Scene<'_>,
+    [verb, group, resource, namespace, name]: &Right<'_>,
+) -> Result<bool, Failure> {
+    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let (resource, below) = resource.split_once('/').unwrap_or((resource, ""));
+    let review = SelfSubjectAccessReview {
+        metadata: ObjectMeta::default(),
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                verb: said(verb),
+                group: said(group),
+                resource: said(resource),
+                subresource: said(below),
+                namespace: said(namespace),
+                name: said(name),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        status: None,
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(scene.connection.client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    let answer = answer.map_err(|error| refused("what you may do cannot be asked", &error))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}

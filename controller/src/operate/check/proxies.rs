@@ -1,0 +1,167 @@
+//! The gateways that have the filter: whether every pod of theirs reaches the controller, and has the module that it serves.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams};
+
+use super::{Check, Scene, routes};
+use crate::channel::view::ProxyView;
+use crate::cluster::{Kind, install::selector};
+
+const CATEGORY: &str = "proxies";
+
+pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
+    let Ok(answers) = &scene.answers else {
+        return Vec::new();
+    };
+    let client = &scene.connection.client;
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &Kind::WasmPlugin.resource());
+    let plugins = match api.list(&ListParams::default()).await {
+        Ok(plugins) => plugins.items,
+        Err(error) => {
+            return vec![Check::warning(
+                CATEGORY,
+                format!("where the filter is installed cannot be told: {error}"),
+                "",
+            )];
+        }
+    };
+    let ours = plugins
+        .into_iter()
+        .filter(|plugin| plugin.data["spec"]["pluginName"] == "clew");
+    let gateways = answers.gateways();
+    let mut checks = Vec::new();
+    for plugin in ours {
+        let gateway = plugin.data["spec"]["pluginConfig"]["gateway"]
+            .as_str()
+            .unwrap_or_default();
+        let sha256 = plugin.data["spec"]["sha256"].as_str().unwrap_or_default();
+        let older: Vec<_> = answers
+            .replicas
+            .iter()
+            .filter(|replica| replica.module != sha256)
+            .map(|replica| replica.replica.as_str())
+            .collect();
+        checks.push(match older.is_empty() {
+            true => Check::ok(
+                CATEGORY,
+                format!("{gateway} has the module that the controller serves"),
+            ),
+            false => Check::failed(
+                CATEGORY,
+                format!("{gateway} has another module than {} serves", older.join(", ")),
+                "clew install --gateway NAMESPACE/NAME of a Gateway on these pods: it cuts nothing",
+            ),
+        });
+        let polls = gateways.iter().filter(|known| known.name == gateway);
+        let polls: Vec<_> = polls.flat_map(|known| &known.proxies).collect();
+        checks.extend(pods(scene, gateway, &polls).await);
+    }
+    if checks.is_empty() {
+        checks.push(Check::warning(
+            CATEGORY,
+            "no gateway has the filter",
+            "clew install --gateway NAMESPACE/NAME",
+        ));
+    }
+    if let Ok(routes) = routes::list(scene.connection, None).await {
+        let unready: Vec<_> = routes.iter().filter(|route| !route.is_ready()).collect();
+        checks.push(match &unready[..] {
+            [] => Check::ok(CATEGORY, format!("all of {} routes are ready", routes.len())),
+            [first, ..] => Check::failed(
+                CATEGORY,
+                format!(
+                    "{} of {} routes are not ready, {}/{} for one",
+                    unready.len(),
+                    routes.len(),
+                    first.namespace,
+                    first.name
+                ),
+                "clew status -A",
+            ),
+        });
+    }
+    checks
+}
+
+/// Each pod of a gateway that has the filter.
+async fn pods(scene: &Scene<'_>, gateway: &str, polls: &[&ProxyView]) -> Vec<Check> {
+    let client = scene.connection.client.clone();
+    let (namespace, labels) = selector(gateway);
+    let api: Api<Pod> = match namespace {
+        Some(namespace) => Api::namespaced(client, &namespace),
+        None => Api::all(client),
+    };
+    let pods = match api.list(&ListParams::default().labels(&labels)).await {
+        Ok(pods) => pods.items,
+        Err(error) => {
+            return vec![Check::warning(
+                CATEGORY,
+                format!("the pods of {gateway} cannot be listed: {error}"),
+                "",
+            )];
+        }
+    };
+    let names = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .map(|pod| (pod.name_any(), pod.namespace().unwrap_or_default()));
+    names
+        .map(|(name, namespace)| standing(gateway, &name, &namespace, polls))
+        .collect()
+}
+
+/// How a pod stands with the controller.
+fn standing(gateway: &str, name: &str, namespace: &str, polls: &[&ProxyView]) -> Check {
+    let called = format!("{name}.{namespace}");
+    let poll = polls
+        .iter()
+        .find(|proxy| proxy.called() == called || proxy.called() == name);
+    match poll {
+        Some(proxy) if proxy.acknowledged => Check::ok(
+            CATEGORY,
+            format!("{gateway}: pod {namespace}/{name} has the newest rules"),
+        ),
+        Some(_) => Check::warning(
+            CATEGORY,
+            format!("{gateway}: pod {namespace}/{name} has not acknowledged the newest rules yet"),
+            "look again; if it stays so, its log says why",
+        ),
+        None => Check::failed(
+            CATEGORY,
+            format!("{gateway}: pod {namespace}/{name} does not reach the controller"),
+            format!(
+                "kubectl logs -n {namespace} {name} | grep clew; a NetworkPolicy, a Sidecar or \
+                 PILOT_FILTER_GATEWAY_CLUSTER_CONFIG may keep it from the controller's Service"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::{ProxyView, standing};
+
+    #[test]
+    fn a_pod_that_does_not_poll_is_found() {
+        let proxy = |node: &str, acknowledged| ProxyView {
+            id: "0".into(),
+            node: node.into(),
+            heard_ms: 0,
+            acknowledged,
+            live: Vec::new(),
+        };
+        let (good, late) = (proxy("router~1~edge-0.infra~x", true), proxy("edge-1", false));
+        let polls = [&good, &late];
+        for (name, verdict) in [
+            ("edge-0", Verdict::Ok),
+            ("edge-1", Verdict::Warning),
+            ("edge-2", Verdict::Failed),
+        ] {
+            let check = standing("istio=edge", name, "infra", &polls);
+            assert_eq!(check.verdict, verdict, "{check:?}");
+            assert!(check.what.contains(name));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The way to an API server, as kubectl finds it.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::failure::Failure;
+
+/// Whoever does not take a connection within this is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An API server, and whose namespace is meant where none is said.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// The context's.
+    pub(crate) namespace: String,
+    /// Where it is.
+    pub(crate) server: String,
+}
+
+impl Connection {
+    /// By a kubeconfig, or by the usual rules: `KUBECONFIG`, `~/.kube/config`, the pod's own account.
+    ///
+    /// # Errors
+    /// When there is none, or it has no such context.
+    pub(crate) async fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, Failure> {
+        let options = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let mut config = match (kubeconfig, context) {
+            (Some(path), _) => {
+                let read = Kubeconfig::read_from(path).map_err(|error| {
+                    Failure::usage(format!("--kubeconfig {}: {}", path.display(), chain(&error)))
+                })?;
+                let config = Config::from_custom_kubeconfig(read, &options).await;
+                config.map_err(|error| Failure::usage(format!("{}: {}", path.display(), chain(&error))))?
+            }
+            (None, Some(context)) => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| Failure::usage(format!("--context {context}: {}", chain(&error))))?,
+            (None, None) => Config::infer().await.map_err(|error| {
+                Failure::unreachable(format!(
+                    "no cluster is configured: {}; set KUBECONFIG, or say --kubeconfig",
+                    chain(&error)
+                ))
+            })?,
+        };
+        config.connect_timeout = Some(PATIENCE);
+        let (namespace, server) = (config.default_namespace.clone(), config.cluster_url.to_string());
+        let client = Client::try_from(config).map_err(|error| {
+            Failure::unreachable(format!(
+                "the cluster's configuration cannot be used: {}",
+                chain(&error)
+            ))
+        })?;
+        Ok(Self {
+            client,
+            namespace,
+            server,
+        })
+    }
+}
+
+/// Why the API server did not do what was asked.
+pub(crate) fn refused(what: &str, error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            Failure::refused(format!("{what}: no permission: {}", status.message))
+        }
+        kube::Error::Api(status) if status.code == 401 || status.code >= 500 => {
+            Failure::unreachable(format!("{what}: {}", status.message))
+        }
+        kube::Error::Api(status) => Failure::refused(format!("{what}: {}", status.message)),
+        other => Failure::unreachable(format!(
+            "{what}: the API server cannot be asked: {}",
+            chain(other)
+        )),
+    }
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
