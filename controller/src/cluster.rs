@@ -68,6 +68,8 @@ pub(crate) struct Cluster {
     reporter: Reporter,
     /// The routes as they last were good; None: before the first turn.
     in_force: Option<InForce>,
+    /// Who is connected is not known yet, and has not been said as it then was.
+    gathering: bool,
     drains: Drains,
     said: BTreeSet<Finding>,
     last: Option<Outcome>,
@@ -122,6 +124,7 @@ impl Cluster {
             leadership,
             metrics,
             in_force: None,
+            gathering: true,
             drains: Drains::default(),
             said: BTreeSet::new(),
             last: None,
@@ -195,7 +198,9 @@ impl Cluster {
             return false;
         };
         let silent = self.silent(&outcome);
-        if standings != self.heard || silent != outcome.silent {
+        let has_gathered = self.gathering && !self.reporter.is_gathering();
+        self.gathering &= !has_gathered;
+        if standings != self.heard || silent != outcome.silent || has_gathered {
             self.heard = standings;
             outcome.silent = silent;
             self.reporter.report(&outcome).await;

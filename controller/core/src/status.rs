@@ -21,6 +21,8 @@ pub enum Progress {
     Applied(Applied),
     /// Envoy, or the API server, refused it; what it said.
     Failed(String),
+    /// In force by what was said before, in these words; and nothing is known yet that says otherwise.
+    Kept(String),
     /// Written for proxies that have no filter and acknowledge nothing.
     Carried,
     /// Something at the parent keeps it from being in force; what, and what to do.
@@ -227,6 +229,7 @@ fn programmed(progress: Progress) -> (Holds, ProgrammedReason, String) {
             "Envoy has not taken it yet".to_owned(),
         ),
         Progress::Failed(what) => (Holds::False, ProgrammedReason::ApplyFailed, what),
+        Progress::Kept(what) => (Holds::True, ProgrammedReason::Programmed, what),
         Progress::Carried => (
             Holds::True,
             ProgrammedReason::Programmed,

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use clew_core::model::{ObjectName, Parent, Proxies, World};
 use clew_core::status::{Applied as Acknowledged, Progress, status};
-use clew_core::validate::RouteReport;
+use clew_core::validate::{ParentReport, RouteReport};
 use clew_core::versions::{Version, unsupported};
 use clew_crds::status::{
     CONTROLLER_NAME, PartiallySupportedReason, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus,
@@ -39,6 +40,9 @@ const AT_ONCE: usize = 8;
 /// The most bytes of an Event's note.
 const NOTE: usize = 1024;
 
+/// By then every proxy that lives has asked for its rules, and who is connected is known.
+const GATHERING: Duration = Duration::from_secs(10);
+
 /// Writes statuses.
 pub(crate) struct Reporter {
     client: Client,
@@ -48,6 +52,7 @@ pub(crate) struct Reporter {
     metrics: Arc<Metrics>,
     downloads: Arc<Downloads>,
     events: Recorder,
+    began: Instant,
 }
 
 /// A status that is to be written.
@@ -74,6 +79,7 @@ impl Reporter {
         };
         Self {
             events: Recorder::new(client.clone(), source),
+            began: clock::now(),
             client,
             store,
             channel,
@@ -114,7 +120,13 @@ impl Reporter {
         let of = |report: &RouteReport| {
             let seen = routes.get(&report.name)?;
             let previous = seen.status.as_deref();
-            let progress = |parent: &Parent| self.progress(outcome, &report.name, parent);
+            let progress = |parent: &Parent| match self.progress(outcome, &report.name, parent) {
+                // Whoever has just begun knows of the proxies that have asked since, and not of the others.
+                Progress::Applied(held) if held.acknowledged == held.connected && self.is_gathering() => {
+                    kept(report, parent, previous).map_or(Progress::Applied(held), Progress::Kept)
+                }
+                progress => progress,
+            };
             let report = &with_versions(report, outcome, seen, &versions);
             let mut new = status(report, progress, previous, &now);
             new.name_generated(
@@ -149,6 +161,11 @@ impl Reporter {
             (proxies, (envoys, istios))
         };
         outcome.installed.keys().map(of).collect()
+    }
+
+    /// Whether who is connected is not known yet.
+    pub(crate) fn is_gathering(&self) -> bool {
+        clock::now().duration_since(self.began) < GATHERING
     }
 
     /// How far a route is at a parent.
@@ -295,6 +312,18 @@ fn with_versions<'r>(
         }
     }
     all
+}
+
+/// What was said of a parent by which this very text of the route is in force there.
+fn kept(report: &RouteReport, parent: &Parent, previous: Option<&WebSocketRouteStatus>) -> Option<String> {
+    let is_it = |one: &&ParentReport| one.parent.as_ref() == Some(parent);
+    let reference = &report.parents.iter().find(is_it)?.reference;
+    let is_ours =
+        |one: &&RouteParentStatus| one.parent_ref == *reference && one.controller_name == CONTROLLER_NAME;
+    let before = previous?.parents.iter().find(is_ours)?;
+    let said = before.conditions.iter().find(|one| one.type_ == "Programmed")?;
+    let is_of_now = said.observed_generation == report.generation;
+    (is_of_now && said.status == "True").then(|| said.message.clone())
 }
 
 /// Our entries, and those of other controllers as they were. Gateways of stand-alone Envoys are `clew run`'s.
