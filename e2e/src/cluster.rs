@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use data_encoding::BASE64_MIME;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
@@ -16,14 +16,14 @@ use crate::standalone::{self, Output};
 use crate::{address, issuer};
 
 mod client;
+mod relay;
 
 pub use client::{Client, Object, Refusal};
+pub use relay::{Moment, Relay};
 
 /// What a part may take to get ready on a busy machine.
 pub(crate) const START: Duration = Duration::from_secs(180);
 
-const ETCD: &str = "http://127.0.0.1:12379";
-const API_SERVER: &str = "https://127.0.0.1:16443";
 const TOKEN: &str = "admin";
 
 /// A part of a cluster, or a file that belongs to one, in the folder of `e2e/tools/install-cluster.sh`.
@@ -48,6 +48,15 @@ pub struct Cluster {
     api_server: Mutex<Option<Daemon>>,
     _etcd: Daemon,
     folder: TempDir,
+    ports: Ports,
+}
+
+/// Where the parts listen, on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    etcd: u16,
+    etcd_peers: u16,
+    api_server: u16,
 }
 
 impl Cluster {
@@ -56,6 +65,33 @@ impl Cluster {
     /// # Errors
     /// Outside of a namespace of the test's own, or when a part does not start.
     pub async fn start() -> Result<Self> {
+        let cluster = Self::on(Ports {
+            etcd: 12379,
+            etcd_peers: 12380,
+            api_server: 16443,
+        })
+        .await?;
+        cluster.install_clew().await?;
+        cluster
+            .install(&[part("istio.yaml")?, part("gateway-api")?])
+            .await?;
+        Ok(cluster)
+    }
+
+    /// Starts another one, beside the first, that knows Kubernetes' own kinds and no others.
+    ///
+    /// # Errors
+    /// As with [`Cluster::start`].
+    pub async fn start_bare() -> Result<Self> {
+        Self::on(Ports {
+            etcd: 22379,
+            etcd_peers: 22380,
+            api_server: 26443,
+        })
+        .await
+    }
+
+    async fn on(ports: Ports) -> Result<Self> {
         TcpListener::bind((address::CLUSTER, 0)).with_context(|| {
             let network = address::CLUSTER;
             format!("{network} is no address here: a cluster runs in a namespace of its own (e2e/namespace.sh, which e2e/run.sh uses)")
@@ -67,37 +103,29 @@ impl Cluster {
             path.join("tokens.csv"),
             format!("{TOKEN},admin,1,system:masters\n"),
         )?;
-        let user = json!({"name": "admin", "user": {"token": TOKEN}});
-        // The API server signs its own certificate when it starts first.
-        let authority = path.join("pki/apiserver.crt");
-        let cluster =
-            json!({"name": "test", "cluster": {"server": API_SERVER, "certificate-authority": authority}});
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [cluster],
-            "users": [user],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-            "current-context": "test",
-        });
-        std::fs::write(path.join("kubeconfig"), kubeconfig.to_string())?;
         let mut etcd = Command::new(part("etcd")?);
+        let (clients, peers) = (url(ports.etcd), url(ports.etcd_peers));
         etcd.arg("--data-dir").arg(path.join("etcd")).args([
             "--listen-client-urls",
-            ETCD,
+            &clients,
             "--advertise-client-urls",
-            ETCD,
+            &clients,
             "--listen-peer-urls",
-            "http://127.0.0.1:12380",
+            &peers,
+            "--initial-advertise-peer-urls",
+            &peers,
+            "--initial-cluster",
+            &format!("default={peers}"),
             "--unsafe-no-fsync",
         ]);
         let cluster = Self {
             api_server: Mutex::default(),
             _etcd: Daemon::start("etcd", &mut etcd, path)?,
             folder,
+            ports,
         };
+        cluster.kubeconfig_with("kubeconfig", TOKEN)?;
         cluster.start_api_server().await?;
-        cluster.install_kinds().await?;
         Ok(cluster)
     }
 
@@ -111,8 +139,8 @@ impl Cluster {
         let mut command = Command::new(part("kube-apiserver")?);
         command
             .args([
-                &format!("--etcd-servers={ETCD}"),
-                "--secure-port=16443",
+                &format!("--etcd-servers={}", url(self.ports.etcd)),
+                &format!("--secure-port={}", self.ports.api_server),
                 "--bind-address=127.0.0.1",
                 &format!("--advertise-address={}", address::CLUSTER),
                 "--service-cluster-ip-range=10.96.0.0/16",
@@ -162,10 +190,36 @@ impl Cluster {
                 namespace,
             ])
             .await?;
-        let text = std::fs::read_to_string(self.kubeconfig())?;
-        let mut kubeconfig: serde_json::Value = serde_json::from_str(&text)?;
-        kubeconfig["users"][0]["user"] = json!({"token": made.success()?.trim()});
-        let path = self.folder.path().join(format!("kubeconfig-{account}"));
+        self.kubeconfig_with(&format!("kubeconfig-{account}"), made.success()?.trim())
+    }
+
+    /// A kubeconfig of this name for whoever has this token.
+    fn kubeconfig_with(&self, name: &str, token: &str) -> Result<PathBuf> {
+        let server = format!("https://127.0.0.1:{}", self.ports.api_server);
+        // The API server signs its own certificate when it starts first.
+        let authority = self.folder.path().join("pki/apiserver.crt");
+        self.write_kubeconfig(
+            name,
+            json!({"server": server, "certificate-authority": authority}),
+            token,
+        )
+    }
+
+    /// One that says another way than the API server's own address.
+    fn kubeconfig_by(&self, name: &str, server: &str) -> Result<PathBuf> {
+        self.write_kubeconfig(name, json!({"server": server}), TOKEN)
+    }
+
+    fn write_kubeconfig(&self, name: &str, cluster: Value, token: &str) -> Result<PathBuf> {
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "current-context": "test",
+        });
+        let path = self.folder.path().join(name);
         std::fs::write(&path, kubeconfig.to_string())?;
         Ok(path)
     }
@@ -201,14 +255,25 @@ impl Cluster {
         standalone::output(command).await
     }
 
-    async fn install_kinds(&self) -> Result<()> {
+    /// Has the API server know WebSocketRoutes, as the guide says.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn install_clew(&self) -> Result<()> {
         let ours = self.folder.path().join("clew.yaml");
         let printed = standalone::clew(["crd"]).await?;
         std::fs::write(&ours, printed.success()?)?;
-        let (istio, gateway_api) = (part("istio.yaml")?, part("gateway-api")?);
+        self.install(&[ours]).await
+    }
+
+    /// Applies what is in these files, and waits until the API server knows every kind.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn install(&self, paths: &[PathBuf]) -> Result<()> {
         let mut arguments = vec!["apply".into(), "--server-side".into()];
-        for path in [ours, istio, gateway_api] {
-            arguments.extend(["--filename".into(), path.into_os_string()]);
+        for path in paths {
+            arguments.extend(["--filename".into(), path.clone().into_os_string()]);
         }
         self.kubectl(arguments).await?.success()?;
         let wait = [
@@ -221,6 +286,10 @@ impl Cluster {
         self.kubectl(wait).await?.success()?;
         Ok(())
     }
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 fn pem(der: &[u8]) -> String {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +32,13 @@ const GUIDE: &str = include_str!("../../docs/guide/cluster.md");
 pub struct Controller {
     /// Where proxies and probes come in.
     pub address: SocketAddr,
+    /// By which it gets to the API server when it starts next.
+    pub kubeconfig: PathBuf,
+    /// The way that it took first.
+    pub own: PathBuf,
     name: String,
+    namespace: String,
+    watched: Option<String>,
     daemon: Daemon,
 }
 
@@ -41,27 +48,87 @@ impl Controller {
     /// # Errors
     /// When it does not become ready; the error holds what it wrote.
     pub async fn start(cluster: &Cluster, name: &str) -> Result<Self> {
-        let address = SocketAddr::from((address::next_in_cluster(), PORT));
         let client = cluster.client().await?;
         client.apply(&istio::namespace(NAMESPACE)).await?;
         for object in guide("kind: ServiceAccount")? {
             client.apply(&object).await?;
         }
-        let daemon = launch(cluster, name, address).await?;
-        register(&client, name, address).await?;
+        let own = cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?;
+        let mut controller = Self::launch_by(cluster, NAMESPACE, name, None, own)?;
+        controller.ready().await?;
+        register(&client, name, controller.address).await?;
+        Ok(controller)
+    }
+
+    /// Starts one that no proxy finds: at home in this namespace, which must be there, and looking at one namespace or at all. It may
+    /// do everything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(cluster: &Cluster, namespace: &str, name: &str, watched: Option<&str>) -> Result<Self> {
+        Self::launch_by(cluster, namespace, name, watched, cluster.kubeconfig())
+    }
+
+    fn launch_by(
+        cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+        watched: Option<&str>,
+        kubeconfig: PathBuf,
+    ) -> Result<Self> {
+        let address = SocketAddr::from((address::next_in_cluster(), PORT));
+        let watched = watched.map(str::to_owned);
         Ok(Self {
+            daemon: launch(
+                cluster,
+                (namespace, name),
+                watched.as_deref(),
+                address,
+                &kubeconfig,
+            )?,
             address,
+            own: kubeconfig.clone(),
+            kubeconfig,
             name: name.to_owned(),
-            daemon,
+            namespace: namespace.to_owned(),
+            watched,
         })
     }
 
     /// Starts it again at the same place, when it has ended.
     ///
     /// # Errors
+    /// When it cannot be started.
+    pub fn launch_again(&mut self, cluster: &Cluster) -> Result<()> {
+        let home = (&*self.namespace, &*self.name);
+        self.daemon = launch(
+            cluster,
+            home,
+            self.watched.as_deref(),
+            self.address,
+            &self.kubeconfig,
+        )?;
+        Ok(())
+    }
+
+    /// [`Controller::launch_again`], and waits until it is ready.
+    ///
+    /// # Errors
     /// When it does not become ready.
     pub async fn start_again(&mut self, cluster: &Cluster) -> Result<()> {
-        self.daemon = launch(cluster, &self.name, self.address).await?;
+        self.launch_again(cluster)?;
+        self.ready().await
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become so; the error holds what it wrote.
+    pub async fn ready(&mut self) -> Result<()> {
+        let address = self.address;
+        self.daemon
+            .until("ready", START, async || http::get(address, "/readyz").await.ok())
+            .await?;
         Ok(())
     }
 
@@ -105,18 +172,23 @@ pub fn guide(holds: &str) -> Result<Vec<Value>> {
     objects.map(|one| Ok(serde_saphyr::from_str(one)?)).collect()
 }
 
-async fn launch(cluster: &Cluster, name: &str, address: SocketAddr) -> Result<Daemon> {
+fn launch(
+    cluster: &Cluster,
+    (namespace, name): (&str, &str),
+    watched: Option<&str>,
+    address: SocketAddr,
+    kubeconfig: &Path,
+) -> Result<Daemon> {
     let mut command = Command::new(standalone::binary()?);
     command
         .args(["controller", "--listen", &address.to_string()])
-        .env("KUBECONFIG", cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?)
+        .env("KUBECONFIG", kubeconfig)
         .env("NO_COLOR", "1")
-        .envs([("POD_NAME", name), ("POD_NAMESPACE", NAMESPACE)]);
-    let mut daemon = Daemon::start(name, &mut command, cluster.folder())?;
-    daemon
-        .until("ready", START, async || http::get(address, "/readyz").await.ok())
-        .await?;
-    Ok(daemon)
+        .envs([("POD_NAME", name), ("POD_NAMESPACE", namespace)]);
+    if let Some(watched) = watched {
+        command.args(["--watch-namespace", watched]);
+    }
+    Daemon::start(name, &mut command, cluster.folder())
 }
 
 /// The Service, the replica in it, and the Service's name where a cluster's DNS would know it.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -11,9 +11,9 @@ use crate::address;
 use crate::cluster::{Client, Cluster, START, part};
 use crate::daemon::Daemon;
 use crate::envoy::{self, Admin};
-use crate::http;
 use crate::istio::{Istio, NAMESPACE};
 use crate::pod::{Registrant, Registration};
+use crate::{http, process};
 
 /// What an Istio Gateway selects it by.
 pub const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
@@ -32,7 +32,7 @@ pub struct Gateway {
     /// Its Envoy's admin port.
     pub admin: Admin,
     agent: Daemon,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -88,8 +88,17 @@ impl Gateway {
                 address: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
             },
             agent,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Envoy's process.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn envoy(&self) -> Result<u32> {
+        let named = process::naming(self.folder.path());
+        named.first().copied().context("no Envoy")
     }
 
     /// Everything that the agent and Envoy wrote, Envoy's access log too.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::wait;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A test's own way to the API server.
 #[derive(Clone)]
@@ -165,7 +165,7 @@ impl Object {
     /// Waits until it is there and `condition` answers.
     ///
     /// # Errors
-    /// When it does not within half a minute; the error holds what it was last.
+    /// When it does not within two minutes; the error holds what it was last.
     pub async fn until<T>(&self, what: &str, mut condition: impl FnMut(&Value) -> Option<T>) -> Result<T> {
         let mut last = None;
         let found = wait::until(what, SOON, async || {
@@ -180,7 +180,7 @@ impl Object {
     /// Waits until it is gone.
     ///
     /// # Errors
-    /// When it is still there after half a minute.
+    /// When it is still there after two minutes.
     pub async fn gone(&self) -> Result<()> {
         let what = format!("{} {} is gone", self.kind, self.name);
         wait::until(&what, SOON, async || {

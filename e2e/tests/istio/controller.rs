@@ -2,7 +2,10 @@
 
 mod edits;
 mod faults;
+mod guide;
+mod killed;
 mod misses;
+mod mistakes;
 mod namespaces;
 mod operate;
 mod sessions;
@@ -13,7 +16,7 @@ mod verified;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::controller::Controller;
 use clew_e2e::istio::namespace;
-use clew_e2e::{http, wait};
+use clew_e2e::{http, process, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,8 +33,16 @@ pub(crate) async fn alone() -> Result<(&'static Mesh, MutexGuard<'static, Option
     static CONTROLLER: Mutex<Option<Controller>> = Mutex::const_new(None);
     let mesh = mesh().await?;
     let mut controller = CONTROLLER.lock().await;
-    if controller.is_none() {
-        *controller = Some(Controller::start(&mesh.cluster, "clew-0").await?);
+    match &mut *controller {
+        None => *controller = Some(Controller::start(&mesh.cluster, "clew-0").await?),
+        // A sentence that failed may have left it in another state.
+        Some(known) if known.kubeconfig != known.own || !process::lives(known.pid()) => {
+            known.signal(Signal::KILL).ok();
+            known.end(SOON).await?;
+            known.kubeconfig.clone_from(&known.own);
+            known.start_again(&mesh.cluster).await?;
+        }
+        Some(_) => {}
     }
     Ok((mesh, controller))
 }

@@ -4,5 +4,6 @@
 mod admission;
 mod controller;
 mod pods;
+mod strangers;
 
 use clew_e2e::mesh::{Mesh, mesh};

@@ -12,7 +12,8 @@ use super::shop::Shop;
 
 const SESSIONS: usize = 100;
 /// What counts when a listener is another one than before; istiod sends unchanged ones too.
-const LISTENERS: &str = "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
+pub(super) const LISTENERS: &str =
+    "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
 
 fn edits() -> usize {
     match std::env::var_os("CLEW_E2E_FULL") {

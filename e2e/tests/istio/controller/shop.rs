@@ -14,11 +14,11 @@ use clew_e2e::ws_client::{Request, Session, Traffic};
 use clew_e2e::{scene, wait};
 use serde_json::{Value, json};
 
-use super::{CLEW, SOON, condition, route};
+use super::{CLEW, condition, route};
 use crate::Mesh;
 
 /// For hundreds of handshakes, several times, on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_secs(120);
 
 /// What a route leads to, and how one gets there.
 pub(crate) struct Shop {
@@ -64,17 +64,21 @@ impl Shop {
     }
 
     pub(crate) async fn add_pod(&mut self, n: usize) -> Result<()> {
-        let name = format!("{}-{n}", self.name);
-        self.pods
-            .push(Pod::start(&self.client, self.name, "chat", &name).await?);
+        let pod = self.pod(n).await?;
+        self.pods.push(pod);
         Ok(())
+    }
+
+    /// A ready pod of its Service, for the caller to keep.
+    pub(crate) async fn pod(&self, n: usize) -> Result<Pod> {
+        Pod::start(&self.client, self.name, "chat", &format!("{}-{n}", self.name)).await
     }
 
     /// Applies the route, and waits until every proxy has it and handshakes get to a pod.
     pub(crate) async fn apply_route(&self) -> Result<()> {
         self.client.apply(&self.manifest).await?;
         self.programmed().await?;
-        wait::until("handshakes get there", SOON, async || {
+        wait::until("handshakes get there", LONG, async || {
             self.request(0).place(self.gateway).await.ok()
         })
         .await?;
@@ -134,11 +138,21 @@ impl Shop {
 
     /// Deletes the route, and waits until nothing of it is left.
     pub(crate) async fn close(self) -> Result<()> {
+        self.deleted().await
+    }
+
+    /// [`Shop::close`], to be opened again.
+    pub(crate) async fn deleted(&self) -> Result<()> {
         self.route.delete().await?;
         self.route.gone().await?;
+        self.deleted_objects().await
+    }
+
+    /// Waits until nothing is left of what the route became.
+    pub(crate) async fn deleted_objects(&self) -> Result<()> {
         for kind in ["virtualservices", "destinationrules"] {
             let path = format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}", self.name);
-            wait::until(&format!("no {kind} are left"), SOON, async || {
+            wait::until(&format!("no {kind} are left"), LONG, async || {
                 let list: Value = serde_json::from_str(&self.client.text(&path).await.ok()?).ok()?;
                 list["items"].as_array()?.is_empty().then_some(())
             })
