@@ -16,6 +16,9 @@ use super::secrets;
 use super::steps::{Key, Wanted};
 use crate::channel::Snapshot;
 
+/// Of the 256 KiB that all annotations of an object may take together.
+const LONGEST_MARK: usize = 128 * 1024;
+
 /// What is to be in force.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -127,7 +130,8 @@ impl Plan {
         }
     }
 
-    /// Routes whose objects are elsewhere too are held, and those that are refused say how they last were good.
+    /// Routes whose objects are elsewhere too are held, and every one says how it last was good: it may be spoiled while no
+    /// controller runs, and the next one has to know what was in force.
     fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<ObjectName, Marks> {
         let elsewhere: BTreeSet<_> = self.wanted.iter().flat_map(Wanted::foreign_routes).collect();
         let name = |route: &WebSocketRoute| {
@@ -140,12 +144,12 @@ impl Plan {
         let good: BTreeMap<_, _> = in_force.routes().map(|route| (name(route), route)).collect();
         let marks = |route: &WebSocketRoute| {
             let name = name(route);
-            let before = good
+            let good = good
                 .get(&name)
-                .filter(|good| !std::ptr::eq(**good, route) && good.spec != route.spec);
+                .and_then(|good| serde_json::to_string(&good.spec).ok());
             let marks = Marks {
                 held: elsewhere.contains(&name),
-                in_force: before.and_then(|good| serde_json::to_string(&good.spec).ok()),
+                in_force: good.filter(|spec| spec.len() <= LONGEST_MARK),
             };
             (name, marks)
         };

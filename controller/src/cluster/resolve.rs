@@ -19,7 +19,7 @@ use super::store::{Standing, Store};
 
 /// Holds a route back from deletion while objects of it are in other namespaces, where it cannot own them.
 pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
-/// The spec of a route as it last was good, where it is refused as it is now: so that a controller that starts knows it too.
+/// The spec of a route as it last was good, so that a controller that starts knows it too.
 pub(crate) const IN_FORCE: &str = "clew.dev/in-force";
 /// The class that the core takes for Istio's, and the controller of every class that is.
 const ISTIO_CLASS: &str = "istio";

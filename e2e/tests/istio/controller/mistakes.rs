@@ -157,6 +157,36 @@ async fn without_a_listener_or_without_pods_it_says_so_and_recovers() -> Result<
     shop.close().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spoiled_while_no_controller_runs_takes_nothing_away() -> Result<()> {
+    const KEYS: usize = 60;
+    let (mesh, mut controller) = alone().await?;
+    let controller = controller.as_mut().context("a controller")?;
+    let mut shop = Shop::open(mesh, "unseen").await?;
+    let client = shop.client.clone();
+    let placed = shop.place(KEYS).await?;
+    let good = shop.manifest.clone();
+    let elsewhere = json!({"sources": [{"type": "Header", "header": {"name": "x-room"}}]});
+    let no_expression = json!([{"path": {"type": "RegularExpression", "value": "("}}]);
+    let edits = [
+        ("sessionKey", elsewhere, "RemapRefused"),
+        ("matches", no_expression, "InvalidRule"),
+    ];
+    for (field, value, reason) in edits {
+        controller.signal(rustix::process::Signal::KILL)?;
+        controller.end(super::SOON).await?;
+        shop.manifest = good.clone();
+        shop.manifest["spec"]["rules"][0][field] = value;
+        client.apply(&shop.manifest).await?;
+        controller.start_again(&mesh.cluster).await?;
+        says(&shop, "Accepted", reason).await?;
+        ensure!(shop.place(KEYS).await? == placed, "{reason}: keys strayed");
+        client.apply(&good).await?;
+        shop.programmed().await?;
+    }
+    shop.close().await
+}
+
 /// As another version of the controller leaves things: words in the status, in an object, in an annotation that this one does
 /// not know. It says and writes its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
