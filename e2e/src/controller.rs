@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +24,11 @@ pub const SERVICE: &str = "clew";
 /// The account that it runs as, with the rights that the guide gives it and no others.
 pub const ACCOUNT: &str = "clew";
 
+/// The replicas that proxies find, and where they are.
+const REPLICAS: [(&str, Ipv4Addr); 2] = [
+    ("clew-0", Ipv4Addr::new(10, 77, 0, 2)),
+    ("clew-1", Ipv4Addr::new(10, 77, 0, 3)),
+];
 const PORT: u16 = 8080;
 const GUIDE: &str = include_str!("../../docs/guide/cluster.md");
 
@@ -43,18 +48,20 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts a replica, and waits until it is ready.
+    /// Starts one of the [`REPLICAS`], and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready; the error holds what it wrote.
+    /// When there is no such replica, or it does not become ready; the error holds what it wrote.
     pub async fn start(cluster: &Cluster, name: &str) -> Result<Self> {
+        let replica = REPLICAS.iter().find(|(known, _)| *known == name);
+        let (_, ip) = replica.with_context(|| format!("{name} is not one of {REPLICAS:?}"))?;
         let client = cluster.client().await?;
         client.apply(&istio::namespace(NAMESPACE)).await?;
         for object in guide("kind: ServiceAccount")? {
             client.apply(&object).await?;
         }
         let own = cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?;
-        let mut controller = Self::launch_by(cluster, NAMESPACE, name, None, own)?;
+        let mut controller = Self::launch_by(cluster, *ip, (NAMESPACE, name), None, own)?;
         controller.ready().await?;
         register(&client, name, controller.address).await?;
         Ok(controller)
@@ -66,17 +73,18 @@ impl Controller {
     /// # Errors
     /// When it cannot be started.
     pub fn launch(cluster: &Cluster, namespace: &str, name: &str, watched: Option<&str>) -> Result<Self> {
-        Self::launch_by(cluster, namespace, name, watched, cluster.kubeconfig())
+        let ip = address::next_in_cluster();
+        Self::launch_by(cluster, ip, (namespace, name), watched, cluster.kubeconfig())
     }
 
     fn launch_by(
         cluster: &Cluster,
-        namespace: &str,
-        name: &str,
+        ip: Ipv4Addr,
+        (namespace, name): (&str, &str),
         watched: Option<&str>,
         kubeconfig: PathBuf,
     ) -> Result<Self> {
-        let address = SocketAddr::from((address::next_in_cluster(), PORT));
+        let address = SocketAddr::from((ip, PORT));
         let watched = watched.map(str::to_owned);
         Ok(Self {
             daemon: launch(
@@ -191,7 +199,20 @@ fn launch(
     Daemon::start(name, &mut command, cluster.folder())
 }
 
-/// The Service, the replica in it, and the Service's name where a cluster's DNS would know it.
+/// Enters the Service's name where a cluster's DNS would know it, before anybody looks: pilot-agent, which is written in Go, takes the
+/// answers of an old /etc/hosts for another 5 s, and by then it has given up on a module.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn enter_names() -> Result<()> {
+    let mut hosts = File::options().append(true).open("/etc/hosts")?;
+    for (_, ip) in REPLICAS {
+        writeln!(hosts, "{ip} {SERVICE}.{NAMESPACE}.svc.cluster.local")?;
+    }
+    Ok(())
+}
+
+/// The Service, and the replica in it.
 async fn register(client: &Client, name: &str, address: SocketAddr) -> Result<()> {
     let service = json!({
         "apiVersion": "v1",
@@ -210,7 +231,5 @@ async fn register(client: &Client, name: &str, address: SocketAddr) -> Result<()
         address,
     };
     Registration::new(registrant).await?;
-    let mut hosts = File::options().append(true).open("/etc/hosts")?;
-    writeln!(hosts, "{} {SERVICE}.{NAMESPACE}.svc.cluster.local", address.ip())?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use tokio::sync::OnceCell;
 
 use crate::cluster::Cluster;
+use crate::controller;
 use crate::gateway::Gateway;
 use crate::istio::{self, Istio};
 use crate::manifests::NAMESPACE;
@@ -21,6 +22,7 @@ pub struct Mesh {
 impl Mesh {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
+        controller::enter_names()?;
         let istio = Istio::start(&cluster).await?;
         let gateway = Gateway::start(&cluster, &istio).await?;
         let client = cluster.client().await?;
