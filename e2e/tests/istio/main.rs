@@ -7,3 +7,8 @@ mod pods;
 mod strangers;
 
 use clew_e2e::mesh::{Mesh, mesh};
+
+/// The full sizes, which take long.
+fn full() -> bool {
+    std::env::var_os("CLEW_E2E_FULL").is_some()
+}

@@ -10,16 +10,13 @@ use serde_json::json;
 use super::alone;
 use super::shop::Shop;
 
-const SESSIONS: usize = 100;
 /// What counts when a listener is another one than before; istiod sends unchanged ones too.
 pub(super) const LISTENERS: &str =
     "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
 
-fn edits() -> usize {
-    match std::env::var_os("CLEW_E2E_FULL") {
-        Some(_) => 1000,
-        None => 100,
-    }
+/// How many edits, under how many sessions.
+fn sizes() -> (usize, usize) {
+    if crate::full() { (1000, 300) } else { (100, 100) }
 }
 
 #[expect(
@@ -30,14 +27,14 @@ fn edits() -> usize {
 async fn edits_through_istiod_lose_no_session_and_touch_no_listener() -> Result<()> {
     let (mesh, _controller) = alone().await?;
     let mut shop = Shop::open(mesh, "edits").await?;
-    let placed = shop.place(SESSIONS).await?;
+    let (edits, sessions_at_once) = sizes();
+    let placed = shop.place(sessions_at_once).await?;
     let sessions = shop
-        .sessions(SESSIONS, Traffic::every(Duration::from_millis(200), 256))
+        .sessions(sessions_at_once, Traffic::every(Duration::from_millis(200), 256))
         .await?;
     let admin = &mesh.gateway.admin;
     let listeners = admin.stats(LISTENERS).await?;
     ensure!(!listeners.is_empty(), "nothing is counted");
-    let edits = edits();
     for edit in 0..edits {
         let rule = &mut shop.manifest["spec"]["rules"][0];
         rule["timeouts"] = json!({"handshake": format!("{}s", 5 + edit % 7)});
@@ -48,7 +45,7 @@ async fn edits_through_istiod_lose_no_session_and_touch_no_listener() -> Result<
             shop.programmed().await?;
         }
         // At any moment a handshake finds its pod.
-        let key = edit % SESSIONS;
+        let key = edit % sessions_at_once;
         let pod = shop.request(key).place(shop.gateway).await?;
         ensure!(pod == placed[key], "key {key} is on {pod} after edit {edit}");
     }
@@ -59,6 +56,8 @@ async fn edits_through_istiod_lose_no_session_and_touch_no_listener() -> Result<
         now == listeners,
         "a listener changed: {now:?} is not {listeners:?}"
     );
-    println!("{edits} edits under {SESSIONS} sessions: 0 lost, 0 handshakes astray, no listener touched");
+    println!(
+        "{edits} edits under {sessions_at_once} sessions: 0 lost, 0 handshakes astray, no listener touched"
+    );
     shop.close().await
 }

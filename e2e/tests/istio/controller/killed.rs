@@ -79,7 +79,7 @@ async fn a_controller_that_is_killed_at_each_write_gets_there_and_loses_no_sessi
     ensure!(kills.len() > 20, "nothing to kill it at: {kills:?}");
     same(&wanted, &objects(&script.shop.client).await?)?;
 
-    if std::env::var_os("CLEW_E2E_FULL").is_some() {
+    if crate::full() {
         relay.spare().await;
         script.run(&relay).await?;
         let writes = relay.writes().await;
