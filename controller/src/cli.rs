@@ -23,6 +23,7 @@ mod wasm;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clew_core::model::ObjectName;
 
 use crate::failure::Failure;
 
@@ -121,6 +122,29 @@ impl Cli {
             Command::Completion(args) => completion::main(&args),
             Command::Version(args) => version::main(&args),
         }
+    }
+}
+
+/// The controller's Service.
+#[derive(clap::Args)]
+struct ControllerService {
+    /// The Service by which proxies reach the controller, and its port
+    #[arg(
+        long,
+        value_name = "NAME:PORT",
+        env = "CLEW_SERVICE",
+        hide_env_values = true,
+        default_value = "clew:8080",
+        value_parser = service
+    )]
+    service: (String, u16),
+}
+
+impl ControllerService {
+    /// Its name in this namespace, and the port.
+    fn at(&self, namespace: &str) -> (ObjectName, u16) {
+        let (name, port) = &self.service;
+        (ObjectName::new(namespace, name), *port)
     }
 }
 

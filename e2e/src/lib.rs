@@ -20,6 +20,7 @@ pub mod mesh;
 pub mod module;
 pub mod pod;
 pub mod process;
+pub mod rendered;
 pub mod requests;
 pub mod scene;
 pub mod standalone;

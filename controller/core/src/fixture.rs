@@ -194,3 +194,33 @@ fn typed<T: serde::de::DeserializeOwned>(values: &[Value], kind: Option<(&str, &
         })
         .collect()
 }
+
+/// An edit of each kind that a route may undergo: which field, and what becomes of it.
+pub(crate) fn edits() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/spec/hostnames", json!(["other.example.com", "*.example.com"])),
+        ("/spec/rules/0/name", json!("renamed")),
+        (
+            "/spec/rules/0/matches",
+            json!([{"path": {"type": "Exact", "value": "/"}, "subprotocols": ["mqtt"]}]),
+        ),
+        (
+            "/spec/rules/0/backendRefs",
+            json!([{"name": "other", "port": 8080}]),
+        ),
+        (
+            "/spec/rules/0/sessionKey",
+            json!({"sources": [{"type": "SourceIP", "sourceIP": {}}]}),
+        ),
+        ("/spec/rules/0/timeouts", json!({"handshake": "0s"})),
+        ("/spec/rules/0/drain", json!({"timeout": "2m", "closeCode": 3000})),
+        (
+            "/spec/rules/0/resilience",
+            json!({
+                "connectRetries": 2, "maxPendingHandshakes": 4,
+                "outlierDetection": {"consecutiveHandshakeFailures": 5},
+                "fault": {"abort": {"percent": 10, "status": 503}},
+            }),
+        ),
+    ]
+}

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use clew_core::model::ObjectName;
 use clew_filter_config::plugin::FailureMode;
 
+use super::ControllerService;
 use super::output::Format;
-use super::service;
 use crate::cluster;
 use crate::cluster::install::{Installation, Standing, Wish};
 use crate::failure::Failure;
@@ -27,16 +27,8 @@ pub(crate) struct Args {
     /// Where the controller is [default: the pod's, else clew-system]
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
     namespace: Option<String>,
-    /// The Service by which proxies reach the controller, and its port
-    #[arg(
-        long,
-        value_name = "NAME:PORT",
-        env = "CLEW_SERVICE",
-        hide_env_values = true,
-        default_value = "clew:8080",
-        value_parser = service
-    )]
-    service: (String, u16),
+    #[command(flatten)]
+    service: ControllerService,
     /// What a proxy does with handshakes before it has heard of the controller
     #[arg(long, value_enum, default_value = "closed")]
     failure_mode: Mode,
@@ -55,12 +47,12 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn install(args: &Args) -> Result<ExitCode, Failure> {
-    let (service, port) = &args.service;
     let namespace = args.namespace.as_deref().unwrap_or(super::NAMESPACE);
+    let (service, port) = args.service.at(namespace);
     let wish = Wish {
         gateway: args.gateway.clone(),
-        service: ObjectName::new(namespace, service),
-        port: *port,
+        service,
+        port,
         failure_mode: match args.failure_mode {
             Mode::Closed => FailureMode::Closed,
             Mode::Open => FailureMode::Open,

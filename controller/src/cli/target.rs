@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clew_core::model::ObjectName;
 use tokio::net::TcpStream;
 
+use super::ControllerService;
 use super::ask::{Api, Standalone};
-use super::service;
 use crate::failure::Failure;
 use crate::operate::{Connection, Controller};
 
@@ -51,16 +50,8 @@ pub(crate) struct Kube {
         default_value = super::NAMESPACE
     )]
     clew_namespace: String,
-    /// The controller's Service, and its port
-    #[arg(
-        long,
-        value_name = "NAME:PORT",
-        env = "CLEW_SERVICE",
-        hide_env_values = true,
-        default_value = "clew:8080",
-        value_parser = service
-    )]
-    service: (String, u16),
+    #[command(flatten)]
+    service: ControllerService,
 }
 
 /// What was found.
@@ -122,13 +113,10 @@ impl Kube {
     /// # Errors
     /// When nothing says where it is.
     pub(crate) async fn open(&self) -> Result<Cluster, Failure> {
-        let (service, port) = &self.service;
+        let (service, port) = self.service.at(&self.clew_namespace);
         Ok(Cluster {
             connection: Connection::open(self.kubeconfig.as_deref(), self.context.as_deref()).await?,
-            controller: Controller {
-                service: ObjectName::new(&self.clew_namespace, service),
-                port: *port,
-            },
+            controller: Controller { service, port },
             namespace: self.namespace.clone(),
         })
     }

@@ -81,19 +81,9 @@ impl Resolved {
 mod tests {
     use crate::cluster::kind::Kind;
     use crate::cluster::resolve::Resolved;
-    use crate::cluster::seen::Seen;
     use crate::cluster::store::Store;
     use clew_core::model::{ObjectName, Proxies};
     use serde_json::{Value, json};
-
-    fn store(objects: &[(Kind, Value)]) -> Store {
-        let store = Store::default();
-        for (kind, object) in objects {
-            let read = Seen::read(*kind, serde_json::from_value(object.clone()).unwrap()).unwrap();
-            store.put(*kind, Ok(read));
-        }
-        store
-    }
 
     fn pod(namespace: &str, name: &str, labels: Value) -> (Kind, Value) {
         let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
@@ -104,7 +94,7 @@ mod tests {
     fn of_all_pods_those_are_kept_that_a_gateway_selects() {
         let gateway = json!({"metadata": {"name": "edge", "namespace": "infra"},
             "spec": {"selector": {"istio": "edge"}, "servers": []}});
-        let store = store(&[
+        let store = Store::of(&[
             (Kind::IstioGateway, gateway),
             pod("edges", "a", json!({"istio": "edge", "x": "y"})),
             pod("edges", "b", json!({"istio": "other"})),
@@ -137,7 +127,7 @@ mod tests {
         let installed = |plugins: &[(Kind, Value)]| {
             let mut all = vec![(Kind::Pod, pod.clone())];
             all.extend(plugins.iter().cloned());
-            Resolved::read(&store(&all)).unwrap().is_installed(&edge)
+            Resolved::read(&Store::of(&all)).unwrap().is_installed(&edge)
         };
         assert!(!installed(&[]));
         assert!(!installed(&[plugin("infra", "istio=other")]));

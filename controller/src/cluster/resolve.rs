@@ -182,19 +182,9 @@ fn sourced<T>(object: &Arc<T>) -> Sourced<T> {
 mod tests {
     use super::{FINALIZER, IN_FORCE, Resolved};
     use crate::cluster::kind::Kind;
-    use crate::cluster::seen::Seen;
     use crate::cluster::store::Store;
     use clew_core::model::ObjectName;
     use serde_json::{Value, json};
-
-    fn store(objects: &[(Kind, Value)]) -> Store {
-        let store = Store::default();
-        for (kind, object) in objects {
-            let read = Seen::read(*kind, serde_json::from_value(object.clone()).unwrap()).unwrap();
-            store.put(*kind, Ok(read));
-        }
-        store
-    }
 
     fn route(metadata: Value) -> Value {
         json!({"metadata": metadata, "spec": {
@@ -204,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_being_deleted_is_gone_but_for_what_it_left() {
-        let store = store(&[
+        let store = Store::of(&[
             (
                 Kind::WebSocketRoute,
                 route(json!({"name": "a", "namespace": "b", "uid": "1"})),
@@ -232,7 +222,7 @@ mod tests {
         let good = route(json!({}))["spec"].to_string();
         let mut refused = route(json!({"name": "a", "namespace": "b", "annotations": {IN_FORCE: good}}));
         refused["spec"]["rules"][0]["backendRefs"][0]["port"] = json!(81);
-        let resolved = Resolved::read(&store(&[(Kind::WebSocketRoute, refused)])).unwrap();
+        let resolved = Resolved::read(&Store::of(&[(Kind::WebSocketRoute, refused)])).unwrap();
         let before = resolved.in_force_before();
         let ports: Vec<_> = before
             .routes()
@@ -247,7 +237,7 @@ mod tests {
         let class =
             |controller: &str| json!({"metadata": {"name": "ours"}, "spec": {"controllerName": controller}});
         for (controller, name) in [("istio.io/gateway-controller", "istio"), ("other", "ours")] {
-            let store = store(&[
+            let store = Store::of(&[
                 (Kind::Gateway, gateway.clone()),
                 (Kind::GatewayClass, class(controller)),
             ]);

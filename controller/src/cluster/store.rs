@@ -180,6 +180,19 @@ impl Shelf {
 }
 
 #[cfg(test)]
+impl Store {
+    /// One that has seen these.
+    pub(crate) fn of(objects: &[(Kind, serde_json::Value)]) -> Self {
+        let store = Self::default();
+        for (kind, object) in objects {
+            let read = Seen::read(*kind, serde_json::from_value(object.clone()).unwrap()).unwrap();
+            store.put(*kind, Ok(read));
+        }
+        store
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::{Read, Standing, Store};
     use crate::cluster::kind::Kind;

@@ -3,8 +3,6 @@
 
 mod rendered;
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow};
 use clew_e2e::cluster::{Client, Cluster};
 use clew_e2e::envoy_gateway::{self, EnvoyGateway, Proxy};
@@ -12,7 +10,6 @@ use clew_e2e::istio;
 use clew_e2e::manifests::NAMESPACE;
 use tokio::sync::OnceCell;
 
-const SOON: Duration = Duration::from_secs(60);
 /// The Gateway that all routes are on.
 const GATEWAY: &str = "edge";
 

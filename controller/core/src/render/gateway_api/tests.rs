@@ -4,7 +4,7 @@ use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::{Value, json};
 
 use super::{channel_cluster, client_traffic_policy, envoy_proxy, extension_policy, render};
-use crate::fixture::{Manifests, on_gateway_api, service};
+use crate::fixture::{Manifests, edits, on_gateway_api, service};
 use crate::model::ObjectName;
 use crate::render::istio::Module;
 use crate::render::object::Object;
@@ -37,40 +37,11 @@ const OF_CLUSTERS: [&str; 6] = [
     "timeout",
 ];
 
-const EDITS: fn() -> Vec<(&'static str, Value)> = || {
-    vec![
-        ("/spec/hostnames", json!(["other.example.com", "*.example.com"])),
-        ("/spec/rules/0/name", json!("renamed")),
-        (
-            "/spec/rules/0/matches",
-            json!([{"path": {"type": "Exact", "value": "/"}, "subprotocols": ["mqtt"]}]),
-        ),
-        (
-            "/spec/rules/0/backendRefs",
-            json!([{"name": "other", "port": 8080}]),
-        ),
-        (
-            "/spec/rules/0/sessionKey",
-            json!({"sources": [{"type": "SourceIP", "sourceIP": {}}]}),
-        ),
-        ("/spec/rules/0/timeouts", json!({"handshake": "0s"})),
-        ("/spec/rules/0/drain", json!({"timeout": "2m", "closeCode": 3000})),
-        (
-            "/spec/rules/0/resilience",
-            json!({
-                "connectRetries": 2, "maxPendingHandshakes": 4,
-                "outlierDetection": {"consecutiveHandshakeFailures": 5},
-                "fault": {"abort": {"percent": 10, "status": 503}},
-            }),
-        ),
-    ]
-};
-
 #[test]
 fn no_edit_of_a_route_renders_what_touches_a_listener() {
     let before = objects(&on_gateway_api());
     assert!(before.len() >= 8, "{before:#?}");
-    for (pointer, value) in EDITS() {
+    for (pointer, value) in edits() {
         let mut edited = on_gateway_api();
         Manifests::set(&mut edited.routes, pointer, value);
         let after = objects(&edited);
@@ -102,7 +73,7 @@ fn no_edit_of_a_route_changes_how_the_pods_of_a_cluster_are_chosen() {
             .collect()
     };
     let before = policies(&objects(&on_gateway_api()));
-    for (pointer, value) in EDITS() {
+    for (pointer, value) in edits() {
         let mut edited = on_gateway_api();
         Manifests::set(&mut edited.routes, pointer, value);
         for (name, spec) in policies(&objects(&edited)) {

@@ -4,7 +4,7 @@ use clew_filter_config::plugin::{FailureMode, PluginConfig};
 use serde_json::{Value, json};
 
 use super::{Module, Object, envoy_filter, render, wasm_plugin};
-use crate::fixture::{Manifests, on_istio, service};
+use crate::fixture::{Manifests, edits, on_istio, service};
 use crate::model::{ObjectName, Proxies};
 use crate::validate::{Target, validate};
 
@@ -32,32 +32,7 @@ const WITHOUT_LISTENERS: [&str; 5] = [
 fn no_edit_of_a_route_renders_what_touches_a_listener() {
     let before = objects(&on_istio());
     assert!(before.len() >= 8, "{before:#?}");
-    for (pointer, value) in [
-        ("/spec/hostnames", json!(["other.example.com", "*.example.com"])),
-        ("/spec/rules/0/name", json!("renamed")),
-        (
-            "/spec/rules/0/matches",
-            json!([{"path": {"type": "Exact", "value": "/"}, "subprotocols": ["mqtt"]}]),
-        ),
-        (
-            "/spec/rules/0/backendRefs",
-            json!([{"name": "other", "port": 8080}]),
-        ),
-        (
-            "/spec/rules/0/sessionKey",
-            json!({"sources": [{"type": "SourceIP", "sourceIP": {}}]}),
-        ),
-        ("/spec/rules/0/timeouts", json!({"handshake": "0s"})),
-        ("/spec/rules/0/drain", json!({"timeout": "2m", "closeCode": 3000})),
-        (
-            "/spec/rules/0/resilience",
-            json!({
-                "connectRetries": 2, "maxPendingHandshakes": 4,
-                "outlierDetection": {"consecutiveHandshakeFailures": 5},
-                "fault": {"abort": {"percent": 10, "status": 503}},
-            }),
-        ),
-    ] {
+    for (pointer, value) in edits() {
         let mut edited = on_istio();
         Manifests::set(&mut edited.routes, pointer, value);
         let after = objects(&edited);
