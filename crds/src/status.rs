@@ -159,7 +159,7 @@ words! {
         UnverifiedClaim,
         /// An edit would move keys, without the annotation that allows it.
         RemapRefused,
-        /// Not decided yet.
+        /// Not decided yet: the parent's kind is not installed.
         Pending,
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::ObjectName;
-use crate::objects::{Objects, Sourced};
+use crate::objects::{Objects, ParentKind, Sourced};
 
 /// A route with one rule, and all that it needs.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub(crate) struct Manifests {
     pub(crate) gateway_pods: Vec<(ObjectName, Value)>,
     pub(crate) gateway_classes: Vec<Value>,
     pub(crate) extension_policies: Vec<Value>,
+    pub(crate) unknown_parents: Vec<ParentKind>,
 }
 
 pub(crate) fn good() -> Manifests {
@@ -49,6 +50,7 @@ pub(crate) fn good() -> Manifests {
         gateway_pods: Vec::new(),
         gateway_classes: Vec::new(),
         extension_policies: Vec::new(),
+        unknown_parents: Vec::new(),
     }
 }
 
@@ -173,6 +175,7 @@ impl Manifests {
                 .iter()
                 .map(|(name, labels)| (name.clone(), serde_json::from_value(labels.clone()).unwrap()))
                 .collect(),
+            unknown_parents: self.unknown_parents.iter().copied().collect(),
             namespaces: Default::default(),
         }
     }

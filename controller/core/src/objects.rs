@@ -8,7 +8,7 @@ mod istio;
 mod pod;
 mod security;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, sync::Arc};
 
 use clew_crds::WebSocketRoute;
@@ -74,8 +74,19 @@ pub struct Objects {
     /// The labels of the pods of Istio's gateways, as far as anybody knows. None of a gateway: they are taken to be in its
     /// namespace, with the labels that it selects.
     pub gateway_pods: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// Kinds of parents that are not installed, so that nobody can say yet which there are.
+    pub unknown_parents: BTreeSet<ParentKind>,
     /// The labels of namespaces. One that is not here has the one label that every namespace has, its name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A kind of parent that a cluster may lack. Every cluster has Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParentKind {
+    /// A Gateway of Gateway API.
+    Gateway,
+    /// A Gateway of Istio.
+    IstioGateway,
 }
 
 /// An object and where it was written.

@@ -141,6 +141,7 @@ codes! {
     0134 MatchUnsupported NotAccepted(InvalidRule), "A match that the parent's own kind of route cannot express.";
     0135 RuleHidden NotProgrammed(DestinationRuleHidden), "Another DestinationRule hides the one that the route needs.";
     0136 FilterDisplaced NotProgrammed(FilterNotInstalled), "An EnvoyExtensionPolicy takes the place of the one that holds Clew's filter.";
+    0137 ParentKindMissing NotAccepted(AcceptedReason::Pending), "The parent's kind is not installed, so nobody can say yet whether it takes the route.";
     0201 GatewayAddressInvalid Elsewhere, "An address of a Gateway that cannot be bound.";
     0202 ListenerProtocolUnsupported Elsewhere, "A listener that is neither HTTP nor HTTPS.";
     0203 ListenerConflict Elsewhere, "Another listener has the port, the name or the hostname already.";

@@ -168,7 +168,7 @@ fn parent_verdicts(
         }
     }
     let accepted = match accepted {
-        Some((reason, refusals)) => (Holds::False, reason, sentences(&refusals)),
+        Some((reason, refusals)) => (of_accepted(reason), reason, sentences(&refusals)),
         None => (
             Holds::True,
             AcceptedReason::Accepted,
@@ -186,7 +186,10 @@ fn parent_verdicts(
     let (holds, reason, message) = match (of.parent.as_ref().filter(|_| of.in_force), hindered) {
         (_, Some((reason, refusals))) => (Holds::False, reason, sentences(&refusals)),
         (None, None) => (
-            Holds::False,
+            match accepted.0 {
+                Holds::Unknown => Holds::Unknown,
+                Holds::True | Holds::False => Holds::False,
+            },
             ProgrammedReason::Pending,
             "nothing is in force, because the route is not accepted".to_owned(),
         ),
@@ -219,6 +222,15 @@ fn parent_verdicts(
     };
     verdicts.extend(partially_supported(&of.unsupported, truncated));
     verdicts
+}
+
+/// What is not decided yet is neither so nor otherwise.
+fn of_accepted(reason: AcceptedReason) -> Holds {
+    match reason {
+        AcceptedReason::Accepted => Holds::True,
+        AcceptedReason::Pending => Holds::Unknown,
+        _ => Holds::False,
+    }
 }
 
 fn programmed(progress: Progress) -> (Holds, ProgrammedReason, String) {

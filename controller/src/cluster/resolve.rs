@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clew_core::in_force::InForce;
 use clew_core::model::ObjectName;
-use clew_core::objects::{Objects, PodEnd, Source, Sourced};
+use clew_core::objects::{Objects, ParentKind, PodEnd, Source, Sourced};
 use clew_crds::WebSocketRoute;
 use clew_crds::status::WebSocketRouteStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -81,6 +81,14 @@ impl Resolved {
             }
         }
         drop(shelves);
+        for (kind, parent) in [
+            (Kind::Gateway, ParentKind::Gateway),
+            (Kind::IstioGateway, ParentKind::IstioGateway),
+        ] {
+            if resolved.missing.contains(&kind) {
+                resolved.objects.unknown_parents.insert(parent);
+            }
+        }
         resolved.name_classes(&classes);
         resolved.objects.gateway_pods = gateway_pods::labels(&resolved.objects, &resolved.pods);
         Some(resolved)

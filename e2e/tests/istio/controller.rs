@@ -9,6 +9,7 @@ mod misses;
 mod mistakes;
 mod namespaces;
 mod operate;
+pub(crate) mod reasons;
 mod sessions;
 mod shop;
 mod silent;

@@ -13,6 +13,8 @@ use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::controller::reasons;
+
 const SOON: Duration = Duration::from_secs(60);
 const CLEW: &str = "clew.dev/v1alpha1";
 const SHOP: &str = "shop";
@@ -21,17 +23,21 @@ const SHOP: &str = "shop";
 async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -> Result<()> {
     let cluster = Cluster::start_bare().await?;
     let client = cluster.client().await?;
-    for name in [NAMESPACE, SHOP] {
+    for name in [NAMESPACE, SHOP, reasons::HOME] {
         client.apply(&namespace(name)).await?;
     }
-    client.apply(&service(SHOP, "chat")).await?;
+    for name in [SHOP, reasons::HOME] {
+        client.apply(&service(name, "chat")).await?;
+    }
     let mut controller = Controller::launch(&cluster, NAMESPACE, "clew-alone", None)?;
     controller.ready().await?;
     says(&controller, "the API server knows no WebSocketRoute").await?;
 
     cluster.install_clew().await?;
     cluster.install(&[part("gateway-api")?]).await?;
-    client.apply(&gateway()).await?;
+    for name in [SHOP, reasons::HOME] {
+        client.apply(&gateway(name)).await?;
+    }
     client.apply(&route("chat")).await?;
     let reason =
         |wanted: &'static str| move |live: &Value| programmed(live).filter(|(reason, _)| reason == wanted);
@@ -40,6 +46,10 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     ensure!(
         message.contains("DestinationRule") && message.contains("install"),
         "{message}"
+    );
+    ensure!(
+        reasons::without_istio(&client).await? == 2,
+        "reasons without Istio"
     );
     let istio = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes";
     let routes: Value = serde_json::from_str(&client.text(istio).await?)?;
@@ -155,10 +165,10 @@ fn programmed(route: &Value) -> Option<(String, String)> {
     ))
 }
 
-fn gateway() -> Value {
+fn gateway(namespace: &str) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-        "metadata": {"name": "edge", "namespace": SHOP},
+        "metadata": {"name": "edge", "namespace": namespace},
         "spec": {
             "gatewayClassName": "istio",
             "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Applied, Progress, status};
 use crate::fixture::{Manifests, good};
 use crate::model::ObjectName;
-use crate::objects::PodEnd;
+use crate::objects::{ParentKind, PodEnd};
 use crate::validate::{Target, Unsupported, validate};
 
 fn said(
@@ -60,6 +60,23 @@ fn programmed_says_how_many_proxies_have_it() {
     }
     let behind = said(&good(), applied(2, 3), None, 0);
     assert_eq!(find(&behind, "Programmed").unwrap().message, "2 of 3 proxies");
+}
+
+#[test]
+fn while_the_parents_kind_is_not_installed_nothing_is_decided() {
+    let mut manifests = good();
+    manifests.gateways.clear();
+    manifests.unknown_parents.push(ParentKind::Gateway);
+    let status = said(&manifests, Progress::Prepared, None, 0);
+    for kind in ["Accepted", "Programmed", "Ready"] {
+        let undecided = ("Unknown".to_owned(), "Pending".to_owned());
+        assert_eq!(short(&status, kind), undecided, "{kind}");
+    }
+    let message = &find(&status, "Accepted").unwrap().message;
+    assert!(
+        message.contains("gateway.networking.k8s.io") && message.contains("install"),
+        "{message}"
+    );
 }
 
 #[test]

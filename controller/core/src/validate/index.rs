@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry};
 
 use clew_crds::WebSocketRoute;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -9,7 +9,7 @@ use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
 use crate::objects::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, IstioGateway, Objects,
-    ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
+    ParentKind, ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
@@ -33,6 +33,8 @@ pub(super) struct Index<'a> {
     pub(super) authorization_policies: ByName<'a, AuthorizationPolicy>,
     /// Other people's.
     pub(super) envoy_filters: ByName<'a, EnvoyFilter>,
+    /// Kinds of which nobody knows yet what there is.
+    pub(super) unknown_parents: &'a BTreeSet<ParentKind>,
     /// Labels, by namespace.
     pub(super) namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// Labels of gateways' pods.
@@ -136,6 +138,7 @@ impl<'a> Index<'a> {
                 ),
                 |filter| &filter.metadata,
             ),
+            unknown_parents: &objects.unknown_parents,
             namespaces: &objects.namespaces,
             gateway_pods: &objects.gateway_pods,
             extension_policies: foreign(

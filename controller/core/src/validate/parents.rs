@@ -7,10 +7,11 @@ use super::index::Index;
 use super::istio;
 use super::listeners::{Listeners, Place, Section};
 use crate::model::{Hostname, ObjectName, Parent};
-use crate::objects::AllowedRoutes;
+use crate::objects::{AllowedRoutes, ParentKind};
 use crate::refusal::Code;
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const ISTIO: &str = "networking.istio.io";
 
 /// Why a route cannot attach: the field below the parentRef, and what to do.
 #[derive(Clone)]
@@ -37,10 +38,11 @@ pub(super) fn parent(
     );
     match (reference.group.as_str(), reference.kind.as_str(), target) {
         (GATEWAY_API, "Gateway", _) => gateway(name, index, target),
-        ("networking.istio.io", "Gateway", Target::Cluster | Target::Every) => {
+        (ISTIO, "Gateway", Target::Cluster | Target::Every) => {
             if index.istio_gateways.contains_key(&name) {
                 Ok(Parent::IstioGateway(name))
             } else {
+                not_installed(ParentKind::IstioGateway, index)?;
                 Err(not_found("Istio Gateway", &name, index.istio_gateways.keys()))
             }
         }
@@ -81,9 +83,25 @@ fn not_found<'n>(kind: &str, name: &ObjectName, known: impl Iterator<Item = &'n 
     )
 }
 
+/// Where a kind is not installed, whether there is a parent of it is decided when it is.
+fn not_installed(kind: ParentKind, index: &Index<'_>) -> Result<(), NoPlace> {
+    if !index.unknown_parents.contains(&kind) {
+        return Ok(());
+    }
+    let (group, whose) = match kind {
+        ParentKind::Gateway => (GATEWAY_API, "Gateway API's"),
+        ParentKind::IstioGateway => (ISTIO, "Istio's"),
+    };
+    let message = format!(
+        "the API server knows no Gateways of {group} yet; install {whose} kinds, and the route is looked at again, or name another parent"
+    );
+    Err(no_place(Code::ParentKindMissing, ".kind", message))
+}
+
 /// A Gateway of Gateway API is what its class says.
 fn gateway(gateway: ObjectName, index: &Index<'_>, target: Target) -> Result<Parent, NoPlace> {
     let Some(found) = index.gateways.get(&gateway) else {
+        not_installed(ParentKind::Gateway, index)?;
         return Err(not_found("Gateway", &gateway, index.gateways.keys()));
     };
     let class = found.object.spec.gateway_class_name.as_str();

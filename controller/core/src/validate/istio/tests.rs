@@ -2,6 +2,7 @@ use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::model::ObjectName;
+use crate::objects::ParentKind;
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Target, Validated, validate};
@@ -16,6 +17,14 @@ pub(in crate::validate) const MISTAKES: &[Mistake] = &[
         code: Code::ParentNotFound,
         field: "spec.parentRefs[1].name",
         change: |m| m.istio_gateways.clear(),
+    },
+    Mistake {
+        code: Code::ParentKindMissing,
+        field: "spec.parentRefs[1].kind",
+        change: |m| {
+            m.istio_gateways.clear();
+            m.unknown_parents.push(ParentKind::IstioGateway);
+        },
     },
     Mistake {
         code: Code::SectionNotFound,
