@@ -48,21 +48,24 @@ e2e-short: envoy build
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
 
 .PHONY: e2e
-e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio envoy-gateway')
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio envoy-gateway chart')
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden
-golden: ## rewrite the golden folders; read the diff
+golden: ## rewrite the golden folders and the chart's golden files; read the diff
 	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields
+	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
 
 .PHONY: generate
 generate: build ## rewrite the generated files
 	$(CLEW_BIN) crd > crds/websocketroute.yaml
+	cp crds/*.yaml charts/clew/files/crds/
 
 .PHONY: generated
 generated: build
 	@echo "== generated files"
 	@diff -u crds/websocketroute.yaml <($(CLEW_BIN) crd) || { echo "crds/websocketroute.yaml is not what the types say: run make generate" >&2; exit 1; }
+	@for crd in crds/*.yaml; do diff -u "charts/clew/files/$$crd" "$$crd" || { echo "charts/clew/files/$$crd is not $$crd: run make generate" >&2; exit 1; }; done
 
 .PHONY: panics
 panics: build

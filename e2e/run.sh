@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The end-to-end tests. `run.sh [standalone|autobahn|istio|envoy-gateway]… [-- ARGUMENT…]`: which of them (none named: all), and what their programs are
+# The end-to-end tests. `run.sh [standalone|autobahn|istio|envoy-gateway|chart]… [-- ARGUMENT…]`: which of them (none named: all), and what their programs are
 # told, such as the name of one test. The last line is `N passed, N failed, N skipped`.
 # CLEW_BIN and CLEW_ENVOY say what to test (the Makefile sets them), CLEW_CLUSTER where the parts of a cluster are (else they are installed);
 # CLEW_E2E_FULL=1 asks for the full sizes; CLEW_E2E_THREADS says how many tests run side by side.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-all=(standalone autobahn istio envoy-gateway)
+all=(standalone autobahn istio envoy-gateway chart)
 groups=() here=() namespaced=()
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
@@ -19,6 +19,7 @@ for group in "${groups[@]}"; do
   autobahn) here+=(--test autobahn) ;;
   istio) namespaced+=(--test rendered --test istio) ;;
   envoy-gateway) namespaced+=(--test envoy_gateway) ;;
+  chart) namespaced+=(--test chart) ;;
   *)
     echo "there are no tests named $group: ${all[*]}" >&2
     echo "0 passed, 1 failed, 0 skipped"

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::cluster::{Client, Cluster, START};
 use crate::daemon::Daemon;
 use crate::pod::{Registrant, Registration};
-use crate::{address, http, istio, standalone};
+use crate::{address, chart, http, istio, standalone};
 
 /// Where it is in a cluster.
 pub const NAMESPACE: &str = "clew-system";
 /// Its Service.
 pub const SERVICE: &str = "clew";
 
-/// The account that it runs as, with the rights that the guide gives it and no others.
+/// The account that it runs as, with the rights that the chart gives it and no others.
 pub const ACCOUNT: &str = "clew";
 
 /// The replicas that proxies find, and where they are.
@@ -57,7 +57,7 @@ impl Controller {
         let (_, ip) = replica.with_context(|| format!("{name} is not one of {REPLICAS:?}"))?;
         let client = cluster.client().await?;
         client.apply(&istio::namespace(NAMESPACE)).await?;
-        for object in guide("kind: ServiceAccount")? {
+        for object in chart::rights()? {
             client.apply(&object).await?;
         }
         let own = cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?;

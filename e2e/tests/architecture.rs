@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clew_e2e::chart::{self, Grant, grants};
+use clew_e2e::controller::guide;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -349,4 +352,25 @@ fn every_manifest_in_the_guide_is_valid() {
         }
     }
     assert!(blocks > 0, "the guide shows a manifest");
+}
+
+#[test]
+fn the_guide_prints_the_rights_that_the_chart_gives() {
+    for (holds, given) in [
+        ("kind: ServiceAccount", chart::rights()),
+        ("name: clew-operator", chart::operators()),
+    ] {
+        let printed = grants(&guide(holds).expect("the guide prints roles"));
+        let given = grants(&given.expect("the chart has roles"));
+        assert_eq!(
+            printed.difference(&given).collect::<Vec<_>>(),
+            Vec::<&Grant>::new(),
+            "the chart gives less"
+        );
+        assert_eq!(
+            given.difference(&printed).collect::<Vec<_>>(),
+            Vec::<&Grant>::new(),
+            "the chart gives more"
+        );
+    }
 }

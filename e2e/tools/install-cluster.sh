@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the real parts of a cluster into the cache that the tests look in, and prints the folder that holds them all: etcd, kube-apiserver,
 # pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), envoy-gateway, envoy-gateway-crds/, kubectl, helm.
-# Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
+# `install-cluster.sh PART` sees to that part alone, and prints its own folder. Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/clew
@@ -99,12 +99,19 @@ part() { # PART
     if [[ $1 == kubectl ]]; then fetch_kubectl "$work/kubectl" "$work"; else (fill "$1" "$work/$1"); fi
     mv "$work/$1" "$home"
   fi
-  ln -s "$home"/* "$work/all"
+  [[ ! -d $work/all ]] || ln -s "$home"/* "$work/all"
 }
 
 mkdir -p "$cache"
 exec 9>"$cache/cluster.lock"
 flock --nonblock 9 || { say "Another run is building the parts of a cluster; waiting for it …" && flock 9; }
+if [[ $# == 1 ]]; then
+  work=$(mktemp -d "$cache/.cluster.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  part "$1"
+  home "$1"
+  exit
+fi
 all=$cache/cluster-$({ for name in etcd kube-apiserver istio envoy-gateway kubectl; do home $name; done; } | sha256sum | cut -c1-12)
 if [[ ! -d $all ]]; then
   work=$(mktemp -d "$cache/.cluster.XXXXXX")

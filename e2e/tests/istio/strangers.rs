@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::cluster::{Client, Cluster, part};
-use clew_e2e::controller::{ACCOUNT, Controller, NAMESPACE, guide};
+use clew_e2e::controller::{ACCOUNT, Controller, NAMESPACE};
 use clew_e2e::istio::namespace;
 use clew_e2e::pod::{PORT, service};
-use clew_e2e::{http, wait};
+use clew_e2e::{chart, http, wait};
 use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -73,13 +73,13 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     a_kind_that_may_not_be_listed_is_named(&cluster, &client, controller).await
 }
 
-/// With what the guide gives a controller it can do all that it does; with a kind less it says which.
+/// With what the chart gives a controller it can do all that it does; with a kind less it says which.
 async fn a_kind_that_may_not_be_listed_is_named(
     cluster: &Cluster,
     client: &Client,
     mut controller: Controller,
 ) -> Result<()> {
-    let mut objects = guide("kind: ServiceAccount")?;
+    let mut objects = chart::rights()?;
     let role = objects
         .iter_mut()
         .find(|object| object["kind"] == "ClusterRole")
@@ -91,7 +91,7 @@ async fn a_kind_that_may_not_be_listed_is_named(
     rules.retain(|rule| !is_of_slices(rule));
     ensure!(
         rules.len() + 1 == before,
-        "the guide has no rule for EndpointSlices"
+        "the chart has no rule for EndpointSlices"
     );
     for object in &objects {
         client.apply(object).await?;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clew_e2e::chart;
 use clew_e2e::cluster::{Client, Cluster};
-use clew_e2e::controller::{NAMESPACE, guide};
+use clew_e2e::controller::NAMESPACE;
 use clew_e2e::standalone::{self, Output};
 use clew_e2e::wait;
 use clew_e2e::ws_client::Traffic;
@@ -29,11 +30,11 @@ async fn clew(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
     standalone::output(command).await
 }
 
-/// Somebody with the guide's smallest role, and how they reach the cluster.
+/// Somebody with the chart's role for operators, and how they reach the cluster.
 async fn operator(cluster: &Cluster, client: &Client, shop: &str) -> Result<PathBuf> {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "jane", "namespace": shop}});
     client.apply(&account).await?;
-    for role in guide("name: clew-operator")? {
+    for role in chart::operators()? {
         client.apply(&role).await?;
         let kind = role["kind"].as_str().context("a role")?;
         let namespace = role["metadata"]["namespace"].as_str();

@@ -1,0 +1,3 @@
+//! The Helm chart: what it renders, and what becomes of it in a cluster.
+
+mod rendered;
