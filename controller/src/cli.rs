@@ -5,6 +5,7 @@ mod check;
 mod completion;
 mod controller;
 mod crd;
+mod diff;
 mod drain;
 mod explain;
 mod install;
@@ -15,6 +16,7 @@ mod run;
 mod sessions;
 mod simulate;
 mod status;
+mod subject;
 mod target;
 mod validate;
 mod version;
@@ -76,6 +78,8 @@ enum Command {
     Validate(validate::Args),
     /// Say which rule, which key and which pod a request gets, and why
     Explain(explain::Args),
+    /// Say what a change will do to open sessions and to keys, before it is made
+    Diff(diff::Args),
     /// Count how keys lie on pods, and what would move
     Simulate(simulate::Args),
     /// Show routes, their conditions, and what was refused
@@ -116,6 +120,7 @@ impl Cli {
             Command::Render(args) => render::main(&args),
             Command::Validate(args) => validate::main(&args),
             Command::Explain(args) => explain::main(&args),
+            Command::Diff(args) => diff::main(&args),
             Command::Simulate(args) => simulate::main(&args),
             Command::Crd => crd::main(),
             Command::Wasm(args) => wasm::main(&args),

@@ -7,5 +7,5 @@ pub(crate) mod pods;
 mod replicas;
 pub(crate) mod routes;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, refused};
 pub(crate) use replicas::Controller;

@@ -5,6 +5,7 @@
 //! [`render`] (cannot fail) → whoever applies it → [`status`].
 
 pub mod decoder;
+pub mod diff;
 pub mod explain;
 pub mod in_force;
 pub mod model;

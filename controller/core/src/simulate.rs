@@ -73,13 +73,34 @@ pub fn simulate(world: &World, drains: &Drains, seed: &Seed, change: &Change) ->
     for (id, before) in backends {
         one(id, before, seed, change, &mut simulation);
     }
-    let moved = &mut simulation.moved;
-    moved.ratio = if moved.keys == moved.minimum {
-        1.0
-    } else {
-        moved.keys as f64 / moved.minimum as f64
+    let Moved {
+        keys,
+        minimum,
+        innocent,
+        ..
+    } = simulation.moved;
+    simulation.moved = Moved {
+        innocent,
+        ..Moved::of(keys, minimum)
     };
     Ok(simulation)
+}
+
+impl Moved {
+    /// So many keys moved, and so many had to.
+    pub(crate) fn of(keys: u64, minimum: u64) -> Self {
+        let ratio = if keys == minimum {
+            1.0
+        } else {
+            keys as f64 / minimum.max(1) as f64
+        };
+        Self {
+            keys,
+            minimum,
+            ratio,
+            innocent: keys.saturating_sub(minimum),
+        }
+    }
 }
 
 fn is(pod: &Pod, name: &str) -> bool {

@@ -1,19 +1,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use clew_core::explain::{Explanation, Request, Secrets, explain};
+use clew_core::explain::{Explanation, Request, explain};
 
-use super::manifests::{Paths, StateDir};
 use super::output::Format;
+use super::subject::{Known, Subject};
 use crate::clock;
 use crate::failure::{Failure, REFUSED};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    paths: Paths,
-    #[command(flatten)]
-    state: StateDir,
+    subject: Subject,
     /// Request line, such as 'GET /ws?room=7'
     #[arg(long, value_name = "METHOD TARGET")]
     request: String,
@@ -33,14 +31,12 @@ pub(crate) struct Args {
 
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let request = request(args)?;
-    let checked = args.paths.check();
-    checked.report();
-    let world = &checked.validated.world;
-    let secrets = Secrets {
-        seed: args.state.seed()?,
-        ring: args.state.ring(&world.signing_keys)?,
-    };
-    let answer = explain(world, &checked.drains, &request, &secrets, clock::unix_ms());
+    let Known {
+        validated,
+        drains,
+        secrets,
+    } = args.subject.look()?;
+    let answer = explain(&validated.world, &drains, &request, &secrets, clock::unix_ms());
     Format::for_whoever_reads(args.output).print(&answer, || lines(&answer))?;
     Ok(if answer.rule.is_some() {
         ExitCode::SUCCESS

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clew_core::in_force::InForce;
 use clew_core::render::rules::Drains;
-use clew_core::validate::{Target, Validated, validate};
+use clew_core::validate::{Target, Validated};
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_core::placement::Seed;
 use clew_filter_core::token::Ring;
@@ -43,10 +44,22 @@ pub(crate) struct Checked {
 }
 
 impl Paths {
+    /// These.
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+        Self {
+            filename: paths.to_vec(),
+        }
+    }
+
     /// Reads and checks all of them.
     pub(crate) fn check(&self) -> Checked {
+        self.check_as_edits(&mut InForce::default())
+    }
+
+    /// The same, where edits of what is in force may be refused.
+    pub(crate) fn check_as_edits(&self, in_force: &mut InForce) -> Checked {
         let manifests = Manifests::once(self.filename.clone());
-        let validated = validate(&manifests.objects(), Target::Every);
+        let validated = in_force.validate(&manifests.objects(), Target::Every);
         let mut findings = manifests.findings();
         findings.extend(Finding::of_validated(&validated));
         findings.sort();

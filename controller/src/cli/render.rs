@@ -162,7 +162,7 @@ fn statuses(checked: &Checked, objects: &[Object]) -> Vec<Value> {
 }
 
 /// What `clew run` decides when it runs; here, words that say so.
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Settings {
         folder: "STATE_DIR/envoy/xds".to_owned(),

@@ -2,16 +2,14 @@ use std::process::ExitCode;
 
 use clew_core::simulate::{Change, Simulation, simulate};
 
-use super::manifests::{Paths, StateDir};
 use super::output::{self, Format};
+use super::subject::{Known, Subject};
 use crate::failure::Failure;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    paths: Paths,
-    #[command(flatten)]
-    state: StateDir,
+    subject: Subject,
     /// Session keys that are made up for each backend
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     keys: u32,
@@ -27,20 +25,18 @@ pub(crate) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let checked = args.paths.check();
-    checked.report();
+    let Known {
+        validated,
+        drains,
+        secrets,
+    } = args.subject.look()?;
     let change = Change {
         keys: args.keys,
         add: args.add,
         remove: args.remove.clone(),
     };
-    let simulation = simulate(
-        &checked.validated.world,
-        &checked.drains,
-        &args.state.seed()?,
-        &change,
-    )
-    .map_err(|error| Failure::refused(format!("--remove: {error}")))?;
+    let simulated = simulate(&validated.world, &drains, &secrets.seed, &change);
+    let simulation = simulated.map_err(|error| Failure::refused(format!("--remove: {error}")))?;
     Format::for_whoever_reads(args.output).print(&simulation, || drawn(&simulation))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! What a controller is told when it starts.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// The Secret with the keys that sign persistence tokens.
 pub(crate) const SIGNING_KEYS: &str = "clew-signing-keys";
@@ -20,4 +20,16 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// Tells replicas apart.
     pub(crate) identity: String,
+}
+
+impl Settings {
+    /// Of somebody who only looks at what the controller of a namespace works on.
+    pub(crate) fn of_reader(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            watched: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            identity: String::new(),
+        }
+    }
 }

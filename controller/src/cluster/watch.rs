@@ -77,7 +77,7 @@ fn failed(kind: Kind, error: &watcher::Error, store: &Store) {
     }
 }
 
-fn read(kind: Kind, object: DynamicObject) -> Read {
+pub(super) fn read(kind: Kind, object: DynamicObject) -> Read {
     let name = name(&object);
     Seen::read(kind, object).map_err(|why| (name, format!("{kind}: {why}")))
 }
@@ -87,7 +87,7 @@ fn name(object: &DynamicObject) -> ObjectName {
 }
 
 /// Where the objects of a kind are looked for. Of Secrets only our own is.
-fn api(client: Client, kind: Kind, settings: &Settings) -> Api<DynamicObject> {
+pub(super) fn api(client: Client, kind: Kind, settings: &Settings) -> Api<DynamicObject> {
     let resource = kind.resource();
     match (&settings.watched, kind) {
         (_, Kind::Secret) => Api::namespaced_with(client, &settings.namespace, &resource),
@@ -99,8 +99,12 @@ fn api(client: Client, kind: Kind, settings: &Settings) -> Api<DynamicObject> {
 }
 
 fn config(kind: Kind) -> watcher::Config {
-    match kind {
-        Kind::Secret => watcher::Config::default().fields(&format!("metadata.name={SIGNING_KEYS}")),
-        _ => watcher::Config::default(),
-    }
+    selected(kind).map_or_else(watcher::Config::default, |fields| {
+        watcher::Config::default().fields(&fields)
+    })
+}
+
+/// The field selector of a kind of which not every object is ours to see.
+pub(super) fn selected(kind: Kind) -> Option<String> {
+    (kind == Kind::Secret).then(|| format!("metadata.name={SIGNING_KEYS}"))
 }

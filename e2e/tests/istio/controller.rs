@@ -3,6 +3,7 @@
 mod cuts;
 mod edits;
 mod faults;
+mod foreseen;
 mod guide;
 mod killed;
 mod misses;

@@ -1,0 +1,260 @@
+//! `clew diff`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clew_core::diff::{Diff, ListenerDiff, ObjectDiff, RuleDiff, State, diff};
+use clew_core::in_force::InForce;
+use clew_core::model::{ObjectName, World};
+use clew_core::objects::Objects;
+use clew_core::render::rules::Drains;
+use clew_core::simulate::Moved;
+use clew_crds::WebSocketRoute;
+use clew_filter_config::channel::Live;
+use clew_filter_core::placement::Seed;
+use serde::Serialize;
+
+use super::manifests::{Checked, Paths};
+use super::output::{self, Format};
+use super::render::settings;
+use super::target::{Cluster, Kube};
+use crate::channel::view::GatewayView;
+use crate::cluster::Once;
+use crate::failure::{Failure, REFUSED};
+use crate::finding::Finding;
+use crate::manifests::Manifests;
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing changes, 1 something does or is refused, as kubectl diff has it."
+)]
+pub(crate) struct Args {
+    /// File or folder of manifests as they are to be; may be given several times. In a cluster their WebSocketRoutes are
+    /// looked at, and everything else is taken as the cluster has it
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    filename: Vec<PathBuf>,
+    /// File or folder of manifests as they are, instead of a cluster; may be given several times
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context", "namespace"])]
+    against: Vec<PathBuf>,
+    #[command(flatten)]
+    kube: Kube,
+    /// Session keys that are made up for each rule, to see how many move
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    keys: u32,
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+/// What changes, and for whom.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    diff: Diff,
+    /// Open sessions of each rule that changes; null: nobody could be asked.
+    sessions: Option<BTreeMap<String, u64>>,
+    /// Open sessions behind the listeners that are touched, which end all of them; null: nobody could be asked.
+    ended: Option<u64>,
+    /// What is wrong with the new manifests. What is refused changes nothing.
+    findings: Vec<Finding>,
+    /// How many were made up for each rule.
+    #[serde(skip)]
+    keys: u32,
+}
+
+/// What is, or what would be.
+struct Side {
+    world: World,
+    drains: Drains,
+}
+
+pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
+    let answer = match args.against.is_empty() {
+        true => super::runtime()?.block_on(async { of_cluster(&args.kube.open().await?, args).await })?,
+        false => of_files(args),
+    };
+    for finding in &answer.findings {
+        eprintln!("{finding}");
+    }
+    args.output.print(&answer, || drawn(&answer))?;
+    Ok(match answer.is_nothing() {
+        true => ExitCode::SUCCESS,
+        false => REFUSED.into(),
+    })
+}
+
+fn of_files(args: &Args) -> Answer {
+    let mut in_force = InForce::default();
+    let before = Paths::of(&args.against).check_as_edits(&mut in_force);
+    let after = Paths::of(&args.filename).check_as_edits(&mut in_force);
+    let side = |checked: Checked| Side {
+        world: checked.validated.world,
+        drains: checked.drains,
+    };
+    let findings = after.findings.clone();
+    Answer::of(&side(before), &side(after), args.keys, None, findings)
+}
+
+async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
+    let mut once = cluster.once().await?;
+    let side = |once: &Once, world: World| Side {
+        drains: once.drains(&world),
+        world,
+    };
+    let before = once.validate();
+    let manifests = Manifests::once(args.filename.clone());
+    let after = once.validate_with(&with_routes(once.objects(), manifests.objects()));
+    let mut findings = manifests.findings();
+    findings.extend(
+        Finding::of_validated(&after)
+            .into_iter()
+            .filter(|finding| !finding.file.is_empty()),
+    );
+    findings.sort();
+    let answers = cluster.controller.ask(&cluster.connection.client).await;
+    let asked = answers.inspect_err(|why| eprintln!("warning: open sessions are not counted: {why}"));
+    let gateways = asked.ok().map(|answers| answers.gateways());
+    let (before, after) = (side(&once, before.world), side(&once, after.world));
+    Ok(Answer::of(
+        &before,
+        &after,
+        args.keys,
+        gateways.as_deref(),
+        findings,
+    ))
+}
+
+/// What a cluster has, with these routes instead of its own of the same names. A route stays as old as it is.
+fn with_routes(cluster: &Objects, files: Objects) -> Objects {
+    let mut objects = cluster.clone();
+    let name = |route: &WebSocketRoute| {
+        let metadata = &route.metadata;
+        let namespace = metadata
+            .namespace
+            .as_deref()
+            .unwrap_or(ObjectName::DEFAULT_NAMESPACE);
+        ObjectName::new(namespace, metadata.name.as_deref().unwrap_or_default())
+    };
+    for mut route in files.routes {
+        let of_file = name(&route.object);
+        let known = objects
+            .routes
+            .iter()
+            .position(|known| name(&known.object) == of_file);
+        if let Some(known) = known.map(|at| objects.routes.remove(at)) {
+            let (old, new) = (&known.object.metadata, Arc::make_mut(&mut route.object));
+            new.metadata
+                .creation_timestamp
+                .clone_from(&old.creation_timestamp);
+            new.metadata.uid.clone_from(&old.uid);
+        }
+        objects.routes.push(route);
+    }
+    objects
+}
+
+impl Answer {
+    fn of(
+        before: &Side,
+        after: &Side,
+        keys: u32,
+        gateways: Option<&[GatewayView]>,
+        findings: Vec<Finding>,
+    ) -> Self {
+        // How many keys move is much the same by every seed.
+        let seed = Seed::new([0; 16]);
+        let diff = diff(before.state(), after.state(), &seed, &settings(), keys);
+        let open = |is_meant: &dyn Fn(&GatewayView, &Live) -> bool| -> Option<u64> {
+            let of = |gateway: &GatewayView| -> u64 {
+                let live = gateway.proxies.iter().flat_map(|proxy| &proxy.live);
+                live.filter(|live| is_meant(gateway, live))
+                    .map(|live| live.sessions)
+                    .sum()
+            };
+            gateways.map(|gateways| gateways.iter().map(of).sum())
+        };
+        let of_rule = |rule: &RuleDiff| Some((rule.rule.clone(), open(&|_, live| live.rule == rule.rule)?));
+        let is_touched = |gateway: &GatewayView| diff.listeners.iter().any(|one| one.gateway == gateway.name);
+        Self {
+            sessions: diff.rules.iter().map(of_rule).collect(),
+            ended: open(&|gateway, _| is_touched(gateway)),
+            diff,
+            findings,
+            keys,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.diff == Diff::default() && !self.findings.iter().any(Finding::is_error)
+    }
+}
+
+impl Side {
+    fn state(&self) -> State<'_> {
+        State {
+            world: &self.world,
+            drains: &self.drains,
+        }
+    }
+}
+
+fn drawn(answer: &Answer) -> String {
+    let Diff {
+        objects,
+        listeners,
+        rules,
+    } = &answer.diff;
+    let mut parts = Vec::new();
+    if !objects.is_empty() {
+        let row = |object: &ObjectDiff| {
+            let name = format!("{}/{}", object.namespace, object.name);
+            [object.action.to_string(), object.kind.to_owned(), name]
+        };
+        parts.push(output::table(["", "OBJECT", "NAME"], objects.iter().map(row)));
+    }
+    if !rules.is_empty() {
+        let open = |rule: &RuleDiff| match &answer.sessions {
+            Some(sessions) => sessions.get(&rule.rule).copied().unwrap_or(0).to_string(),
+            None => "?".to_owned(),
+        };
+        let row = |rule: &RuleDiff| {
+            let ends = match &rule.ends[..] {
+                [] => "none".to_owned(),
+                ends => ends.join("; "),
+            };
+            let moved = rule
+                .keys
+                .map_or_else(|| "–".to_owned(), |moved| said(moved, answer.keys));
+            [
+                rule.action.to_string(),
+                rule.rule.clone(),
+                open(rule),
+                ends,
+                moved,
+            ]
+        };
+        let header = ["", "RULE", "OPEN SESSIONS", "OF THEM MAY END", "KEYS THAT MOVE"];
+        parts.push(output::table(header, rules.iter().map(row)));
+    }
+    parts.push(match (&listeners[..], answer.ended) {
+        ([], _) if parts.is_empty() => "nothing changes\n".to_owned(),
+        ([], _) => "no listener is touched: no session is cut\n".to_owned(),
+        (touched, ended) => {
+            let row = |listener: &ListenerDiff| [listener.gateway.clone(), listener.why.clone()];
+            let table = output::table(["LISTENERS TOUCHED", "WHY"], touched.iter().map(row));
+            let ended = ended.map_or_else(|| "all of their".to_owned(), |n| n.to_string());
+            format!("{table}\nends {ended} open sessions, without a Close: drain them first\n")
+        }
+    });
+    parts.join("\n")
+}
+
+fn said(moved: Moved, keys: u32) -> String {
+    let percent = moved.keys as f64 * 100.0 / f64::from(keys);
+    match moved.keys {
+        0 => "none".to_owned(),
+        _ => format!("{percent:.1} % (× {:.3} of what must)", moved.ratio),
+    }
+}
