@@ -19,7 +19,8 @@ fi
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/clew-e2e.XXXXXX")
 export TMPDIR CLEW_NAMESPACE=10.77.0.0/16
 trap 'rm -rf "$TMPDIR"' EXIT
-# pilot-agent keeps modules in /var/lib/istio/data, and Envoy Gateway looks for its certificates in /certs, wherever they run.
+# pilot-agent keeps modules in /var/lib/istio/data, Envoy Gateway looks for its certificates in /certs, and what runs in a pod for its account's token
+# in /var/run/secrets, wherever they run.
 unshare "${namespaces[@]}" bash -euc '
   ip link set lo up
   ip address add 10.77.0.1/16 dev lo
@@ -28,6 +29,9 @@ unshare "${namespaces[@]}" bash -euc '
   mkdir /var/lib/istio/data
   mkdir -p /certs
   mount -t tmpfs tmpfs /certs
+  mkdir -p /var/run/secrets
+  mount -t tmpfs tmpfs /var/run/secrets
+  mkdir -p /var/run/secrets/kubernetes.io/serviceaccount
   # Where no cluster DNS runs, names of Services are entered here.
   cp /etc/hosts "$TMPDIR/hosts"
   mount --bind "$TMPDIR/hosts" /etc/hosts

@@ -15,9 +15,11 @@ use crate::daemon::Daemon;
 use crate::standalone::{self, Output};
 use crate::{address, issuer};
 
+mod audit;
 mod client;
 mod relay;
 
+pub use audit::Act;
 pub use client::{Client, Object, Refusal};
 pub use relay::{Moment, Relay};
 
@@ -65,13 +67,22 @@ impl Cluster {
     /// # Errors
     /// Outside of a namespace of the test's own, or when a part does not start.
     pub async fn start() -> Result<Self> {
+        let cluster = Self::start_without_clew().await?;
+        cluster.install_clew().await?;
+        Ok(cluster)
+    }
+
+    /// The same, but that it does not know Clew's kinds.
+    ///
+    /// # Errors
+    /// As with [`Cluster::start`].
+    pub async fn start_without_clew() -> Result<Self> {
         let cluster = Self::on(Ports {
             etcd: 12379,
             etcd_peers: 12380,
             api_server: 16443,
         })
         .await?;
-        cluster.install_clew().await?;
         cluster
             .install(&[part("istio.yaml")?, part("gateway-api")?])
             .await?;
@@ -151,6 +162,7 @@ impl Cluster {
                 "--allow-privileged=true",
             ])
             .arg(format!("--cert-dir={}", path.join("pki").display()))
+            .args(audit::arguments(path)?)
             .arg(format!("--token-auth-file={}", path.join("tokens.csv").display()))
             .arg(format!("--service-account-key-file={}", key.display()))
             .arg(format!("--service-account-signing-key-file={}", key.display()));
@@ -191,6 +203,41 @@ impl Cluster {
             ])
             .await?;
         self.kubeconfig_with(&format!("kubeconfig-{account}"), made.success()?.trim())
+    }
+
+    /// What a pod finds of its account in its file system, in this folder: a token that the API server makes for it; and the environment that
+    /// says where that one is.
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub async fn account(
+        &self,
+        namespace: &str,
+        account: &str,
+        folder: &Path,
+    ) -> Result<[(&'static str, String); 2]> {
+        let made = self
+            .kubectl(["create", "token", account, "--namespace", namespace])
+            .await?;
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("token"), made.success()?.trim())?;
+        std::fs::write(folder.join("namespace"), namespace)?;
+        std::fs::copy(
+            self.folder.path().join("pki/apiserver.crt"),
+            folder.join("ca.crt"),
+        )?;
+        Ok([
+            ("KUBERNETES_SERVICE_HOST", "127.0.0.1".to_owned()),
+            ("KUBERNETES_SERVICE_PORT", self.ports.api_server.to_string()),
+        ])
+    }
+
+    /// What accounts of this namespace have asked the API server for.
+    ///
+    /// # Errors
+    /// When it has not written that down.
+    pub fn acts(&self, namespace: &str) -> Result<Vec<Act>> {
+        audit::acts(self.folder.path(), namespace)
     }
 
     /// A kubeconfig of this name for whoever has this token.

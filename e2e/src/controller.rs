@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Client, Cluster, START};
 use crate::daemon::Daemon;
-use crate::pod::{Registrant, Registration};
+use crate::pod::{Registrant, Registration, any_spec};
 use crate::{address, chart, http, istio, standalone};
 
 /// Where it is in a cluster.
@@ -227,6 +227,7 @@ async fn register(client: &Client, name: &str, address: SocketAddr) -> Result<()
         service: SERVICE.to_owned(),
         name: name.to_owned(),
         labels: json!({"app": SERVICE}),
+        spec: any_spec(),
         port: "http",
         address,
     };

@@ -12,7 +12,7 @@ use crate::cluster::{Client, Cluster, START, part};
 use crate::daemon::Daemon;
 use crate::envoy::{self, Admin};
 use crate::istio::{Istio, NAMESPACE};
-use crate::pod::{Registrant, Registration};
+use crate::pod::{Registrant, Registration, any_spec};
 use crate::{http, process};
 
 /// What an Istio Gateway selects it by.
@@ -137,6 +137,7 @@ async fn register(client: &Client, address: SocketAddr) -> Result<()> {
         service: NAME.to_owned(),
         name: format!("{NAME}-0"),
         labels: labels(),
+        spec: any_spec(),
         port: "http",
         address,
     };

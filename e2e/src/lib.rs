@@ -16,6 +16,7 @@ pub mod handshake;
 pub mod http;
 pub mod issuer;
 pub mod istio;
+pub mod kubelet;
 pub mod manifests;
 pub mod mesh;
 pub mod module;

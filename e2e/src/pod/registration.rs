@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Client, Object};
 
+/// The spec of a pod of which nobody looks at what is in it.
+pub(crate) fn any_spec() -> Value {
+    json!({"containers": [{"name": "server", "image": "server"}]})
+}
+
 /// Who is registered, and where.
 #[derive(Debug)]
 pub(crate) struct Registrant {
@@ -16,6 +21,8 @@ pub(crate) struct Registrant {
     pub(crate) service: String,
     pub(crate) name: String,
     pub(crate) labels: Value,
+    /// What runs in it: the spec of a Pod.
+    pub(crate) spec: Value,
     /// The name of the Service's port.
     pub(crate) port: &'static str,
     pub(crate) address: SocketAddr,
@@ -33,18 +40,26 @@ pub(crate) struct Registration {
 impl Registration {
     /// As a pod that runs and is ready.
     pub(crate) async fn new(of: Registrant) -> Result<Self> {
-        let pod = json!({
+        let mut registration = Self::starting(of).await?;
+        registration.set_ready(true).await?;
+        Ok(registration)
+    }
+
+    /// As a pod that is not ready yet.
+    pub(crate) async fn starting(of: Registrant) -> Result<Self> {
+        let mut pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": of.name, "namespace": of.namespace, "labels": of.labels},
-            // A pod that has a node stays when it is deleted, until the kubelet there says that it is over.
-            "spec": {"nodeName": "node", "containers": [{"name": "server", "image": "server"}]},
+            "spec": of.spec,
         });
+        // A pod that has a node stays when it is deleted, until the kubelet there says that it is over.
+        pod["spec"]["nodeName"] = json!("node");
         let made = of.client.apply(&pod).await?;
         let uid = made["metadata"]["uid"].as_str().context("a pod without uid")?;
         let registration = Self {
             uid: uid.to_owned(),
-            ready: true,
+            ready: false,
             terminating: false,
             of,
         };

@@ -1,3 +1,5 @@
 //! The Helm chart: what it renders, and what becomes of it in a cluster.
 
+mod life;
 mod rendered;
+mod rights;
