@@ -23,7 +23,7 @@ demo: envoy build ## watch sessions find their pod, stay there, and leave gracef
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin demo
 
 .PHONY: test
-test: lint unit generated e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
+test: lint container unit generated e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
 
 .PHONY: lint
 lint:
@@ -67,6 +67,11 @@ generated: build
 	@diff -u crds/websocketroute.yaml <($(CLEW_BIN) crd) || { echo "crds/websocketroute.yaml is not what the types say: run make generate" >&2; exit 1; }
 	@for crd in crds/*.yaml; do diff -u "charts/clew/files/$$crd" "$$crd" || { echo "charts/clew/files/$$crd is not $$crd: run make generate" >&2; exit 1; }; done
 
+.PHONY: container
+container:
+	@echo "== the image's Containerfile"
+	@"$$(e2e/tools/install-cluster.sh hadolint)/hadolint" --failure-threshold info Containerfile
+
 .PHONY: panics
 panics: build
 	@echo "== no new path to a panic in the module"
@@ -74,7 +79,7 @@ panics: build
 	$(CARGO) run --locked -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
 
 .PHONY: check
-check: lint generated deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
+check: lint container generated deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
 	$(CARGO) test --locked -p clew-e2e --test architecture
 
 .PHONY: deny

@@ -18,7 +18,10 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
             return vec![Check::failed(
                 CATEGORY,
                 format!("no replica of the controller can be asked: {why}"),
-                format!("kubectl logs -n {} -l app.kubernetes.io/name=clew", service.namespace),
+                format!(
+                    "kubectl logs -n {} -l app.kubernetes.io/name=clew",
+                    service.namespace
+                ),
             )];
         }
     };
