@@ -53,7 +53,7 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 
 .PHONY: golden
 golden: ## rewrite the golden folders and the chart's golden files; read the diff
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields --test migrate
 	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
 
 .PHONY: generate

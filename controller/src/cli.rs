@@ -10,6 +10,7 @@ mod drain;
 mod explain;
 mod install;
 mod manifests;
+mod migrate;
 mod output;
 mod render;
 mod run;
@@ -82,6 +83,8 @@ enum Command {
     Diff(diff::Args),
     /// Count how keys lie on pods, and what would move
     Simulate(simulate::Args),
+    /// Translate nginx.conf, haproxy.cfg or Ingresses into WebSocketRoutes, and say what became of each line
+    Migrate(migrate::Args),
     /// Show routes, their conditions, and what was refused
     Status(status::Args),
     /// Show who is connected where
@@ -122,6 +125,7 @@ impl Cli {
             Command::Explain(args) => explain::main(&args),
             Command::Diff(args) => diff::main(&args),
             Command::Simulate(args) => simulate::main(&args),
+            Command::Migrate(args) => migrate::main(&args),
             Command::Crd => crd::main(),
             Command::Wasm(args) => wasm::main(&args),
             Command::Completion(args) => completion::main(&args),

@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod diff;
 pub mod explain;
 pub mod in_force;
+pub mod migrate;
 pub mod model;
 pub mod objects;
 pub mod refusal;
