@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::ledger::{Id, Ledger, Outcome};
 use super::plan::{Backend, Listener, Match, Path, Plan, Route, Rule, Service, label, unused};
-use super::policy::{is_hostname, is_path, whole};
+use super::policy::{is_hostname, is_name, is_path, whole};
 use super::{Input, Refused};
 use annotations::Annotations;
 use syntax::{HttpPath, Ingress, Objects, ServiceReference};
@@ -28,6 +28,16 @@ pub(super) fn translate(
     for (file, line, kind) in &objects.others {
         let id = ledger.enter(file, *line, format!("kind: {kind}"));
         ledger.say(id, Outcome::Irrelevant, "neither an Ingress nor a Service");
+    }
+    for (file, ingress) in &objects.ingresses {
+        let metadata = &ingress.metadata;
+        if !is_name(&metadata.name) || metadata.namespace.as_deref().is_some_and(|name| !is_name(name)) {
+            return Err(Refused {
+                file: Arc::clone(file),
+                line: line(ingress.kind.referenced.line()),
+                message: "an Ingress has a name, and its namespace one, in lower case".to_owned(),
+            });
+        }
     }
     plan.only_routes = !stand_alone;
     let mut names = BTreeSet::new();
@@ -135,8 +145,8 @@ fn translate_one(
             let Some(taken) = taken(&path.value, annotations, id, ledger) else {
                 continue;
             };
-            let Some(reference) = &path.value.backend.service else {
-                ledger.say(id, Outcome::Cannot, "its backend is no Service");
+            let Some(reference) = path.value.backend.service() else {
+                ledger.say(id, Outcome::Cannot, "its backend is no Service with a name");
                 continue;
             };
             let mut rule = one(reference, taken, ingress, objects, id, ledger);
@@ -146,7 +156,7 @@ fn translate_one(
     }
     if let Some(backend) = &ingress.spec.default_backend {
         let id = ledger.enter(file, line(backend.referenced.line()), "defaultBackend".to_owned());
-        match &backend.value.service {
+        match backend.value.service() {
             Some(reference) => {
                 ledger.say(
                     id,
@@ -157,7 +167,7 @@ fn translate_one(
                 annotations.apply(&mut rule, ledger);
                 routes.entry(None).or_default().push(rule);
             }
-            None => ledger.say(id, Outcome::Cannot, "its backend is no Service"),
+            None => ledger.say(id, Outcome::Cannot, "its backend is no Service with a name"),
         }
     }
     annotations.speak_of_the_rest(ledger);

@@ -51,6 +51,16 @@ pub(super) fn is_token(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+.^_`|~-".contains(&b))
 }
 
+/// Whether the API takes this as the path of a cookie.
+pub(super) fn is_cookie_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|b| b.is_ascii_graphic() && b != b';')
+}
+
+/// Whether Kubernetes takes this as a name: labels with dots between them.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.starts_with("*.") && is_hostname(name)
+}
+
 /// Whether the API takes this as a hostname.
 pub(super) fn is_hostname(name: &str) -> bool {
     let labels = name.strip_prefix("*.").unwrap_or(name);

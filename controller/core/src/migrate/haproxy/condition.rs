@@ -152,10 +152,26 @@ fn both(host: Option<&str>, one: &Match, atom: &Atom) -> Result<Option<(Option<S
             Some(path) if path != other => return Err("two paths at once cannot be matched".to_owned()),
             _ => one.path = Some(other.clone()),
         },
-        Atom::Header(text) => one.headers.push(text.clone()),
-        Atom::Query(text) => one.query.push(text.clone()),
+        Atom::Header(text) => one_more(&mut one.headers, text)?,
+        Atom::Query(text) => one_more(&mut one.query, text)?,
     }
     Ok(Some((host, one)))
+}
+
+/// The API takes one value of a name, and sixteen names.
+fn one_more(texts: &mut Vec<Text>, text: &Text) -> Result<(), String> {
+    match texts
+        .iter()
+        .find(|other| other.name.eq_ignore_ascii_case(&text.name))
+    {
+        Some(other) if other == text => Ok(()),
+        Some(_) => Err(format!("two values of {} at once cannot be matched", text.name)),
+        None if texts.len() >= 16 => Err("it asks for too much at once".to_owned()),
+        None => {
+            texts.push(text.clone());
+            Ok(())
+        }
+    }
 }
 
 /// What a criterion with its flags and values asks for: any of these.

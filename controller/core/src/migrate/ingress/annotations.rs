@@ -1,14 +1,17 @@
 //! ingress-nginx's annotations as a rule's policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::document::Map;
 use super::super::ledger::{Id, Ledger, Outcome};
 use super::super::nginx::{Maps, keys};
 use super::super::plan::Rule;
-use super::super::policy::{Key, duration, is_token, millis};
+use super::super::policy::{Key, duration, is_cookie_path, is_token, millis};
 use super::syntax::Ingress;
+
+/// What the API takes.
+const MAX_ORIGINS: usize = 64;
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -176,7 +179,7 @@ impl Annotations {
         );
         let mut cookie = Map::default().with("name", name);
         if let Some((id, path)) = self.get("session-cookie-path") {
-            if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b';') {
+            if is_cookie_path(path) {
                 cookie.set("path", path);
                 ledger.say(id, Outcome::Carried, "sessionPersistence.cookie.path");
             } else {
@@ -321,18 +324,20 @@ impl Annotations {
         let Some((id, text)) = self.get("cors-allow-origin") else {
             return;
         };
-        let origins: Vec<String> = text
+        let origins: BTreeSet<String> = text
             .split(',')
             .map(|origin| origin.trim().to_ascii_lowercase())
             .collect();
         let is_origin = |origin: &String| {
             origin == "*"
                 || origin.split_once("://").is_some_and(|(scheme, host)| {
-                    let host = host.split(':').next().unwrap_or_default();
-                    matches!(scheme, "http" | "https") && super::is_hostname(host)
+                    let (host, port) = host.split_once(':').unwrap_or((host, "443"));
+                    let is_port = port.parse::<u16>().is_ok() && !port.starts_with('+');
+                    matches!(scheme, "http" | "https") && is_port && super::is_hostname(host)
                 })
         };
-        let (good, bad): (Vec<_>, Vec<_>) = origins.into_iter().partition(is_origin);
+        let (mut good, mut bad): (Vec<_>, Vec<_>) = origins.into_iter().partition(is_origin);
+        bad.extend(good.drain(good.len().min(MAX_ORIGINS)..));
         let is_any = good.iter().any(|origin| origin == "*");
         if is_any || good.is_empty() {
             return ledger.say(
@@ -351,7 +356,7 @@ impl Annotations {
             ledger.say(
                 id,
                 Outcome::Cannot,
-                format!("these are no origins: {}", bad.join(", ")),
+                format!("these are no origins, or too many: {}", bad.join(", ")),
             );
         }
     }

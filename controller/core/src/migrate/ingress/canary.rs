@@ -51,7 +51,7 @@ pub(super) fn add(
                     && route.hostnames.first() == host.as_ref()
                     && route.rules.iter().any(is_it)
             });
-            let (Some(route), Some(reference)) = (route, &path.value.backend.service) else {
+            let (Some(route), Some(reference)) = (route, path.value.backend.service()) else {
                 ledger.say(
                     id,
                     Outcome::Cannot,

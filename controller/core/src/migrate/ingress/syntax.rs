@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::super::policy::is_name;
 use super::super::{Input, Refused};
 
 /// What the files hold.
@@ -71,7 +72,14 @@ pub(super) struct HttpPath {
 
 #[derive(Clone, Default, Deserialize)]
 pub(super) struct Backend {
-    pub(super) service: Option<ServiceReference>,
+    service: Option<ServiceReference>,
+}
+
+impl Backend {
+    /// The Service, where it has a name that one can have.
+    pub(super) fn service(&self) -> Option<&ServiceReference> {
+        self.service.as_ref().filter(|service| is_name(&service.name))
+    }
 }
 
 #[derive(Clone, Default, Deserialize)]

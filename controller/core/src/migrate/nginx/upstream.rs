@@ -3,7 +3,7 @@
 use super::super::document::Map;
 use super::super::ledger::{Ledger, Outcome};
 use super::super::plan::{Backend, Path, Plan, Rule, label};
-use super::super::policy::{Key, duration, is_token, millis};
+use super::super::policy::{Key, duration, is_cookie_path, is_token, millis};
 use super::super::servers::{self, Written};
 use super::syntax::Directive;
 use super::{Http, keys};
@@ -191,7 +191,7 @@ fn persistence(directive: &Directive, rule: &mut Rule, ledger: &mut Ledger) {
     let mut said = format!(
         "sessionPersistence by the cookie {name}, signed; HttpOnly and SameSite are set by themselves"
     );
-    if let Some(path) = directive.option("path") {
+    if let Some(path) = directive.option("path").filter(|path| is_cookie_path(path)) {
         cookie.set("path", path);
     }
     let mut persistence = Map::default().with("type", "Cookie");
