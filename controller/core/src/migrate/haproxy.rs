@@ -64,9 +64,7 @@ pub(super) fn translate(inputs: &[Input], plan: &mut Plan, ledger: &mut Ledger) 
     for section in &all.sections {
         match section.kind.as_str() {
             "frontend" | "listen" if is_http(&all, section) => {
-                if !leads_nowhere(section) {
-                    frontend(&all, section, &mut names, plan, ledger);
-                }
+                frontend(&all, section, &mut names, plan, ledger);
             }
             "frontend" | "listen" => {
                 let note = "mode tcp: Clew routes WebSocket handshakes, so it must see HTTP";
@@ -105,6 +103,9 @@ fn frontend(
     plan: &mut Plan,
     ledger: &mut Ledger,
 ) {
+    if leads_nowhere(section) {
+        return;
+    }
     let mut acls = Acls::default();
     all.own(section, "acl").for_each(|line| acls.read(line));
     for line in all.own(section, "acl") {

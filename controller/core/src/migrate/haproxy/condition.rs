@@ -24,10 +24,13 @@ enum Atom {
 /// Any of these, of which each asks for a host, or for none, and for the rest.
 pub(super) type Alternatives = Vec<(Option<String>, Match)>;
 
+/// What an ACL asks for, any of these, with what differs; or why it cannot be matched.
+type Meaning = Result<(Vec<Atom>, Option<String>), String>;
+
 /// The ACLs of a proxy.
 #[derive(Default)]
 pub(super) struct Acls {
-    named: BTreeMap<String, Result<(Vec<Atom>, Option<String>), String>>,
+    named: BTreeMap<String, Meaning>,
 }
 
 impl Acls {
@@ -175,7 +178,7 @@ fn one_more(texts: &mut Vec<Text>, text: &Text) -> Result<(), String> {
 }
 
 /// What a criterion with its flags and values asks for: any of these.
-fn criterion(words: &[&str]) -> Result<(Vec<Atom>, Option<String>), String> {
+fn criterion(words: &[&str]) -> Meaning {
     let (fetch, rest) = words.split_first().ok_or("it says nothing")?;
     let mut values = Vec::new();
     let (mut ignores_case, mut method, mut is_over) = (false, None, false);
@@ -263,7 +266,7 @@ fn criterion(words: &[&str]) -> Result<(Vec<Atom>, Option<String>), String> {
     }
 }
 
-fn hosts(how: &str, values: &[&str]) -> Result<(Vec<Atom>, Option<String>), String> {
+fn hosts(how: &str, values: &[&str]) -> Meaning {
     let (mut atoms, mut note) = (Vec::new(), None);
     for value in values {
         let value = value.to_ascii_lowercase();
@@ -285,7 +288,7 @@ fn hosts(how: &str, values: &[&str]) -> Result<(Vec<Atom>, Option<String>), Stri
     Ok((atoms, note))
 }
 
-fn paths(how: &str, values: &[&str], ignores_case: bool) -> Result<(Vec<Atom>, Option<String>), String> {
+fn paths(how: &str, values: &[&str], ignores_case: bool) -> Meaning {
     let (mut atoms, mut note) = (Vec::new(), None);
     let escape = |value: &str| regex_syntax::escape(value);
     for value in values {

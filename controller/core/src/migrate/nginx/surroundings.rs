@@ -292,9 +292,8 @@ fn guard(directive: &Directive, remarks: &mut Map, ledger: &mut Ledger) {
     {
         return ledger.say(directive.id, Outcome::Carried, "nothing is asked here either");
     }
-    let words = [&[directive.name.clone()], directive.arguments.as_slice()]
-        .concat()
-        .join(" ");
+    let words = format!("{} {}", directive.name, directive.arguments.join(" "));
+    let words = words.trim_end();
     remarks.remark(format!(
         "DECIDE ({}): `{words}` kept clients out; nothing here does. A mesh has AuthorizationPolicy for it; tokens are \
          checked with security.jwt.",
