@@ -187,7 +187,9 @@ impl Cluster {
         let unsaid = self.reporter.report(&outcome).await;
         let failed = unsaid || !outcome.applied.failed.is_empty();
         self.metrics.reconciled(!failed, outcome.took);
-        self.note(&Finding::of_validated(&outcome.validated));
+        let mut findings = Finding::of_validated(&outcome.validated);
+        findings.extend_from_slice(self.drains.unread());
+        self.note(&findings);
         self.last = Some(outcome);
         failed
     }
@@ -207,8 +209,10 @@ impl Cluster {
             outcome.silent = silent;
             self.reporter.report(&outcome).await;
         }
+        let missed = self.channel.missed();
+        let persists = self.misses.look(&missed, &outcome.validated.world, clock::now());
         self.last = Some(outcome);
-        self.misses.look(&self.channel.missed(), clock::now())
+        persists
     }
 
     fn silent(&mut self, outcome: &Outcome) -> Silent {

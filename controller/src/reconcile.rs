@@ -58,6 +58,7 @@ impl Cluster {
         };
         let mut in_force = self.in_force(&resolved);
         let mut validated = in_force.validate(&resolved.objects, Target::Cluster); // pure
+        self.misses.try_again(&validated.world);
         self.misses.say(&mut validated);
         let drains = self.observe(&validated.world, &resolved);
         let mut plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use clew_core::model::{Backend, BackendId, ObjectName, World};
 use clew_core::render::rules;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::seen::PodFacts;
+use crate::finding::Finding;
 
 /// On a pod whose sessions are to go elsewhere: since when, as RFC 3339 writes it.
 pub(crate) const DRAIN: &str = "clew.dev/drain";
@@ -47,16 +47,6 @@ impl Order {
         let timeout_ms = annotations.get(DRAIN_TIMEOUT).map(duration).transpose()?;
         Ok(Some(Self { since_ms, timeout_ms }))
     }
-
-    /// As [`Self::read`], where one that cannot be read is none, and said.
-    pub(super) fn of_pod(metadata: &ObjectMeta) -> Option<Self> {
-        Self::read(metadata.annotations.as_ref()?).unwrap_or_else(|why| {
-            let name = |name: &Option<String>| name.clone().unwrap_or_default();
-            let pod = ObjectName::new(name(&metadata.namespace), name(&metadata.name));
-            tracing::warn!("CLEW0940: pod {pod} is not drained: {why}");
-            None
-        })
-    }
 }
 
 /// The pods that leave.
@@ -65,6 +55,8 @@ pub(super) struct Drains {
     current: rules::Drains,
     /// Since when endpoints terminate whose pods nobody knows.
     seen: BTreeMap<(BackendId, SocketAddr), u64>,
+    /// Orders that cannot be read, so that nothing comes of them.
+    unread: Vec<Finding>,
 }
 
 /// When a pod's sessions leave.
@@ -85,9 +77,11 @@ impl Drains {
     ) -> &rules::Drains {
         let before = std::mem::take(&mut self.seen);
         self.current = rules::Drains::default();
+        self.unread.clear();
         for (id, backend) in &world.backends {
             for pod in &backend.pods {
-                let facts = pods.get(&ObjectName::new(&id.service.namespace, &pod.name));
+                let name = ObjectName::new(&id.service.namespace, &pod.name);
+                let facts = pods.get(&name);
                 let mut first_seen = || {
                     let at = (id.clone(), pod.address);
                     let since = before.get(&at).copied().unwrap_or(now_ms);
@@ -99,16 +93,30 @@ impl Drains {
                         .unwrap_or_else(&mut first_seen),
                     timeout_ms: None,
                 });
-                let ordered = facts.and_then(|facts| facts.drain).map(|order| Window {
-                    since_ms: order.since_ms,
-                    timeout_ms: order.timeout_ms,
-                });
+                let ordered = match facts.map(|facts| &facts.drain) {
+                    Some(Ok(Some(order))) => Some(Window {
+                        since_ms: order.since_ms,
+                        timeout_ms: order.timeout_ms,
+                    }),
+                    Some(Err(why)) => {
+                        let what = format!("it is not drained: {why}");
+                        let found = Finding::error("", 0, "CLEW0940", what).warning();
+                        self.unread.push(found.of(format!("Pod {name}")));
+                        None
+                    }
+                    Some(Ok(None)) | None => None,
+                };
                 if let Some(window) = first_to_end(backend, ends, ordered) {
                     self.current.leave(id, pod, window.since_ms, window.timeout_ms);
                 }
             }
         }
         &self.current
+    }
+
+    /// The orders on pods of routes that cannot be read.
+    pub(super) fn unread(&self) -> &[Finding] {
+        &self.unread
     }
 }
 
@@ -161,7 +169,7 @@ mod tests {
     ) -> BTreeMap<ObjectName, Arc<PodFacts>> {
         let facts = PodFacts {
             deleted_ms,
-            drain: drain.map(|(since_ms, timeout_ms)| Order { since_ms, timeout_ms }),
+            drain: Ok(drain.map(|(since_ms, timeout_ms)| Order { since_ms, timeout_ms })),
             ..PodFacts::default()
         };
         BTreeMap::from([(ObjectName::new("shop", "chat-0"), Arc::new(facts))])
@@ -194,6 +202,25 @@ mod tests {
             for now in [100, 200] {
                 assert_eq!(window(&world, drains.observe(&world, &facts, now)), expected);
             }
+        }
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_read_is_found_as_long_as_it_is_there() {
+        let bad = PodFacts {
+            drain: Err("no moment".to_owned()),
+            ..PodFacts::default()
+        };
+        let bad = BTreeMap::from([(ObjectName::new("shop", "chat-0"), Arc::new(bad))]);
+        let (world, mut drains) = (world(false), Drains::default());
+        for (pods, expected) in [(&bad, 1), (&bad, 1), (&facts(None, None), 0)] {
+            assert_eq!(window(&world, drains.observe(&world, pods, 1)), None);
+            assert_eq!(drains.unread().len(), expected);
+            let named = drains
+                .unread()
+                .iter()
+                .all(|found| found.to_string().contains("Pod shop/chat-0"));
+            assert!(named, "{:?}", drains.unread());
         }
     }
 

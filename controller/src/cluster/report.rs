@@ -403,7 +403,9 @@ fn standing(status: &WebSocketRouteStatus) -> Option<&Condition> {
 
 #[cfg(test)]
 mod tests {
-    use super::{EventType, transition, truncation};
+    use super::{EventType, ParentReport, RouteReport, kept, transition, truncation};
+    use clew_core::model::{ObjectName, Parent};
+    use clew_core::objects::Source;
     use clew_crds::status::WebSocketRouteStatus;
     use serde_json::json;
 
@@ -414,6 +416,54 @@ mod tests {
             "conditions": [condition("Accepted", "True", "Accepted"), condition("Programmed", programmed, reason)],
         }]}))
         .unwrap()
+    }
+
+    /// The same text, of a route whose only parent is this one.
+    fn report(parent: &Parent, generation: i64) -> RouteReport {
+        RouteReport {
+            name: ObjectName::new("shop", "chat"),
+            source: Source::default(),
+            generation: Some(generation),
+            parents: vec![ParentReport {
+                reference: serde_json::from_value(json!({"name": "edge"})).unwrap(),
+                parent: Some(parent.clone()),
+                in_force: true,
+                unsupported: Vec::new(),
+            }],
+            refusals: Vec::new(),
+            truncated: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_said_is_kept_of_this_very_text_and_only_where_it_held() {
+        let edge = Parent::IstioGateway(ObjectName::new("infra", "edge"));
+        let other = Parent::IstioGateway(ObjectName::new("infra", "other"));
+        let said = |programmed: &str, generation: i64, controller: &str| {
+            let mut status = says(programmed, "Programmed", "3 of 3 proxies");
+            status.parents[0].controller_name = controller.to_owned();
+            for condition in &mut status.parents[0].conditions {
+                condition.observed_generation = Some(generation);
+            }
+            status
+        };
+        let ours = "clew.dev/controller";
+        let good = said("True", 7, ours);
+        let report = report(&edge, 7);
+        assert_eq!(
+            kept(&report, &edge, Some(&good)).as_deref(),
+            Some("3 of 3 proxies")
+        );
+        assert_eq!(kept(&report, &edge, None), None, "nothing was said");
+        assert_eq!(kept(&report, &other, Some(&good)), None, "not of this parent");
+        for (why, before) in [
+            ("another text", said("True", 6, ours)),
+            ("it did not hold", said("False", 7, ours)),
+            ("it was not known", said("Unknown", 7, ours)),
+            ("somebody else said it", said("True", 7, "example.com/other")),
+        ] {
+            assert_eq!(kept(&report, &edge, Some(&before)), None, "{why}");
+        }
     }
 
     #[test]

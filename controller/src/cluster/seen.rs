@@ -80,7 +80,7 @@ pub(crate) struct Plugin {
 }
 
 /// What of a pod concerns sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodFacts {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) grace_seconds: i64,
@@ -91,8 +91,8 @@ pub(crate) struct PodFacts {
     /// It runs, and may get requests.
     pub(crate) is_ready: bool,
     pub(crate) ip: Option<String>,
-    /// An operator wants its sessions elsewhere.
-    pub(crate) drain: Option<Order>,
+    /// An operator wants its sessions elsewhere; or what of that cannot be read.
+    pub(crate) drain: Result<Option<Order>, String>,
 }
 
 impl Seen {
@@ -248,6 +248,13 @@ impl Plugin {
     }
 }
 
+/// Of a pod that says nothing.
+impl Default for PodFacts {
+    fn default() -> Self {
+        Self::of(&Pod::default())
+    }
+}
+
 impl PodFacts {
     fn of(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();
@@ -279,7 +286,7 @@ impl PodFacts {
                 .and_then(|spec| spec.termination_grace_period_seconds)
                 .unwrap_or(30),
             pre_stop_seconds: sleeps.into_iter().min().flatten(),
-            drain: Order::of_pod(metadata),
+            drain: metadata.annotations.as_ref().map_or(Ok(None), Order::read),
         }
     }
 }

@@ -303,6 +303,26 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
     }
 }
 
+/// Whoever is asked there may require a token, and may not.
+#[test]
+fn a_policy_that_asks_somebody_else_requires_nothing_and_is_named() {
+    let mut manifests = with_tokens();
+    manifests.authorization_policies[0]["spec"] =
+        json!({"action": "CUSTOM", "provider": {"name": "opa"}, "rules": [{}]});
+    assert!(!is_verified(&manifests));
+    let validated = validated(&manifests);
+    let message = &validated.refusals().next().unwrap().message;
+    assert!(
+        message.contains("CUSTOM AuthorizationPolicy infra/tokens"),
+        "{message}"
+    );
+    manifests
+        .authorization_policies
+        .push(with_tokens().authorization_policies[0].clone());
+    manifests.authorization_policies[1]["metadata"]["name"] = json!("required");
+    assert!(is_verified(&manifests), "beside one that does");
+}
+
 #[test]
 fn where_only_one_parent_verifies_only_that_one_takes_the_route() {
     let mut manifests = with_tokens();

@@ -85,11 +85,18 @@ impl Wanted<'_> {
             .authorization_policies
             .iter()
             .filter(|(name, found)| applies(&name.namespace, &found.object.spec.scope))
-            .map(|(_, found)| &found.object.spec)
             .collect();
-        (!self.is_required(&policies)).then(|| {
+        let specs: Vec<_> = policies.iter().map(|(_, found)| &found.object.spec).collect();
+        (!self.is_required(&specs)).then(|| {
+            let is_custom = |spec: &AuthorizationPolicySpec| spec.action.as_deref() == Some("CUSTOM");
+            let custom = policies.iter().find(|(_, found)| is_custom(&found.object.spec));
+            let besides = custom.map_or_else(String::new, |(name, _)| {
+                format!(
+                    " (what the provider of the CUSTOM AuthorizationPolicy {name} asks for, nobody here can tell)"
+                )
+            });
             format!(
-                "RequestAuthentication {name} lets handshakes without a token pass, and no AuthorizationPolicy requires one; write one for the gateway's pods with action: DENY and notRequestPrincipals: [\"*\"]"
+                "RequestAuthentication {name} lets handshakes without a token pass, and no AuthorizationPolicy requires one{besides}; write one for the gateway's pods with action: DENY and notRequestPrincipals: [\"*\"]"
             )
         })
     }
