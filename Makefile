@@ -23,7 +23,7 @@ demo: envoy build ## watch sessions find their pod, stay there, and leave gracef
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin demo
 
 .PHONY: test
-test: lint container unit generated e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
+test: lint container unit generated monitoring e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
 
 .PHONY: lint
 lint:
@@ -72,6 +72,12 @@ container:
 	@echo "== the image's Containerfile"
 	@"$$(e2e/tools/install-cluster.sh hadolint)/hadolint" --failure-threshold info Containerfile
 
+.PHONY: monitoring
+monitoring: ## every alert fires in one test and is silent in another; dashboards keep the rules of Grafana's linter
+	@echo "== alerts and dashboards"
+	@tools=$$(e2e/tools/install-prometheus.sh) && $$tools/promtool test rules charts/tests/alerts.test.yaml && \
+	python3 charts/tests/dashboards.py $$tools/promtool
+
 .PHONY: panics
 panics: build
 	@echo "== no new path to a panic in the module"
@@ -79,7 +85,7 @@ panics: build
 	$(CARGO) run --locked -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
 
 .PHONY: check
-check: lint container generated deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
+check: lint container generated monitoring deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
 	$(CARGO) test --locked -p clew-e2e --test architecture
 
 .PHONY: deny
