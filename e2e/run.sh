@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The end-to-end tests. `run.sh [standalone|autobahn|istio|envoy-gateway|chart]… [-- ARGUMENT…]`: which of them (none named: all), and what their programs are
-# told, such as the name of one test. The last line is `N passed, N failed, N skipped`.
+# The end-to-end tests. `run.sh [standalone|autobahn|istio|envoy-gateway|chart|recipes]… [-- ARGUMENT…]`: which of them (none named: all), and what
+# their programs are told, such as the name of one test. The last line is `N passed, N failed, N skipped`.
 # CLEW_BIN and CLEW_ENVOY say what to test (the Makefile sets them), CLEW_CLUSTER where the parts of a cluster are (else they are installed);
 # CLEW_E2E_FULL=1 asks for the full sizes; CLEW_E2E_THREADS says how many tests run side by side.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-all=(standalone autobahn istio envoy-gateway chart)
-groups=() here=() namespaced=()
+all=(standalone autobahn istio envoy-gateway chart recipes)
+groups=() here=() namespaced=() cluster=
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
   shift
@@ -17,9 +17,10 @@ for group in "${groups[@]}"; do
   case $group in
   standalone) here+=(--test vocabulary --test standalone) ;;
   autobahn) here+=(--test autobahn) ;;
-  istio) namespaced+=(--test rendered --test istio) ;;
-  envoy-gateway) namespaced+=(--test envoy_gateway) ;;
-  chart) namespaced+=(--test chart) ;;
+  istio) namespaced+=(--test rendered --test istio) cluster=1 ;;
+  envoy-gateway) namespaced+=(--test envoy_gateway) cluster=1 ;;
+  chart) namespaced+=(--test chart) cluster=1 ;;
+  recipes) namespaced+=(--test recipes) ;;
   *)
     echo "there are no tests named $group: ${all[*]}" >&2
     echo "0 passed, 1 failed, 0 skipped"
@@ -31,7 +32,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 ulimit -Sn "$(ulimit -Hn)"
 status=0
-if [[ ${#namespaced[@]} -gt 0 && -z ${CLEW_CLUSTER-} ]]; then
+if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
   # Where that fails every test says what it lacks.
   CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || status=$?
   export CLEW_CLUSTER
@@ -43,7 +44,7 @@ run() {
 }
 told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
 [[ ${#here[@]} == 0 ]] || run "${here[@]}" -- "${told[@]}"
-# A cluster runs in a network namespace, and its tests in there with it.
+# A cluster runs in a network namespace, and its tests in there with it; recipes, because they use the ports that they name.
 [[ ${#namespaced[@]} == 0 ]] ||
   run --config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'" "${namespaced[@]}" -- "${told[@]}"
 # What failed is said again where people look first: just above the last line.

@@ -22,6 +22,7 @@ pub mod mesh;
 pub mod module;
 pub mod pod;
 pub mod process;
+pub mod recipe;
 pub mod rendered;
 pub mod requests;
 pub mod scene;

@@ -1,0 +1,8 @@
+//! The recipes of the guide: their pages are followed to the letter, with real servers, real clients and real stores, and every message is counted.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test measured belongs beside its verdict"
+)]
+
+mod socket_io;
