@@ -44,6 +44,32 @@ impl Pod {
     /// # Errors
     /// When it cannot listen, or the API server refuses an object.
     pub async fn start(client: &Client, namespace: &str, service: &str, name: &str) -> Result<Self> {
+        Self::start_as(any_spec(), client, namespace, service, name).await
+    }
+
+    /// [`Pod::start`] on a node of this name.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_on(
+        node: &str,
+        client: &Client,
+        namespace: &str,
+        service: &str,
+        name: &str,
+    ) -> Result<Self> {
+        let mut spec = any_spec();
+        spec["nodeName"] = json!(node);
+        Self::start_as(spec, client, namespace, service, name).await
+    }
+
+    async fn start_as(
+        spec: Value,
+        client: &Client,
+        namespace: &str,
+        service: &str,
+        name: &str,
+    ) -> Result<Self> {
         let address = SocketAddr::from((address::next_in_cluster(), TARGET_PORT));
         let server = EchoServer::start_on(name, address).await?;
         let registration = Registration::new(Registrant {
@@ -52,7 +78,7 @@ impl Pod {
             service: service.to_owned(),
             name: name.to_owned(),
             labels: json!({"app": service}),
-            spec: any_spec(),
+            spec,
             port: "ws",
             address,
         });

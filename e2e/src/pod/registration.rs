@@ -54,7 +54,9 @@ impl Registration {
             "spec": of.spec,
         });
         // A pod that has a node stays when it is deleted, until the kubelet there says that it is over.
-        pod["spec"]["nodeName"] = json!("node");
+        if pod["spec"]["nodeName"].is_null() {
+            pod["spec"]["nodeName"] = json!("node");
+        }
         let made = of.client.apply(&pod).await?;
         let uid = made["metadata"]["uid"].as_str().context("a pod without uid")?;
         let registration = Self {

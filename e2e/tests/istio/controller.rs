@@ -4,6 +4,7 @@ mod cuts;
 mod edits;
 mod faults;
 mod foreseen;
+mod groups;
 mod guide;
 mod killed;
 mod misses;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{Mesh, mesh};
+pub(crate) use operate::clew;
 
 const SOON: Duration = Duration::from_secs(30);
 const ISTIO: &str = "networking.istio.io/v1";

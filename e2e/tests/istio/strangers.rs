@@ -13,7 +13,7 @@ use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::controller::reasons;
+use crate::controller::{clew, reasons};
 
 const SOON: Duration = Duration::from_secs(60);
 const CLEW: &str = "clew.dev/v1alpha1";
@@ -22,6 +22,7 @@ const SHOP: &str = "shop";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -> Result<()> {
     let cluster = Cluster::start_bare().await?;
+    before_anything_is_installed(&cluster, false).await?;
     let client = cluster.client().await?;
     for name in [NAMESPACE, SHOP, reasons::HOME] {
         client.apply(&namespace(name)).await?;
@@ -59,6 +60,7 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     );
 
     cluster.install(&[part("istio.yaml")?]).await?;
+    before_anything_is_installed(&cluster, true).await?;
     live.until("Istio is found", reason("FilterNotInstalled")).await?;
     let rule = client.object(
         "networking.istio.io/v1",
@@ -71,6 +73,34 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     controller.signal(Signal::TERM)?;
     ensure!(controller.end(SOON).await? == 0, "{}", controller.log());
     a_kind_that_may_not_be_listed_is_named(&cluster, &client, controller).await
+}
+
+/// What `clew check --pre` says of a cluster, where nobody looks for Clew's own parts yet.
+async fn before_anything_is_installed(cluster: &Cluster, has_istio: bool) -> Result<()> {
+    let checked = clew(&cluster.kubeconfig(), &["check", "--pre", "-o", "json"]).await?;
+    let lines: Value = serde_json::from_str(&checked.stdout)?;
+    let of = |verdict: &str, what: &str| {
+        let mut all = lines.as_array().into_iter().flatten();
+        all.any(|line| {
+            line["verdict"] == verdict && line["what"].as_str().is_some_and(|said| said.contains(what))
+        })
+    };
+    let as_it_is = match has_istio {
+        true => of("ok", "Istio's kinds are installed") && of("ok", "Gateway API's kinds are installed"),
+        false => {
+            of("failed", "Istio's kinds are not installed")
+                && of("warning", "Gateway API's kinds are not installed")
+        }
+    };
+    let of_ours = [
+        "replica",
+        "websocketroutes.clew.dev is",
+        "no gateway has the filter",
+    ];
+    let asks_too_much = of_ours.iter().any(|what| checked.stdout.contains(what));
+    let code = i32::from(!has_istio);
+    ensure!(as_it_is && !asks_too_much && checked.code == code, "{checked:?}");
+    Ok(())
 }
 
 /// With what the chart gives a controller it can do all that it does; with a kind less it says which.

@@ -102,17 +102,21 @@ async fn pods(scene: &Scene<'_>, gateway: &str, polls: &[&ProxyView]) -> Vec<Che
             )];
         }
     };
-    let names = pods
+    let staying = pods
         .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-        .map(|pod| (pod.name_any(), pod.namespace().unwrap_or_default()));
-    names
-        .map(|(name, namespace)| standing(gateway, &name, &namespace, polls))
-        .collect()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    staying.map(|pod| standing(gateway, pod, polls)).collect()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 /// How a pod stands with the controller.
-fn standing(gateway: &str, name: &str, namespace: &str, polls: &[&ProxyView]) -> Check {
+fn standing(gateway: &str, pod: &Pod, polls: &[&ProxyView]) -> Check {
+    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
     let called = format!("{name}.{namespace}");
     let poll = polls
         .iter()
@@ -126,6 +130,13 @@ fn standing(gateway: &str, name: &str, namespace: &str, polls: &[&ProxyView]) ->
             CATEGORY,
             format!("{gateway}: pod {namespace}/{name} has not acknowledged the newest rules yet"),
             "look again; if it stays so, its log says why",
+        ),
+        None if !is_ready(pod) => Check::warning(
+            CATEGORY,
+            format!("{gateway}: pod {namespace}/{name} is not ready, and has not asked for its rules yet"),
+            format!(
+                "look again when it has started; if it does not, kubectl describe pod -n {namespace} {name}"
+            ),
         ),
         None => Check::failed(
             CATEGORY,
@@ -141,10 +152,20 @@ fn standing(gateway: &str, name: &str, namespace: &str, polls: &[&ProxyView]) ->
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
-    use super::{ProxyView, standing};
+    use super::{Pod, ProxyView, standing};
+    use serde_json::json;
+
+    fn pod(name: &str, ready: bool) -> Pod {
+        let status = if ready { "True" } else { "False" };
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "infra"},
+            "status": {"conditions": [{"type": "Ready", "status": status}]},
+        }))
+        .unwrap()
+    }
 
     #[test]
-    fn a_pod_that_does_not_poll_is_found() {
+    fn a_pod_that_does_not_poll_is_found_and_one_that_only_starts_is_no_failure() {
         let proxy = |node: &str, acknowledged| ProxyView {
             id: "0".into(),
             node: node.into(),
@@ -154,12 +175,14 @@ mod tests {
         };
         let (good, late) = (proxy("router~1~edge-0.infra~x", true), proxy("edge-1", false));
         let polls = [&good, &late];
-        for (name, verdict) in [
-            ("edge-0", Verdict::Ok),
-            ("edge-1", Verdict::Warning),
-            ("edge-2", Verdict::Failed),
+        for (name, ready, verdict) in [
+            ("edge-0", true, Verdict::Ok),
+            ("edge-0", false, Verdict::Ok),
+            ("edge-1", true, Verdict::Warning),
+            ("edge-2", true, Verdict::Failed),
+            ("edge-2", false, Verdict::Warning),
         ] {
-            let check = standing("istio=edge", name, "infra", &polls);
+            let check = standing("istio=edge", &pod(name, ready), &polls);
             assert_eq!(check.verdict, verdict, "{check:?}");
             assert!(check.what.contains(name));
         }

@@ -22,7 +22,7 @@ use super::{SOON, alone, condition};
 const KEYS: usize = 60;
 
 /// Runs `clew` to its end, as somebody.
-async fn clew(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
+pub(crate) async fn clew(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(standalone::binary()?);
     command
         .args(arguments)
@@ -31,7 +31,7 @@ async fn clew(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
 }
 
 /// Somebody with the chart's role for operators, and how they reach the cluster.
-async fn operator(cluster: &Cluster, client: &Client, shop: &str) -> Result<PathBuf> {
+pub(super) async fn operator(cluster: &Cluster, client: &Client, shop: &str) -> Result<PathBuf> {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "jane", "namespace": shop}});
     client.apply(&account).await?;
     for role in chart::operators()? {
@@ -160,10 +160,20 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
         "spec": {"containers": [{"name": "server", "image": "server"}]},
     });
     shop.client.apply(&stray).await?;
+    let said_of_it = |checked: &Output, sign: char, what: &str| {
+        let mut lines = checked.stdout.lines();
+        lines.any(|line| line.starts_with(sign) && line.contains(&format!("istio-system/stray {what}")))
+    };
     let checked = clew(admin, &["check"]).await?;
-    let named = checked.stdout.lines().any(|line| {
-        line.starts_with('×') && line.contains("istio-system/stray does not reach the controller")
-    });
+    ensure!(said_of_it(&checked, '!', "is not ready"), "{checked:?}");
+    let mut ready = stray.clone();
+    ready["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    if let Some(ready) = ready.as_object_mut() {
+        ready.remove("spec");
+    }
+    shop.client.apply_status(&ready).await?;
+    let checked = clew(admin, &["check"]).await?;
+    let named = said_of_it(&checked, '×', "does not reach the controller");
     shop.client.same(&stray)?.delete().await?;
     ensure!(checked.code == 1 && named, "{checked:?}");
 
