@@ -114,7 +114,7 @@ codes! {
     0105 ListenerRefused NotAccepted(NoMatchingParent), "Every listener that the parentRef selects is refused itself.";
     0106 NoMatchingHostname NotAccepted(NoMatchingListenerHostname), "No listener of the parent serves one of the route's hostnames.";
     0107 NamespaceNotAllowed NotAccepted(NotAllowedByListeners), "The listener takes no routes of this namespace.";
-    0108 KindNotAllowed NotAccepted(NotAllowedByListeners), "The listener takes no WebSocketRoutes.";
+    0108 KindNotAllowed NotAccepted(NotAllowedByListeners), "The listener takes no WebSocketRoutes, or no HTTPRoutes where they become such.";
     0109 MatchTaken NotAccepted(Conflicted), "An older route has the same match on the same hostname of the same listener.";
     0110 MatchRepeated NotAccepted(InvalidRule), "Two rules of the route have the same match, so the second would never be reached.";
     0111 RuleIdTaken NotAccepted(InvalidRule), "Another rule's name has the same hash; renaming the rule mends it.";

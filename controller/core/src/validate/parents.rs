@@ -193,6 +193,13 @@ fn attach(
     takes_namespace: impl Fn(&Section<'_>) -> bool,
 ) -> Result<Vec<Place>, NoPlace> {
     let bound: Vec<_> = selected.iter().filter(|section| !section.at.is_empty()).collect();
+    // By Gateway API's rules a listener's protocol says which kinds of route it takes. Only here is it a mistake of the Gateway.
+    if bound.is_empty() && !matches!(parent, Parent::Standalone(_)) {
+        let message = format!(
+            "no listener of {parent} that the parentRef selects speaks HTTP or HTTPS, so it takes no HTTPRoutes; name another listener"
+        );
+        return Err(no_place(Code::KindNotAllowed, "", message));
+    }
     if bound.is_empty() {
         let message =
             format!("{parent} has this listener, but it is refused itself; its own message says why");

@@ -43,6 +43,11 @@ pub(in crate::validate) const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        code: Code::KindNotAllowed,
+        field: "spec.parentRefs[0]",
+        change: |m| m.gateways[0]["spec"]["listeners"][0]["protocol"] = json!("TCP"),
+    },
+    Mistake {
         code: Code::BackendForeign,
         field: "spec.rules[0].backendRefs[0].namespace",
         change: |m| m.routes[0]["spec"]["rules"][0]["backendRefs"][0]["namespace"] = json!("spare"),
