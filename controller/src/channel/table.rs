@@ -1,7 +1,7 @@
 //! What one gateway's filters must know, with the version at which each entry last changed, so that a proxy that holds
 //! an older version gets only the difference.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use clew_filter_config::channel::{PROTOCOL, Update};
 use clew_filter_config::persistence::SigningKey;
@@ -9,9 +9,8 @@ use clew_filter_config::rule::{Backend, Draining, Rule};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// Entries that are gone are remembered up to this many; a proxy that held an older version than the forgotten ones
-/// gets everything.
-const TOMBSTONES: usize = 1024;
+/// So many changes are remembered; a proxy that held an older version than the forgotten ones gets everything.
+const CHANGES: usize = 1024;
 /// So many snapshots are known again when another controller has told a proxy the same.
 const REMEMBERED: usize = 64;
 
@@ -46,7 +45,14 @@ pub(crate) struct Table {
     backends: BTreeMap<String, Entry<Backend>>,
     signing_keys: Vec<SigningKey>,
     draining: Option<Draining>,
+    /// Of everything but the entries.
+    rest: u64,
+    /// The last changes of entries, the oldest first.
+    changes: VecDeque<Change>,
 }
+
+/// The entries of one kind.
+type Entries<T> = BTreeMap<String, Entry<T>>;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -55,6 +61,29 @@ struct Entry<T> {
     digest: u64,
     /// `None`: gone.
     value: Option<T>,
+}
+
+/// Which entry became another one, and with which version.
+#[derive(Debug)]
+struct Change {
+    at: u64,
+    what: What,
+    key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Rule,
+    Backend,
+}
+
+/// The entries that a snapshot speaks of: what it does not have of them is gone, and the others stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Scope {
+    /// By the first part of the route name.
+    rules: BTreeSet<String>,
+    /// By `namespace/name:port`.
+    backends: BTreeSet<String>,
 }
 
 impl Table {
@@ -70,6 +99,8 @@ impl Table {
             backends: BTreeMap::new(),
             signing_keys: Vec::new(),
             draining: None,
+            rest: 0,
+            changes: VecDeque::new(),
         }
     }
 
@@ -80,17 +111,38 @@ impl Table {
 
     /// Makes `snapshot` what the proxies get. The version moves only when something differs.
     pub(crate) fn publish(&mut self, snapshot: Snapshot) -> u64 {
+        let all = Scope {
+            rules: self.rules.keys().cloned().collect(),
+            backends: self.backends.keys().cloned().collect(),
+        };
+        self.publish_part(&all, snapshot)
+    }
+
+    /// As [`publish`](Self::publish), of the entries of a scope and no others: it costs what these cost.
+    fn publish_part(&mut self, scope: &Scope, snapshot: Snapshot) -> u64 {
         let next = self.version + 1;
-        let mut changed = self.version == 0
+        let is_other = self.version == 0
             || self.draining != snapshot.draining
             || self.signing_keys != snapshot.signing_keys;
-        self.draining = snapshot.draining;
-        self.signing_keys = snapshot.signing_keys;
-        changed |= replace(&mut self.rules, snapshot.rules, next);
-        changed |= replace(&mut self.backends, snapshot.backends, next);
-        if changed {
+        if is_other {
+            self.draining = snapshot.draining;
+            self.signing_keys = snapshot.signing_keys;
+            let rest = digest("", &(&self.seed, &self.signing_keys, &self.draining));
+            self.digest = self.digest.wrapping_sub(self.rest).wrapping_add(rest);
+            self.rest = rest;
+        }
+        let rules = replace(&mut self.rules, &scope.rules, snapshot.rules, next);
+        let backends = replace(&mut self.backends, &scope.backends, snapshot.backends, next);
+        let (of_rules, of_backends) = (rules.sum, backends.sum);
+        self.digest = self.digest.wrapping_add(of_rules).wrapping_add(of_backends);
+        let change = |what| move |key| Change { at: next, what, key };
+        let before = self.changes.len();
+        self.changes
+            .extend(rules.changed.into_iter().map(change(What::Rule)));
+        self.changes
+            .extend(backends.changed.into_iter().map(change(What::Backend)));
+        if is_other || self.changes.len() > before {
             self.version = next;
-            self.digest = self.sum();
             self.digests.push_front((self.digest, next));
             self.digests.truncate(REMEMBERED);
             self.forget();
@@ -102,13 +154,6 @@ impl Table {
     pub(crate) fn backends(&self) -> BTreeMap<String, Backend> {
         let there = |(id, entry): (&String, &Entry<Backend>)| Some((id.clone(), entry.value.clone()?));
         self.backends.iter().filter_map(there).collect()
-    }
-
-    fn sum(&self) -> u64 {
-        let entries = self.rules.values().map(|entry| entry.digest);
-        let entries = entries.chain(self.backends.values().map(|entry| entry.digest));
-        let rest = digest("", &(&self.seed, &self.signing_keys, &self.draining));
-        entries.fold(rest, u64::wrapping_add)
     }
 
     /// What a proxy that holds `have` lacks; `None` when that is nothing, or when nothing was ever published.
@@ -127,8 +172,8 @@ impl Table {
             full: after.is_none(),
             seed: self.seed.clone(),
             signing_keys: self.signing_keys.clone(),
-            rules: changed_after(&self.rules, after),
-            backends: changed_after(&self.backends, after),
+            rules: self.changed_after(&self.rules, What::Rule, after),
+            backends: self.changed_after(&self.backends, What::Backend, after),
             draining: self.draining,
         })
     }
@@ -151,49 +196,95 @@ impl Table {
         Some(known.1)
     }
 
+    /// Without `after`, everything that is there; with it, what changed later, the gone included.
+    fn changed_after<T: Clone>(
+        &self,
+        entries: &Entries<T>,
+        what: What,
+        after: Option<u64>,
+    ) -> BTreeMap<String, Option<T>> {
+        let Some(after) = after else {
+            let there = entries.iter().filter(|(_, entry)| entry.value.is_some());
+            return there
+                .map(|(key, entry)| (key.clone(), entry.value.clone()))
+                .collect();
+        };
+        let later = self.changes.iter().rev().take_while(|change| change.at > after);
+        later
+            .filter(|change| change.what == what)
+            .filter_map(|change| Some((change.key.clone(), entries.get(&change.key)?.value.clone())))
+            .collect()
+    }
+
     fn forget(&mut self) {
-        let gone = self.rules.values().filter(|e| e.value.is_none()).count()
-            + self.backends.values().filter(|e| e.value.is_none()).count();
-        if gone > TOMBSTONES {
-            self.rules.retain(|_, entry| entry.value.is_some());
-            self.backends.retain(|_, entry| entry.value.is_some());
-            self.oldest_delta = self.version;
+        while self.changes.len() > CHANGES {
+            let Some(Change { at, what, key }) = self.changes.pop_front() else {
+                return;
+            };
+            self.oldest_delta = at;
+            match what {
+                What::Rule => forget(&mut self.rules, &key, at),
+                What::Backend => forget(&mut self.backends, &key, at),
+            }
         }
     }
 }
 
-/// Whether anything differed.
+/// What of a gone entry nobody needs any more.
+fn forget<T>(entries: &mut Entries<T>, key: &str, at: u64) {
+    if entries
+        .get(key)
+        .is_some_and(|entry| entry.value.is_none() && entry.changed_at == at)
+    {
+        entries.remove(key);
+    }
+}
+
+/// What has become of entries: which are others, and by how much the sum of their digests is larger.
+struct Replaced {
+    changed: Vec<String>,
+    sum: u64,
+}
+
+/// Makes `new` what there is of `scope`.
 fn replace<T: PartialEq + Serialize>(
-    entries: &mut BTreeMap<String, Entry<T>>,
+    entries: &mut Entries<T>,
+    scope: &BTreeSet<String>,
     new: BTreeMap<String, T>,
     at: u64,
-) -> bool {
-    let mut changed = false;
-    for (key, entry) in entries.iter_mut() {
-        if entry.value.is_some() && !new.contains_key(key) {
+) -> Replaced {
+    let mut replaced = Replaced {
+        changed: Vec::new(),
+        sum: 0,
+    };
+    for key in scope.iter().filter(|key| !new.contains_key(*key)) {
+        if let Some(entry) = entries.get_mut(key).filter(|entry| entry.value.is_some()) {
+            replaced.sum = replaced.sum.wrapping_sub(entry.digest);
+            replaced.changed.push(key.clone());
             *entry = Entry {
                 changed_at: at,
                 digest: 0,
                 value: None,
             };
-            changed = true;
         }
     }
     for (key, value) in new {
-        match entries.get_mut(&key) {
-            Some(entry) if entry.value.as_ref() == Some(&value) => {}
-            _ => {
-                let entry = Entry {
-                    changed_at: at,
-                    digest: digest(&key, &value),
-                    value: Some(value),
-                };
-                entries.insert(key, entry);
-                changed = true;
-            }
+        let before = entries.get(&key);
+        if before.is_some_and(|entry| entry.value.as_ref() == Some(&value)) {
+            continue;
         }
+        let digest = digest(&key, &value);
+        let gone = before.map_or(0, |entry| entry.digest);
+        replaced.sum = replaced.sum.wrapping_sub(gone).wrapping_add(digest);
+        replaced.changed.push(key.clone());
+        let entry = Entry {
+            changed_at: at,
+            digest,
+            value: Some(value),
+        };
+        entries.insert(key, entry);
     }
-    changed
+    replaced
 }
 
 fn digest(key: &str, value: &impl Serialize) -> u64 {
@@ -205,21 +296,9 @@ fn digest(key: &str, value: &impl Serialize) -> u64 {
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Without `after`, everything that is there; with it, what changed later, the gone included.
-fn changed_after<T: Clone>(
-    entries: &BTreeMap<String, Entry<T>>,
-    after: Option<u64>,
-) -> BTreeMap<String, Option<T>> {
-    entries
-        .iter()
-        .filter(|(_, entry)| after.map_or(entry.value.is_some(), |after| entry.changed_at > after))
-        .map(|(key, entry)| (key.clone(), entry.value.clone()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Snapshot, TOMBSTONES, Table};
+    use super::{CHANGES, Scope, Snapshot, Table};
     use clew_filter_config::persistence::SigningKey;
     use clew_filter_config::rule::{Backend, Draining, Pod};
 
@@ -351,9 +430,29 @@ mod tests {
     }
 
     #[test]
+    fn a_part_says_nothing_of_the_rest_and_comes_to_the_same_as_all_at_once() {
+        let (mut parts, mut whole) = (
+            Table::new("e".into(), "s".into()),
+            Table::new("f".into(), "s".into()),
+        );
+        parts.publish(backends(&["a", "b", "c"]));
+        let scope = Scope {
+            backends: ["b".to_owned(), "d".to_owned()].into(),
+            ..Scope::default()
+        };
+        assert_eq!(parts.publish_part(&scope, backends(&["d"])), 2);
+        assert_eq!(parts.publish_part(&scope, backends(&["d"])), 2);
+        let delta = parts.since(Some("e:1")).unwrap();
+        assert_eq!(delta.backends.keys().collect::<Vec<_>>(), ["b", "d"]);
+        whole.publish(backends(&["a", "c", "d"]));
+        let same = whole.since(None).unwrap().version;
+        assert_eq!((parts.number(&same), parts.since(Some(&same))), (Some(2), None));
+    }
+
+    #[test]
     fn forgotten_removals_become_a_full_answer() {
         let mut table = Table::new("e".into(), "s".into());
-        for i in 0..=TOMBSTONES + 1 {
+        for i in 0..=CHANGES {
             table.publish(backends(&["a", &format!("b{i}")]));
         }
         let update = table.since(Some("e:1")).unwrap();
