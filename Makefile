@@ -48,7 +48,7 @@ e2e-short: envoy build
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh
 
 .PHONY: e2e
-e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn istio envoy-gateway chart recipes')
+e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone autobahn migrate istio envoy-gateway chart recipes')
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The end-to-end tests. `run.sh [standalone|autobahn|istio|envoy-gateway|chart|recipes]… [-- ARGUMENT…]`: which of them (none named: all), and what
+# The end-to-end tests. `run.sh [standalone|autobahn|migrate|istio|envoy-gateway|chart|recipes]… [-- ARGUMENT…]`: which of them (none named: all), and what
 # their programs are told, such as the name of one test. The last line is `N passed, N failed, N skipped`.
 # CLEW_BIN and CLEW_ENVOY say what to test (the Makefile sets them), CLEW_CLUSTER where the parts of a cluster are (else they are installed);
 # CLEW_E2E_FULL=1 asks for the full sizes; CLEW_E2E_THREADS says how many tests run side by side.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-all=(standalone autobahn istio envoy-gateway chart recipes)
+all=(standalone autobahn migrate istio envoy-gateway chart recipes)
 groups=() here=() namespaced=() cluster=
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
@@ -17,6 +17,11 @@ for group in "${groups[@]}"; do
   case $group in
   standalone) here+=(--test vocabulary --test standalone) ;;
   autobahn) here+=(--test autobahn) ;;
+  migrate)
+    here+=(--test migrate)
+    # Where that fails every test says what it lacks.
+    CLEW_BALANCERS=$(e2e/tools/install-balancers.sh) && export CLEW_BALANCERS
+    ;;
   istio) namespaced+=(--test rendered --test istio) cluster=1 ;;
   envoy-gateway) namespaced+=(--test envoy_gateway) cluster=1 ;;
   chart) namespaced+=(--test chart) cluster=1 ;;

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod autobahn;
+pub mod balancer;
 pub mod chart;
 pub mod cluster;
 pub mod controller;
