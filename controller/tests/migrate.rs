@@ -75,5 +75,5 @@ fn what_has_no_websocket_is_said_and_refused() {
     fs::write(&file, "server {\n").expect("it can be written");
     let broken = clew(&["migrate"], &file);
     assert_eq!(broken.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&broken.stderr).contains("nginx.conf:1: a block is not closed"));
+    assert!(String::from_utf8_lossy(&broken.stderr).contains("nginx.conf:2: a block is not closed"));
 }
