@@ -8,4 +8,5 @@ mod replicas;
 pub(crate) mod routes;
 
 pub(crate) use connection::{Connection, refused};
-pub(crate) use replicas::Controller;
+pub(crate) use pods::now;
+pub(crate) use replicas::{Answers, Controller, Replicas};

@@ -57,7 +57,7 @@ impl Cluster {
             return false;
         };
         let mut in_force = self.in_force(&resolved);
-        let mut validated = in_force.validate(&resolved.objects, Target::Cluster); // pure
+        let mut validated = in_force.validate(&resolved.objects, Target::Every); // pure
         self.misses.try_again(&validated.world);
         self.misses.say(&mut validated);
         let drains = self.observe(&validated.world, &resolved);
@@ -65,7 +65,7 @@ impl Cluster {
         plan.tell_only_of(|backend| self.misses.are_told_of(backend));
         self.keep_in_force(in_force);
         let applied = self.apply(&resolved, &plan).await; // channel, API server
-        let proxies = validated.world.istio.proxies.values();
+        let proxies = validated.world.proxies().map(|(_, proxies)| proxies);
         let installed = proxies.filter(|proxies| resolved.is_installed(proxies));
         let expected = |proxies: &Proxies| (proxies.clone(), cluster::Expected::of(&resolved, proxies));
         self.report(cluster::Outcome {

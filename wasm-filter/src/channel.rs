@@ -60,6 +60,7 @@ impl Channel {
                 envoy: String::new(),
                 istio: String::new(),
                 node: String::new(),
+                installation: String::new(),
             },
             holder: false,
             poll: None,
@@ -261,7 +262,10 @@ fn call(
         wait_ms,
         live,
         missed,
-        about: channel.about.clone(),
+        about: channel::About {
+            installation: config.installation.clone(),
+            ..channel.about.clone()
+        },
     };
     let body = serde_json::to_vec(&poll).map_err(|_| host::Status::INTERNAL_FAILURE)?;
     let bearer = format!("Bearer {}", config.token);

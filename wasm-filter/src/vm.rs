@@ -208,6 +208,8 @@ fn about(version: Option<proxy_version::Version>) -> About {
         }),
         istio: text(b"xds\0node\0metadata\0ISTIO_VERSION"),
         node: text(b"xds\0node\0id"),
+        // Each context has its own.
+        installation: String::new(),
     }
 }
 

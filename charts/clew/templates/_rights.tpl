@@ -11,6 +11,8 @@
 - {apiGroups: [security.istio.io], resources: [requestauthentications, authorizationpolicies], verbs: [list, watch]}
 - {apiGroups: [networking.istio.io], resources: [virtualservices, destinationrules], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [extensions.istio.io], resources: [wasmplugins], verbs: [list, watch]}
+- {apiGroups: [gateway.envoyproxy.io], resources: [envoyextensionpolicies], verbs: [list, watch]}
+- {apiGroups: [gateway.envoyproxy.io], resources: [backendtrafficpolicies], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
 {{- end -}}
 

@@ -66,12 +66,25 @@ impl World {
     /// The gateways of others that have, or are to have, the filter.
     #[must_use]
     pub fn filtered(&self) -> BTreeSet<&Parent> {
-        let of_envoy_gateway = self.gateway_api.routes.iter().map(|route| &route.parent);
-        self.istio
-            .proxies
-            .keys()
-            .chain(of_envoy_gateway.filter(|parent| matches!(parent, Parent::EnvoyGateway(_))))
-            .collect()
+        self.proxies().map(|(parent, _)| parent).collect()
+    }
+
+    /// The proxies of these gateways.
+    pub fn proxies(&self) -> impl Iterator<Item = (&Parent, &Proxies)> {
+        self.istio.proxies.iter().chain(&self.gateway_api.proxies)
+    }
+
+    /// Those of one of them. None: it has no filter.
+    #[must_use]
+    pub fn proxies_of(&self, parent: &Parent) -> Option<&Proxies> {
+        let of_istio = self.istio.proxies.get(parent);
+        of_istio.or_else(|| self.gateway_api.proxies.get(parent))
+    }
+
+    /// The rules that the filters of each of them serve.
+    pub fn rules_by_proxies(&self) -> impl Iterator<Item = (&Proxies, Vec<&Arc<Rule>>)> {
+        let of_istio = self.istio.rules_by_proxies().into_iter();
+        of_istio.chain(self.gateway_api.rules_by_proxies())
     }
 
     /// Every pod of every backend whose endpoint is terminating: `(backend, pod)`.

@@ -11,6 +11,24 @@ mod step;
 
 pub use object::{Metadata, Object, generated};
 
+use std::collections::BTreeMap;
+
+use crate::model::World;
+
+/// Every object that a world becomes in a cluster, each once.
+#[must_use]
+pub fn objects(world: &World) -> Vec<Object> {
+    let mut objects = BTreeMap::new();
+    for object in istio::render(world).into_iter().chain(gateway_api::render(world)) {
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+        let key = (object.kind, namespace.clone(), name.clone());
+        // Two targets may need the same ReferenceGrant.
+        let known = objects.entry(key).or_insert_with(|| object.clone());
+        known.routes.extend(object.routes);
+    }
+    objects.into_values().collect()
+}
+
 /// Bytes that a stream may hold, in each direction (Envoy 1.36, where `request_body_buffer_limit` is a limit of the whole
 /// stream). The filter has the bytes of a direction that is armed added to Envoy's buffer, and one event brings as much as a
 /// connection reads at once: its own limit, 1 MiB, and up to 128 KiB more. Beyond the stream's limit Envoy resets it.

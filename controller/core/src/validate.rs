@@ -42,8 +42,6 @@ use crate::refusal::{ObjectRef, Refusal};
 pub enum Target {
     /// Those of an Envoy of our own on this machine; others are refused.
     Standalone,
-    /// Those whose objects `clew controller` writes, too.
-    Cluster,
     /// All that are known.
     Every,
 }

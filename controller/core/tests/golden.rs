@@ -158,7 +158,7 @@ fn rendered(validated: &Validated, objects: &Objects) -> [(&'static str, Option<
         .map(|(proxies, attached)| (proxies.to_string(), told(rules::render(world, attached, &drains))));
     let envoy_gateway = world
         .gateway_api
-        .rules_by_gateway()
+        .rules_by_proxies()
         .into_iter()
         .map(|(gateway, attached)| (gateway.to_string(), told(rules::render(world, attached, &drains))));
     let rules: BTreeMap<String, Value> = standalone.chain(meshed).chain(envoy_gateway).collect();

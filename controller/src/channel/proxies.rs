@@ -89,6 +89,7 @@ impl Proxies {
         let view = |(id, proxy): (&String, &Proxy)| ProxyView {
             id: id.clone(),
             node: proxy.about.node.clone(),
+            installation: proxy.about.installation.clone(),
             heard_ms: u64::try_from(now.duration_since(proxy.said).as_millis()).unwrap_or(u64::MAX),
             acknowledged: proxy.holds >= version,
             live: proxy.live.clone(),

@@ -40,6 +40,9 @@ pub(crate) struct ProxyView {
     /// What Envoy is told that it is called; empty where its filter is too old to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) node: String,
+    /// Which installation of the filter it runs, where Envoy Gateway runs it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) installation: String,
     /// How long ago it said all this.
     pub(crate) heard_ms: u64,
     /// It holds the newest of what it is to know.
@@ -106,6 +109,7 @@ mod tests {
         ProxyView {
             id: id.into(),
             node: String::new(),
+            installation: String::new(),
             heard_ms,
             acknowledged: true,
             live: vec![live],

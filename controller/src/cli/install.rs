@@ -1,5 +1,7 @@
 //! `clew install`.
 
+mod leave;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -9,16 +11,16 @@ use clew_filter_config::plugin::FailureMode;
 
 use super::ControllerService;
 use super::output::Format;
-use crate::cluster;
 use crate::cluster::install::{Installation, Standing, Wish};
 use crate::failure::Failure;
+use crate::operate::{Connection, Controller};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The Gateway, Istio's own or one of Istio's class
+    /// The Gateway: Istio's own, or one of Istio's or Envoy Gateway's class
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = gateway)]
     gateway: ObjectName,
-    /// Print the objects, and install nothing. The WasmPlugin holds the gateway's token
+    /// Print the objects, and install nothing. The first one holds the gateway's token
     #[arg(long)]
     print: bool,
     /// Do not ask
@@ -58,9 +60,15 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
             Mode::Open => FailureMode::Open,
         },
     };
-    let installation = Installation::prepare(cluster::connect().await?, &wish).await?;
+    let connection = Connection::open(None, None).await?;
+    let installation = Installation::prepare(connection.client.clone(), &wish).await?;
     if args.print {
-        Format::Yaml.print(&List::of(&installation.objects), String::new)?;
+        let objects: Vec<_> = installation
+            .objects
+            .iter()
+            .map(|(_, object)| object.clone())
+            .collect();
+        Format::Yaml.print(&List::of(&objects), String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("{}", announcement(&installation));
@@ -70,8 +78,17 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
     if installation.standing == Standing::Absent && !args.yes {
         ask()?;
     }
-    installation.make().await?;
-    eprintln!("WasmPlugin and EnvoyFilter {} are written", installation.name);
+    let drains = installation.cuts_when_changed() && installation.standing == Standing::Older;
+    if drains {
+        let controller = Controller {
+            service: wish.service.clone(),
+            port: wish.port,
+        };
+        leave::change(&connection, &controller, &installation).await?;
+    } else {
+        installation.make().await?;
+    }
+    eprintln!("{} {} are written", installation.kinds(), installation.name);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,16 +117,27 @@ fn announcement(installation: &Installation) -> String {
         name, proxies, pods, ..
     } = installation;
     let who = format!("{pods} pods ({proxies})");
+    let what = match installation.cuts_when_changed() {
+        true => "EnvoyExtensionPolicy",
+        false => "WasmPlugin",
+    };
+    let again = match installation.cuts_when_changed() {
+        true => "; pods that do not know the controller are started anew",
+        false => "",
+    };
     match (installation.standing, installation.sessions) {
-        (Standing::Same, _) => format!("WasmPlugin {name} is installed already, and as it should be"),
+        (Standing::Same, _) => format!("{what} {name} is installed already, and as it should be"),
+        (Standing::Older, _) if installation.cuts_when_changed() => format!(
+            "{what} {name} gets a new module or configuration on {who}: their listeners change, so all sessions leave first, each with a Close, and new ones are refused until then{again}"
+        ),
         (Standing::Older, _) => {
-            format!("WasmPlugin {name} gets a new module or configuration on {who}; no session ends")
+            format!("{what} {name} gets a new module or configuration on {who}; no session ends")
         }
         (Standing::Absent, Some(sessions)) => format!(
-            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there, {sessions} now"
+            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there, {sessions} now{again}"
         ),
         (Standing::Absent, None) => format!(
-            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there; how many there are they do not say"
+            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there; how many there are they do not say{again}"
         ),
     }
 }

@@ -133,7 +133,7 @@ fn to_gateway_api(checked: &Checked) -> Rendering {
     let objects = gateway_api::render(world);
     let rules = world
         .gateway_api
-        .rules_by_gateway()
+        .rules_by_proxies()
         .into_iter()
         .map(|(gateway, attached)| {
             let rules = rules::render(world, attached, &checked.drains);

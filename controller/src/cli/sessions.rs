@@ -130,6 +130,7 @@ mod tests {
             proxies: vec![ProxyView {
                 id: "0".into(),
                 node: String::new(),
+                installation: String::new(),
                 heard_ms: 0,
                 acknowledged: true,
                 live: vec![

@@ -20,7 +20,7 @@ pub(crate) fn removal(kind: Kind, wanted: &Value, live: &Value) -> Value {
 }
 
 /// Whether all of this is there, whatever else is.
-fn has(live: &Value, wanted: &Value) -> bool {
+pub(super) fn has(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (_, Value::Null) => true,
         (Value::Object(live), Value::Object(wanted)) => wanted
@@ -102,6 +102,7 @@ fn is_default(kind: Kind, field: &str, value: &Value) -> bool {
             (Kind::HttpRoute, "type") => among(&[json!("Exact"), json!("PathPrefix")]),
             (Kind::HttpRoute, "path") => among(&[json!({"type": "PathPrefix", "value": "/"})]),
             (Kind::HttpRoute, "matches") => among(&[json!([{"path": {"type": "PathPrefix", "value": "/"}}])]),
+            (Kind::BackendTrafficPolicy, "alwaysEjectOneEndpoint") => among(&[json!(false)]),
             (Kind::ReferenceGrant, "group") => among(&[json!("")]),
             _ => false,
         }

@@ -1,5 +1,5 @@
 //! The pods of gateways among all: by the labels that an Istio Gateway selects, or by the one that Istio writes onto the pods
-//! that it runs for a Gateway of its class. And whether our filter acts there.
+//! that it runs for a Gateway of its class; Envoy Gateway's by its own two. And whether our filter acts there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use super::seen::PodFacts;
 
 /// Istio's label on the pods that it runs for a Gateway of its class.
 pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// Envoy Gateway's labels on the pods that it runs, in a namespace of its own, for a Gateway.
+pub(crate) const OWNING_NAME: &str = "gateway.envoyproxy.io/owning-gateway-name";
+pub(crate) const OWNING_NAMESPACE: &str = "gateway.envoyproxy.io/owning-gateway-namespace";
 /// Where plugins act on the whole mesh; Istio's default.
 pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 
@@ -43,6 +46,10 @@ pub(crate) fn of<'p>(
         Proxies::Of(gateway) => {
             name.namespace == gateway.namespace && facts.labels.get(GATEWAY_NAME) == Some(&gateway.name)
         }
+        Proxies::OfEnvoyGateway(gateway) => {
+            let is = |label: &str, value: &String| facts.labels.get(label) == Some(value);
+            is(OWNING_NAMESPACE, &gateway.namespace) && is(OWNING_NAME, &gateway.name)
+        }
         Proxies::Selected(labels) => has_all(facts, labels),
     };
     pods.iter()
@@ -66,7 +73,9 @@ impl Resolved {
             .filter(|(of, _)| *of == gateway)
             .map(|(_, namespace)| namespace);
         match proxies {
-            Proxies::Of(gateway) => namespaces.any(|namespace| *namespace == gateway.namespace),
+            Proxies::Of(gateway) | Proxies::OfEnvoyGateway(gateway) => {
+                namespaces.any(|namespace| *namespace == gateway.namespace)
+            }
             Proxies::Selected(_) => {
                 let of_pods: BTreeSet<_> = of(proxies, &self.pods).map(|(name, _)| &name.namespace).collect();
                 namespaces.any(|namespace| {

@@ -1,10 +1,15 @@
 //! The module on a gateway, as an act that is announced: the first plugin of a gateway changes its listeners and cuts what is
-//! open there. Later changes of it do not.
+//! open there. Later changes of it do not on Istio; on Envoy Gateway every one does, so that sessions have to leave first.
+
+mod envoy_gateway;
 
 use std::collections::BTreeSet;
 
+use envoy_gateway::Surroundings;
+
 use clew_core::model::{ObjectName, Proxies};
 use clew_core::objects::IstioGateway;
+use clew_core::render::gateway_api::channel_cluster;
 use clew_core::render::istio::{Module, envoy_filter, wasm_plugin};
 use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_crds::status::CONTROLLER_NAME;
@@ -15,8 +20,9 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::apply::{api, said};
-use super::difference::differs;
-use super::gateway_pods::{GATEWAY_NAME, ROOT_NAMESPACE};
+use super::difference::{differs, has};
+use super::drains::DRAIN;
+use super::gateway_pods::{GATEWAY_NAME, OWNING_NAME, OWNING_NAMESPACE, ROOT_NAMESPACE};
 use super::kind::Kind;
 use super::secrets::Secrets;
 use super::server::{MODULES, module_file};
@@ -24,10 +30,10 @@ use crate::channel::tokens::token_for;
 use crate::failure::Failure;
 use crate::module;
 
-/// What is installed.
-const KINDS: [Kind; 2] = [Kind::WasmPlugin, Kind::EnvoyFilter];
-/// Where a gateway's pod tells its metrics.
-const METRICS_PORT: u16 = 15090;
+/// Where a pod of a gateway of Istio's tells its metrics, and one of Envoy Gateway's.
+const METRICS_PORTS: [u16; 2] = [15090, 19001];
+/// Whoever writes what the controller does not look after.
+pub(crate) const INSTALLER: &str = "clew.dev/install";
 const UPGRADES: &str = "envoy_http_downstream_cx_upgrades_active";
 
 /// What is to be installed.
@@ -43,10 +49,14 @@ pub(crate) struct Wish {
 /// An installation that was looked into and not made yet.
 pub(crate) struct Installation {
     client: Client,
-    /// The WasmPlugin, and what goes with it.
-    pub(crate) objects: [Value; 2],
-    /// Of both.
+    /// The one with the module first, and what goes with it.
+    pub(crate) objects: Vec<(Kind, Value)>,
+    /// Of all of them.
     pub(crate) name: ObjectName,
+    /// What the Gateway lacks, as a merge patch.
+    adoption: Option<Value>,
+    /// What the proxies say when they have it; empty where they do not.
+    pub(crate) mark: String,
     /// What the pods are called by.
     pub(crate) proxies: Proxies,
     /// How many pods there are.
@@ -61,7 +71,7 @@ pub(crate) struct Installation {
 pub(crate) enum Standing {
     /// Nothing: what is open will be cut.
     Absent,
-    /// Another module, or another configuration: nothing will be cut.
+    /// Another module, or another configuration.
     Older,
     /// This very one.
     Same,
@@ -82,25 +92,55 @@ impl Installation {
             wish.service.name, wish.service.namespace
         );
         let gateway = proxies.to_string();
-        let config = PluginConfig {
-            cluster: format!("outbound|{}||{host}", wish.port),
+        let is_envoy_gateways = matches!(proxies, Proxies::OfEnvoyGateway(_));
+        let mut config = PluginConfig {
+            cluster: match is_envoy_gateways {
+                true => channel_cluster().to_owned(),
+                false => format!("outbound|{}||{host}", wish.port),
+            },
             token: token_for(&secrets.channel, &gateway),
             failure_mode: wish.failure_mode,
             // Istio's access logs are a Telemetry of the user's, which need not show the facts.
             access_log: false,
+            installation: String::new(),
             gateway,
         };
         let module = Module {
             url: format!("http://{host}:{}{MODULES}{}", wish.port, module_file()),
             sha256: module::sha256(),
         };
-        let namespace = namespace(&proxies, &pods, &wish.gateway);
-        let plugin = wasm_plugin(&proxies, &namespace, &module, &config);
-        let name = ObjectName::new(&plugin.metadata.namespace, &plugin.metadata.name);
-        let objects = [json!(plugin), json!(envoy_filter(&proxies, &namespace))];
-        let standing = standing(&client, &name, &objects).await?;
+        let mut adoption = None;
+        let objects = match &proxies {
+            Proxies::OfEnvoyGateway(gateway) => {
+                config.installation = envoy_gateway::mark(&module, &config);
+                let around = Surroundings::of(&client, gateway).await?;
+                adoption = around.adoption();
+                around.objects(&module, &config, (&wish.service, wish.port))
+            }
+            Proxies::Of(_) | Proxies::Selected(_) => {
+                let namespace = namespace(&proxies, &pods, &wish.gateway);
+                let plugin = wasm_plugin(&proxies, &namespace, &module, &config);
+                vec![
+                    (Kind::WasmPlugin, json!(plugin)),
+                    (Kind::EnvoyFilter, json!(envoy_filter(&proxies, &namespace))),
+                ]
+            }
+        };
+        let text = |field: &str| {
+            let first = objects
+                .first()
+                .and_then(|(_, first)| first["metadata"][field].as_str());
+            first.unwrap_or_default().to_owned()
+        };
+        let name = ObjectName::new(text("namespace"), text("name"));
+        let standing = match standing(&client, &name, &objects).await? {
+            Standing::Same if adoption.is_some() => Standing::Older,
+            standing => standing,
+        };
         Ok(Self {
-            sessions: sessions(&client, &pods).await,
+            sessions: sessions(&client, &pods, METRICS_PORTS[usize::from(is_envoy_gateways)]).await,
+            adoption,
+            mark: config.installation,
             pods: pods.len(),
             client,
             objects,
@@ -110,13 +150,62 @@ impl Installation {
         })
     }
 
+    /// Whether a change of it ends what is open, unless that has left before.
+    pub(crate) fn cuts_when_changed(&self) -> bool {
+        matches!(self.proxies, Proxies::OfEnvoyGateway(_))
+    }
+
+    /// The kinds of what is written.
+    pub(crate) fn kinds(&self) -> String {
+        let kinds: Vec<_> = self
+            .objects
+            .iter()
+            .map(|(kind, _)| kind.resource().kind)
+            .collect();
+        match kinds.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            _ => kinds.concat(),
+        }
+    }
+
+    /// Has all sessions of the gateway leave from a moment on, or lets new ones in again.
+    ///
+    /// # Errors
+    /// When the API server says no.
+    pub(crate) async fn drain(&self, since: Option<&str>) -> Result<(), Failure> {
+        let api = api(&self.client, Kind::EnvoyExtensionPolicy, &self.name.namespace);
+        let patch = json!({"metadata": {"annotations": {DRAIN: since}}});
+        let params = PatchParams {
+            field_manager: Some(INSTALLER.to_owned()),
+            ..PatchParams::default()
+        };
+        let answer = api
+            .patch_metadata(&self.name.name, &params, &Patch::Merge(&patch))
+            .await;
+        answer.map(drop).map_err(|error| {
+            Failure::unreachable(format!("{} cannot be written: {}", self.name, said(error)))
+        })
+    }
+
     /// Makes it.
     ///
     /// # Errors
     /// When the API server says no.
     pub(crate) async fn make(&self) -> Result<(), Failure> {
-        let params = PatchParams::apply(CONTROLLER_NAME).force();
-        for (kind, object) in KINDS.iter().zip(&self.objects) {
+        if let (Some(patch), Proxies::OfEnvoyGateway(gateway)) = (&self.adoption, &self.proxies) {
+            let api = api(&self.client, Kind::Gateway, &gateway.namespace);
+            let params = PatchParams::default();
+            let answer = api.patch(&gateway.name, &params, &Patch::Merge(patch)).await;
+            answer.map_err(|error| {
+                Failure::unreachable(format!("Gateway {gateway} cannot be written: {}", said(error)))
+            })?;
+        }
+        let manager = match self.cuts_when_changed() {
+            true => INSTALLER,
+            false => CONTROLLER_NAME,
+        };
+        let params = PatchParams::apply(manager).force();
+        for (kind, object) in &self.objects {
             let api = api(&self.client, *kind, &self.name.namespace);
             let answer = api.patch(&self.name.name, &params, &Patch::Apply(object)).await;
             answer.map_err(|error| {
@@ -145,7 +234,7 @@ async fn proxies(client: &Client, gateway: &ObjectName) -> Result<Proxies, Failu
                 false => Ok(Proxies::Selected(read.spec.selector)),
             }
         }
-        (None, Some(_)) => Ok(Proxies::Of(gateway.clone())),
+        (None, Some(found)) => envoy_gateway::proxies(client, gateway, &found).await,
         (None, None) => Err(Failure::refused(format!(
             "there is no Gateway {gateway}, neither of networking.istio.io nor of gateway.networking.k8s.io; say --gateway NAMESPACE/NAME"
         ))),
@@ -168,8 +257,17 @@ pub(crate) fn selector(proxies: &str) -> (Option<String>, String) {
     }
 }
 
+/// How the pods are found that Envoy Gateway runs for a gateway.
+pub(crate) fn of_envoy_gateway(gateway: &str) -> String {
+    let (namespace, name) = gateway.split_once('/').unwrap_or_default();
+    format!("{OWNING_NAMESPACE}={namespace},{OWNING_NAME}={name}")
+}
+
 async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
-    let (namespace, selector) = selector(&proxies.to_string());
+    let (namespace, selector) = match proxies {
+        Proxies::OfEnvoyGateway(_) => (None, of_envoy_gateway(&proxies.to_string())),
+        _ => selector(&proxies.to_string()),
+    };
     let api = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), &namespace),
         None => Api::<Pod>::all(client.clone()),
@@ -213,9 +311,13 @@ async fn check_service(client: &Client, wish: &Wish) -> Result<(), Failure> {
     }
 }
 
-async fn standing(client: &Client, name: &ObjectName, objects: &[Value; 2]) -> Result<Standing, Failure> {
+async fn standing(
+    client: &Client,
+    name: &ObjectName,
+    objects: &[(Kind, Value)],
+) -> Result<Standing, Failure> {
     let mut standing = Standing::Same;
-    for (kind, object) in KINDS.iter().zip(objects) {
+    for (i, (kind, object)) in objects.iter().enumerate() {
         let found = get(client, *kind, name).await?;
         if let Some(found) = &found
             && found.labels().get(MANAGED_BY).map(String::as_str) != Some(MANAGER)
@@ -225,8 +327,13 @@ async fn standing(client: &Client, name: &ObjectName, objects: &[Value; 2]) -> R
             )));
         }
         standing = match (kind, found) {
-            (Kind::WasmPlugin, None) => return Ok(Standing::Absent),
-            (_, Some(found)) if !differs(*kind, object, &json!(found)) => standing,
+            (_, None) if i == 0 => return Ok(Standing::Absent),
+            (Kind::WasmPlugin | Kind::EnvoyFilter, Some(found)) if !differs(*kind, object, &json!(found)) => {
+                standing
+            }
+            (Kind::WasmPlugin | Kind::EnvoyFilter, _) => Standing::Older,
+            // Their kinds have more fields by themselves.
+            (_, Some(found)) if has(&json!(found)["spec"], &object["spec"]) => standing,
             _ => Standing::Older,
         };
     }
@@ -234,11 +341,11 @@ async fn standing(client: &Client, name: &ObjectName, objects: &[Value; 2]) -> R
 }
 
 /// How many WebSockets the pods hold. None: not all of them say.
-async fn sessions(client: &Client, pods: &[Pod]) -> Option<u64> {
+async fn sessions(client: &Client, pods: &[Pod], port: u16) -> Option<u64> {
     let mut all = 0;
     for pod in pods {
         let path = format!(
-            "/api/v1/namespaces/{}/pods/{}:{METRICS_PORT}/proxy/stats/prometheus",
+            "/api/v1/namespaces/{}/pods/{}:{port}/proxy/stats/prometheus",
             pod.namespace()?,
             pod.name_any()
         );

@@ -23,11 +23,17 @@ pub(crate) enum Kind {
     RequestAuthentication,
     AuthorizationPolicy,
     Namespace,
+    BackendTrafficPolicy,
+    EnvoyExtensionPolicy,
+    /// Written by an installation, and not watched.
+    EnvoyProxy,
+    /// The same.
+    ClientTrafficPolicy,
 }
 
 impl Kind {
     /// Those that are watched.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::WebSocketRoute,
         Self::Service,
         Self::EndpointSlice,
@@ -45,12 +51,15 @@ impl Kind {
         Self::RequestAuthentication,
         Self::AuthorizationPolicy,
         Self::Namespace,
+        Self::BackendTrafficPolicy,
+        Self::EnvoyExtensionPolicy,
     ];
 
     /// Group, version, kind and plural.
     const fn names(self) -> [&'static str; 4] {
         const GATEWAY_API: &str = "gateway.networking.k8s.io";
         const ISTIO: &str = "networking.istio.io";
+        const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io";
         const ISTIO_SECURITY: &str = "security.istio.io";
         match self {
             Self::WebSocketRoute => [
@@ -85,6 +94,25 @@ impl Kind {
                 "authorizationpolicies",
             ],
             Self::Namespace => ["", "v1", "Namespace", "namespaces"],
+            Self::BackendTrafficPolicy => [
+                ENVOY_GATEWAY,
+                "v1alpha1",
+                "BackendTrafficPolicy",
+                "backendtrafficpolicies",
+            ],
+            Self::EnvoyExtensionPolicy => [
+                ENVOY_GATEWAY,
+                "v1alpha1",
+                "EnvoyExtensionPolicy",
+                "envoyextensionpolicies",
+            ],
+            Self::EnvoyProxy => [ENVOY_GATEWAY, "v1alpha1", "EnvoyProxy", "envoyproxies"],
+            Self::ClientTrafficPolicy => [
+                ENVOY_GATEWAY,
+                "v1alpha1",
+                "ClientTrafficPolicy",
+                "clienttrafficpolicies",
+            ],
         }
     }
 
@@ -111,6 +139,7 @@ impl Kind {
                 | Self::ReferenceGrant
                 | Self::VirtualService
                 | Self::DestinationRule
+                | Self::BackendTrafficPolicy
         )
     }
 

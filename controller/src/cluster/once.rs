@@ -63,7 +63,7 @@ impl Once {
 
     /// What would be in force.
     pub(crate) fn validate_with(&mut self, objects: &Objects) -> Validated {
-        self.in_force.validate(objects, Target::Cluster)
+        self.in_force.validate(objects, Target::Every)
     }
 
     /// The hash seed, and the keys of persistence tokens.

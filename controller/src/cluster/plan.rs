@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use clew_core::in_force::InForce;
 use clew_core::model::{ObjectName, Proxies, Rule, World};
-use clew_core::render::istio::{self, Object};
-use clew_core::render::rules;
+use clew_core::render::{self, Object, rules};
 use clew_crds::WebSocketRoute;
 use clew_crds::status::GeneratedObject;
 use clew_filter_config::persistence::SigningKey;
+use clew_filter_config::rule::Draining;
 
 use super::resolve::{Marks, Resolved};
 use super::secrets;
@@ -45,7 +45,7 @@ impl Plan {
         in_force: &InForce,
         drains: &rules::Drains,
     ) -> Self {
-        let objects = istio::render(world);
+        let objects = render::objects(world);
         let (signing_keys, next_signer) = signing(world, resolved);
         let mut plan = Self {
             wanted: objects
@@ -68,8 +68,8 @@ impl Plan {
             .keys()
             .map(|(gateway, _)| nothing(gateway))
             .collect();
-        for (proxies, attached) in world.istio.rules_by_proxies() {
-            plan.tell(world, proxies, &attached, drains, &signing_keys);
+        for (proxies, attached) in world.rules_by_proxies() {
+            plan.tell(world, resolved, proxies, &attached, drains, &signing_keys);
         }
         plan.index(&objects);
         plan.marks = plan.marks(resolved, in_force);
@@ -86,6 +86,7 @@ impl Plan {
     fn tell(
         &mut self,
         world: &World,
+        resolved: &Resolved,
         proxies: &Proxies,
         attached: &[&Arc<Rule>],
         drains: &rules::Drains,
@@ -103,7 +104,7 @@ impl Plan {
             rules,
             backends,
             signing_keys: signing_keys.to_vec(),
-            draining: None,
+            draining: draining(resolved, &gateway, attached),
         };
         self.snapshots.insert(gateway, snapshot);
     }
@@ -160,6 +161,17 @@ impl Plan {
             .map(|route| marks(&route.object))
             .collect()
     }
+}
+
+/// The window in which all sessions of a gateway are to leave: as long as the longest of its rules says.
+fn draining(resolved: &Resolved, gateway: &str, attached: &[&Arc<Rule>]) -> Option<Draining> {
+    let mut plugins = resolved.plugins.iter().filter(|((of, _), _)| of == gateway);
+    let order = plugins.find_map(|(_, plugin)| plugin.drain)?;
+    let longest = attached.iter().map(|rule| rule.drain_timeout_ms).max();
+    Some(Draining {
+        since_ms: order.since_ms,
+        timeout_ms: order.timeout_ms.or(longest).unwrap_or(0),
+    })
 }
 
 /// The keys that the filters get, and which one is to sign once all have it.

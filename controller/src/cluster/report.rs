@@ -187,7 +187,7 @@ impl Reporter {
                 Hindrance::TargetMissing => Progress::Hindered(
                     ProgrammedReason::TargetMissing,
                     format!(
-                        "{} is not installed; install Istio's or Gateway API's kinds",
+                        "{} is not installed; install Istio's, Envoy Gateway's or Gateway API's kinds",
                         key.0
                     ),
                 ),
@@ -206,7 +206,7 @@ impl Reporter {
         parent: &Parent,
         world: &World,
     ) -> Progress {
-        let Some(proxies) = world.istio.proxies.get(parent) else {
+        let Some(proxies) = world.proxies_of(parent) else {
             return Progress::Carried;
         };
         let Some(expected) = outcome.installed.get(proxies) else {
@@ -217,7 +217,7 @@ impl Reporter {
             return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
         };
         if let Some(silent) = outcome.silent.get(proxies) {
-            let what = expected.sentence(silent, &self.downloads);
+            let what = expected.sentence(proxies, silent, &self.downloads);
             return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
         }
         let gateway = proxies.to_string();
@@ -299,7 +299,7 @@ fn with_versions<'r>(
         return all;
     };
     for (i, parent) in report.parents.iter().enumerate() {
-        let proxies = |parent| outcome.validated.world.istio.proxies.get(parent);
+        let proxies = |parent| outcome.validated.world.proxies_of(parent);
         let proxies = parent.parent.as_ref().and_then(proxies);
         let Some((envoys, istios)) = proxies.and_then(|proxies| versions.get(proxies)) else {
             continue;

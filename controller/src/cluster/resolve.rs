@@ -21,9 +21,6 @@ use super::store::{Standing, Store};
 pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
 /// The spec of a route as it last was good, so that a controller that starts knows it too.
 pub(crate) const IN_FORCE: &str = "clew.dev/in-force";
-/// The class that the core takes for Istio's, and the controller of every class that is.
-const ISTIO_CLASS: &str = "istio";
-const ISTIO_CONTROLLER: &str = "istio.io/gateway-controller";
 
 /// What we write onto a route beside its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +61,6 @@ impl Resolved {
             return None;
         }
         let mut resolved = Self::default();
-        let mut classes = BTreeMap::new();
         for (kind, shelf) in &*shelves {
             if shelf.standing == Standing::Missing {
                 resolved.missing.insert(*kind);
@@ -73,9 +69,6 @@ impl Resolved {
                 if let Some(live) = &seen.live {
                     let key = (*kind, name.clone());
                     resolved.cluster.insert(key, (seen.uid.clone(), live.clone()));
-                }
-                if let Body::GatewayClass(controller) = &seen.body {
-                    classes.insert(name.name.clone(), controller.clone());
                 }
                 resolved.add(name, seen);
             }
@@ -89,7 +82,6 @@ impl Resolved {
                 resolved.objects.unknown_parents.insert(parent);
             }
         }
-        resolved.name_classes(&classes);
         resolved.objects.gateway_pods = gateway_pods::labels(&resolved.objects, &resolved.pods);
         Some(resolved)
     }
@@ -134,11 +126,19 @@ impl Resolved {
             Body::Namespace(labels) => {
                 objects.namespaces.insert(name.name.clone(), labels.clone());
             }
+            Body::GatewayClass(class) => objects.gateway_classes.push(sourced(class)),
+            Body::ExtensionPolicy(policy, plugin) => {
+                if let Some(plugin) = plugin {
+                    let key = (plugin.gateway.clone(), name.namespace.clone());
+                    self.plugins.insert(key, plugin.clone());
+                }
+                objects.extension_policies.push(sourced(policy));
+            }
             Body::WasmPlugin(Some(plugin)) => {
                 let key = (plugin.gateway.clone(), name.namespace.clone());
                 self.plugins.insert(key, plugin.clone());
             }
-            Body::WasmPlugin(None) | Body::GatewayClass(_) | Body::HttpRoute => {}
+            Body::WasmPlugin(None) | Body::HttpRoute | Body::Unread => {}
         }
     }
 
@@ -154,17 +154,6 @@ impl Resolved {
             })
         };
         self.objects.routes.iter().filter_map(before).collect()
-    }
-
-    /// A class of Istio's controller is Istio's, whatever its name.
-    fn name_classes(&mut self, classes: &BTreeMap<String, String>) {
-        for gateway in &mut self.objects.gateways {
-            let class = &gateway.object.spec.gateway_class_name;
-            let is_istios = classes.get(class).is_some_and(|of| of == ISTIO_CONTROLLER);
-            if is_istios && class != ISTIO_CLASS {
-                Arc::make_mut(&mut gateway.object).spec.gateway_class_name = ISTIO_CLASS.to_owned();
-            }
-        }
     }
 }
 
@@ -191,7 +180,7 @@ mod tests {
     use super::{FINALIZER, IN_FORCE, Resolved};
     use crate::cluster::kind::Kind;
     use crate::cluster::store::Store;
-    use clew_core::model::ObjectName;
+    use clew_core::model::{ObjectName, Proxies};
     use serde_json::{Value, json};
 
     fn route(metadata: Value) -> Value {
@@ -240,17 +229,23 @@ mod tests {
     }
 
     #[test]
-    fn a_class_of_istios_controller_is_istios() {
-        let gateway = json!({"metadata": {"name": "edge", "namespace": "infra"}, "spec": {"gatewayClassName": "ours", "listeners": []}});
-        let class =
-            |controller: &str| json!({"metadata": {"name": "ours"}, "spec": {"controllerName": controller}});
-        for (controller, name) in [("istio.io/gateway-controller", "istio"), ("other", "ours")] {
+    fn the_filter_is_where_a_policy_of_ours_says_and_who_serves_a_class_is_known() {
+        let policy = |module: &str| {
+            json!({"metadata": {"name": "edge-clew", "namespace": "infra"}, "spec": {"wasm": [{
+                "name": module, "config": {"gateway": "infra/edge"},
+                "code": {"type": "HTTP", "http": {"url": "http://clew/module/a.wasm", "sha256": "a"}},
+            }]}})
+        };
+        let class = json!({"metadata": {"name": "eg"}, "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"}});
+        let proxies = Proxies::OfEnvoyGateway(ObjectName::new("infra", "edge"));
+        for (module, installed) in [("clew", true), ("other", false)] {
             let store = Store::of(&[
-                (Kind::Gateway, gateway.clone()),
-                (Kind::GatewayClass, class(controller)),
+                (Kind::GatewayClass, class.clone()),
+                (Kind::EnvoyExtensionPolicy, policy(module)),
             ]);
             let resolved = Resolved::read(&store).unwrap();
-            assert_eq!(resolved.objects.gateways[0].object.spec.gateway_class_name, name);
+            assert_eq!(resolved.is_installed(&proxies), installed);
+            assert_eq!(resolved.objects.gateway_classes.len(), 1);
         }
     }
 }

@@ -196,15 +196,6 @@ async fn over(mut is_over: watch::Receiver<bool>) {
     let _ = is_over.wait_for(|over| *over).await;
 }
 
-/// A client by the usual rules: `KUBECONFIG`, `~/.kube/config`, or the pod's own.
-///
-/// # Errors
-/// When there is nothing to tell where the cluster is.
-pub(crate) async fn connect() -> Result<Client, Failure> {
-    Client::try_from(config().await?)
-        .map_err(|error| Failure::unreachable(format!("the cluster's configuration cannot be used: {error}")))
-}
-
 async fn config() -> Result<Config, Failure> {
     Config::infer()
         .await

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clew_core::model::ObjectName;
 use clew_core::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioGateway, ReferenceGrant,
-    RequestAuthentication, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, GatewayClass, IstioGateway,
+    ReferenceGrant, RequestAuthentication, VirtualService,
 };
 use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_crds::WebSocketRoute;
@@ -52,8 +52,7 @@ pub(crate) enum Body {
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<PodFacts>),
     Secret(Arc<Secret>),
-    /// The controller of the class.
-    GatewayClass(String),
+    GatewayClass(Arc<GatewayClass>),
     Gateway(Arc<Gateway>),
     ReferenceGrant(Arc<ReferenceGrant>),
     IstioGateway(Arc<IstioGateway>),
@@ -67,6 +66,10 @@ pub(crate) enum Body {
     /// Its labels.
     Namespace(BTreeMap<String, String>),
     HttpRoute,
+    /// Of these only matters which there are.
+    Unread,
+    /// With what it says of our filter, if it is of ours.
+    ExtensionPolicy(Arc<ExtensionPolicy>, Option<Arc<Plugin>>),
 }
 
 /// What a plugin of ours says.
@@ -77,6 +80,8 @@ pub(crate) struct Plugin {
     /// Where the module is, and its SHA-256.
     pub(crate) url: String,
     pub(crate) sha256: String,
+    /// Its gateway's sessions are to leave, because its listeners are about to change.
+    pub(crate) drain: Option<Order>,
 }
 
 /// What of a pod concerns sessions.
@@ -177,19 +182,19 @@ impl Body {
             Kind::EndpointSlice => Self::EndpointSlice(typed(value)?),
             Kind::Secret => Self::Secret(typed(value)?),
             Kind::Pod => Self::Pod(Arc::new(PodFacts::of(&serde_json::from_value(value)?))),
-            Kind::GatewayClass => Self::GatewayClass(
-                value["spec"]["controllerName"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned(),
-            ),
+            Kind::GatewayClass => Self::GatewayClass(typed(value)?),
             Kind::Gateway => Self::Gateway(Arc::new(known_fields(value)?)),
             Kind::HttpRoute => Self::HttpRoute,
+            Kind::BackendTrafficPolicy | Kind::EnvoyProxy | Kind::ClientTrafficPolicy => Self::Unread,
+            Kind::EnvoyExtensionPolicy => {
+                let plugin = Plugin::of(kind, &value).map(Arc::new);
+                Self::ExtensionPolicy(typed(value)?, plugin)
+            }
             Kind::ReferenceGrant => Self::ReferenceGrant(typed(value)?),
             Kind::IstioGateway => Self::IstioGateway(typed(value)?),
             Kind::VirtualService => Self::VirtualService(typed(value)?),
             Kind::DestinationRule => Self::DestinationRule(typed(value)?),
-            Kind::WasmPlugin => Self::WasmPlugin(Plugin::of(&value["spec"]).map(Arc::new)),
+            Kind::WasmPlugin => Self::WasmPlugin(Plugin::of(kind, &value).map(Arc::new)),
             Kind::EnvoyFilter => Self::EnvoyFilter(typed(value)?),
             Kind::RequestAuthentication => Self::RequestAuthentication(typed(value)?),
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(typed(value)?),
@@ -237,13 +242,48 @@ fn known_fields<T: DeserializeOwned>(mut value: Value) -> serde_json::Result<T> 
 }
 
 impl Plugin {
-    fn of(spec: &Value) -> Option<Self> {
+    /// None: it holds nothing of ours.
+    pub(crate) fn of(kind: Kind, object: &Value) -> Option<Self> {
+        match kind {
+            Kind::WasmPlugin => Self::of_istio(&object["spec"]),
+            Kind::EnvoyExtensionPolicy => Self::of_policy(object),
+            _ => None,
+        }
+    }
+
+    fn of_istio(spec: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         (spec["pluginName"] == "clew").then_some(())?;
         Some(Self {
             gateway: text(&spec["pluginConfig"]["gateway"])?,
             url: text(&spec["url"]).unwrap_or_default(),
             sha256: text(&spec["sha256"]).unwrap_or_default(),
+            drain: None,
+        })
+    }
+
+    /// Whether its gateway's sessions are to leave. What cannot be read is said, and nothing comes of it.
+    fn order(policy: &Value) -> Option<Order> {
+        let annotations = serde_json::from_value(policy["metadata"]["annotations"].clone()).ok()?;
+        Order::read(&annotations).unwrap_or_else(|why| {
+            let (namespace, name) = (&policy["metadata"]["namespace"], &policy["metadata"]["name"]);
+            tracing::warn!(
+                "CLEW0940: EnvoyExtensionPolicy {namespace}/{name}: its gateway is not drained: {why}"
+            );
+            None
+        })
+    }
+
+    fn of_policy(policy: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let modules = policy["spec"]["wasm"].as_array()?;
+        let ours = modules.iter().find(|module| module["name"] == "clew")?;
+        let code = &ours["code"]["http"];
+        Some(Self {
+            gateway: text(&ours["config"]["gateway"])?,
+            url: text(&code["url"]).unwrap_or_default(),
+            sha256: text(&code["sha256"]).unwrap_or_default(),
+            drain: Self::order(policy),
         })
     }
 }

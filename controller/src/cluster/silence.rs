@@ -1,5 +1,6 @@
 //! Pods of a gateway that have our filter, as far as the cluster says, and never ask the channel. Where Istio's agent cannot get
-//! the module, it answers every request of the gateway with 403, and tells nobody but its own log.
+//! the module, it answers every request of the gateway with 403, and tells nobody but its own log. Envoy Gateway says it in the
+//! status of its policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,13 +56,21 @@ impl Expected {
         }
         let is_heard = |pod: &ObjectName| {
             let called = format!("~{}.{}~", pod.name, pod.namespace);
-            heard.iter().any(|about| about.node.contains(&called))
+            // Istio's name for a pod has more in it, Envoy Gateway's is the pod's own.
+            heard
+                .iter()
+                .any(|about| about.node.contains(&called) || about.node == pod.name)
         };
         self.pods.keys().filter(|pod| !is_heard(pod)).cloned().collect()
     }
 
     /// What to look at, where some are silent.
-    pub(crate) fn sentence(&self, silent: &BTreeSet<ObjectName>, downloads: &Downloads) -> String {
+    pub(crate) fn sentence(
+        &self,
+        proxies: &Proxies,
+        silent: &BTreeSet<ObjectName>,
+        downloads: &Downloads,
+    ) -> String {
         let names: Vec<_> = silent.iter().take(3).map(ToString::to_string).collect();
         let more = if silent.len() > names.len() { ", …" } else { "" };
         let plugin = self.plugin.clone().unwrap_or_default();
@@ -69,13 +78,24 @@ impl Expected {
         let asked = silent
             .iter()
             .find_map(|pod| downloads.of(self.pods.get(pod)?.as_deref()?));
+        let (installed, fetches) = match proxies {
+            Proxies::OfEnvoyGateway(_) => (
+                "the EnvoyExtensionPolicy",
+                "where Envoy Gateway cannot get the module, the status of the EnvoyExtensionPolicy says why; a pod from before clew install \
+                 does not know the controller, and has to be started anew",
+            ),
+            Proxies::Of(_) | Proxies::Selected(_) => (
+                "the WasmPlugin",
+                "where Istio's agent cannot get the module, it answers every request with 403, and its log (wasm) says why",
+            ),
+        };
         let (is_ours, served) = (url.contains(MODULES), module::sha256());
         let why = if is_ours && !url.contains(&served) {
             format!(
-                "the WasmPlugin names {url}, which this version of Clew does not serve: run clew install again"
+                "{installed} names {url}, which this version of Clew does not serve: run clew install again"
             )
         } else if is_ours && *sha256 != served {
-            "the WasmPlugin names another sha256 than that of the module: run clew install again".to_owned()
+            format!("{installed} names another sha256 than that of the module: run clew install again")
         } else if asked == Some(Answer::NotFound) {
             format!("the pod asked for a module that is not served here, and not for {url}")
         } else if asked == Some(Answer::Given) {
@@ -85,7 +105,7 @@ impl Expected {
         };
         format!(
             "{} of {} ready pods of the gateway have not asked for their rules for {} s, though the filter is installed ({}{more}); \
-             where Istio's agent cannot get the module, it answers every request with 403, and its log (wasm) says why; {why}",
+             {fetches}; {why}",
             silent.len(),
             self.pods.len(),
             PATIENCE.as_secs(),
@@ -159,6 +179,11 @@ mod tests {
         let nobody = Vec::<String>::new();
         let begin = clock::now();
         let a = heard("router~10.0.0.7~a.infra~infra.svc.cluster.local");
+        assert_eq!(
+            expected.silent(&[heard("b")]).len(),
+            1,
+            "as Envoy Gateway calls it"
+        );
         assert_eq!(look(&[], begin), nobody);
         let early = begin + PATIENCE - Duration::from_millis(1);
         assert_eq!(look(std::slice::from_ref(&a), early), nobody);
@@ -173,6 +198,7 @@ mod tests {
         let served = format!("http://clew/module/{}.wasm", module::sha256());
         let (ours, gone) = (&*module::sha256(), "http://clew/module/0.wasm");
         let downloads = Downloads::default();
+        let proxies = Proxies::Of(ObjectName::new("infra", "edge"));
         let sentence = |url: &str, sha256: &str| {
             let plugin = Plugin {
                 url: url.to_owned(),
@@ -183,7 +209,7 @@ mod tests {
                 plugin: Some(Arc::new(plugin)),
                 ..expected(&["a"])
             };
-            expected.sentence(&expected.pods.keys().cloned().collect(), &downloads)
+            expected.sentence(&proxies, &expected.pods.keys().cloned().collect(), &downloads)
         };
         assert!(sentence(gone, ours).contains("does not serve: run clew install"));
         assert!(sentence(&served, "0").contains("another sha256"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::model::ObjectName;
-use clew_core::render::istio::Object;
+use clew_core::render::Object;
 use serde_json::{Value, json};
 
 use super::difference::differs;
@@ -126,6 +126,9 @@ impl Steps {
                 }
             }
         }
+        let is_written = routes
+            .iter()
+            .all(|one| step(one, cluster, missing, &one.object).is_ok_and(|step| step.is_none()));
         for one in routes {
             match step(one, cluster, missing, &one.object) {
                 // To send handshakes to what is not there would be worse.
@@ -139,6 +142,8 @@ impl Steps {
         for (key, uid) in leaving {
             let step = Step::Delete(key.clone(), uid.clone());
             match key.0.is_route() {
+                // What takes its place may not be known to every proxy yet; of two the older one is tried first.
+                true if is_replaced(key, wanted, cluster) && !(settled && is_written) => steps.waits = true,
                 true => steps.routes.push(step),
                 false if settled && is_still => steps.leftovers.push(step),
                 false => steps.waits = true,
@@ -181,6 +186,23 @@ fn step(
             Ok(differs(kind, object, &live.object).then(change))
         }
     }
+}
+
+/// Whether an HTTPRoute that nobody wants is of a WebSocketRoute that now has others.
+fn is_replaced(key: &Key, wanted: &[Wanted], cluster: &Cluster) -> bool {
+    let owners = |object: &Value| -> Vec<Value> {
+        let all = object["metadata"]["ownerReferences"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        all.map(|owner| owner["uid"].clone()).collect()
+    };
+    let Some((_, live)) = cluster.get(key) else {
+        return false;
+    };
+    let of = owners(&live.object);
+    let mut others = wanted.iter().filter(|one| one.key.0 == key.0);
+    key.0 == Kind::HttpRoute && others.any(|one| owners(&one.object).iter().any(|owner| of.contains(owner)))
 }
 
 /// What we have written and nobody wants.

@@ -88,8 +88,10 @@ async fn before_anything_is_installed(cluster: &Cluster, has_istio: bool) -> Res
     let as_it_is = match has_istio {
         true => of("ok", "Istio's kinds are installed") && of("ok", "Gateway API's kinds are installed"),
         false => {
-            of("failed", "Istio's kinds are not installed")
-                && of("warning", "Gateway API's kinds are not installed")
+            of(
+                "failed",
+                "neither Istio's kinds are installed nor Envoy Gateway's",
+            ) && of("warning", "Gateway API's kinds are not installed")
         }
     };
     let of_ours = [

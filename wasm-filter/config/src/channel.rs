@@ -67,6 +67,9 @@ pub struct About {
     /// What it calls itself towards its control plane; on Istio `router~IP~POD.NAMESPACE~DOMAIN`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub node: String,
+    /// What its [configuration](crate::plugin::PluginConfig) calls its installation.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub installation: String,
 }
 
 /// Sessions of one rule on one pod.

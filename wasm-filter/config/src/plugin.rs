@@ -19,6 +19,9 @@ pub struct PluginConfig {
     /// Whether streams get their [facts](crate::facts), for an access log that shows them.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub access_log: bool,
+    /// Tells this module with this configuration from every other; the channel hears of it ([`About`](crate::channel::About)).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub installation: String,
 }
 
 /// What a proxy that never had a snapshot answers.

@@ -159,19 +159,13 @@ fn a_rule_that_goes_ends_nobody_and_its_objects_go() {
 }
 
 #[test]
-fn the_first_and_the_last_route_of_envoy_gateway_touch_its_listeners() {
+fn the_first_and_the_last_route_of_envoy_gateway_touch_no_listener() {
     let with = on_gateway_api();
     let mut without = with.clone();
     without.routes.clear();
-    for (before, after, said) in [(&without, &with, "first"), (&with, &without, "last")] {
-        let listeners = between(before, after).listeners;
-        let [listener] = &listeners[..] else {
-            panic!("{listeners:?}")
-        };
-        assert!(
-            listener.gateway == "shop/edge" && listener.why.contains(said),
-            "{listener:?}"
-        );
+    for (before, after) in [(&without, &with), (&with, &without)] {
+        let diff = between(before, after);
+        assert!(!diff.objects.is_empty() && diff.listeners.is_empty(), "{diff:?}");
     }
 }
 

@@ -24,12 +24,14 @@ pub enum Proxies {
     Selected(BTreeMap<String, String>),
     /// Those that Istio runs for a Gateway of its class.
     Of(ObjectName),
+    /// Those that Envoy Gateway runs for a Gateway of its class.
+    OfEnvoyGateway(ObjectName),
 }
 
 impl fmt::Display for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Of(gateway) => gateway.fmt(f),
+            Self::Of(gateway) | Self::OfEnvoyGateway(gateway) => gateway.fmt(f),
             Self::Selected(labels) => {
                 for (i, (label, value)) in labels.iter().enumerate() {
                     write!(f, "{}{label}={value}", if i == 0 { "" } else { "," })?;
@@ -44,22 +46,23 @@ impl Istio {
     /// The rules that the filters of each gateway serve. Gateways on the same pods share a filter.
     #[must_use]
     pub fn rules_by_proxies(&self) -> BTreeMap<&Proxies, Vec<&Arc<Rule>>> {
-        let mut rules: BTreeMap<_, Vec<_>> = self
-            .proxies
-            .values()
-            .map(|proxies| (proxies, Vec::new()))
-            .collect();
-        for route in &self.routes {
-            if let Some(of_these) = self
-                .proxies
-                .get(&route.parent)
-                .and_then(|proxies| rules.get_mut(proxies))
-            {
-                of_these.extend(route.rules.iter().map(|attached| &attached.rule));
-            }
-        }
-        rules
+        rules_by_proxies(&self.proxies, &self.routes)
     }
+}
+
+/// The rules of some routes, by the proxies of their parents.
+pub(super) fn rules_by_proxies<'w>(
+    proxies: &'w BTreeMap<Parent, Proxies>,
+    routes: &'w [AttachedRoute],
+) -> BTreeMap<&'w Proxies, Vec<&'w Arc<Rule>>> {
+    let mut rules: BTreeMap<_, Vec<_>> = proxies.values().map(|proxies| (proxies, Vec::new())).collect();
+    for route in routes {
+        let proxies = proxies.get(&route.parent);
+        if let Some(of_these) = proxies.and_then(|proxies| rules.get_mut(proxies)) {
+            of_these.extend(route.rules.iter().map(|attached| &attached.rule));
+        }
+    }
+    rules
 }
 
 /// A Service as Istio knows it without us.

@@ -2,19 +2,21 @@
 //! class.
 //!
 //! Not one of the objects of a route touches a listener: HTTPRoutes, ReferenceGrants and BackendTrafficPolicies become routes,
-//! clusters and endpoints. The module is installed once for each gateway ([`extension_policy`], with [`envoy_proxy`] and
-//! [`client_traffic_policy`]), and no route edits these.
+//! clusters and endpoints. The module is installed once for each gateway ([`extension_policy`], with [`envoy_proxy`],
+//! [`client_traffic_policy`] and [`placeholder`]), and no route edits these.
 
 mod backend_traffic_policy;
 mod client_traffic_policy;
 mod envoy_proxy;
 mod extension_policy;
 mod http_route;
+mod placeholder;
 
-pub use client_traffic_policy::client_traffic_policy;
+pub use client_traffic_policy::{BUFFER_BYTES, client_traffic_policy};
 pub use envoy_proxy::{channel_cluster, envoy_proxy};
 pub use extension_policy::extension_policy;
 pub(crate) use http_route::names;
+pub use placeholder::placeholder;
 
 use serde_json::{Value, json};
 
@@ -47,8 +49,9 @@ fn target(kind: &str, name: &str) -> Value {
     json!({"group": "gateway.networking.k8s.io", "kind": kind, "name": name})
 }
 
-/// What an object of a gateway's installation is called.
-fn installed(gateway: &ObjectName) -> ObjectName {
+/// What every object of a gateway's installation is called.
+#[must_use]
+pub fn installed(gateway: &ObjectName) -> ObjectName {
     ObjectName::new(
         &gateway.namespace,
         super::object::name(&gateway.name, "clew", super::object::SUBDOMAIN),

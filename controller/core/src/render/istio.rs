@@ -43,7 +43,7 @@ fn host(service: &ObjectName) -> String {
 /// What an object that acts on a gateway's pods is called after, and how it says which pods these are.
 fn acts_on(proxies: &Proxies, by_labels: impl Fn(&BTreeMap<String, String>) -> Value) -> (String, Value) {
     match proxies {
-        Proxies::Of(gateway) => {
+        Proxies::Of(gateway) | Proxies::OfEnvoyGateway(gateway) => {
             let target = json!({
                 "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway.name,
             });

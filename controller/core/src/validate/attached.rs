@@ -114,7 +114,7 @@ impl Attached {
             .routes
             .into_iter()
             .partition(|route| matches!(route.parent, Parent::EnvoyGateway(_) | Parent::OtherClass(_)));
-        (istio::finish(of_istio, index), GatewayApi { routes })
+        (istio::finish(of_istio, index), gateway_api::finish(routes))
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn parent(
     );
     match (reference.group.as_str(), reference.kind.as_str(), target) {
         (GATEWAY_API, "Gateway", _) => gateway(name, index, target),
-        (ISTIO, "Gateway", Target::Cluster | Target::Every) => {
+        (ISTIO, "Gateway", Target::Every) => {
             if index.istio_gateways.contains_key(&name) {
                 Ok(Parent::IstioGateway(name))
             } else {
@@ -46,7 +46,7 @@ pub(super) fn parent(
                 Err(not_found("Istio Gateway", &name, index.istio_gateways.keys()))
             }
         }
-        ("", "Service", Target::Cluster | Target::Every) => {
+        ("", "Service", Target::Every) => {
             if index.services.contains_key(&name) {
                 Ok(Parent::MeshService(name))
             } else {
@@ -58,7 +58,7 @@ pub(super) fn parent(
                 Target::Standalone => {
                     format!("stand-alone Envoy serves Gateways of class {GATEWAY_CLASS} only")
                 }
-                Target::Cluster | Target::Every => {
+                Target::Every => {
                     "served are Gateways of gateway.networking.k8s.io or networking.istio.io, and Services"
                         .to_owned()
                 }
@@ -107,15 +107,14 @@ fn gateway(gateway: ObjectName, index: &Index<'_>, target: Target) -> Result<Par
     let class = found.object.spec.gateway_class_name.as_str();
     match (Class::of(class, index), target) {
         (Class::Standalone, _) => Ok(Parent::Standalone(gateway)),
-        (Class::Istio, Target::Cluster | Target::Every) => Ok(Parent::IstioClass(gateway)),
+        (Class::Istio, Target::Every) => Ok(Parent::IstioClass(gateway)),
         (Class::EnvoyGateway, Target::Every) => Ok(Parent::EnvoyGateway(gateway)),
         (Class::Other, Target::Every) => Ok(Parent::OtherClass(gateway)),
         _ => {
             let served = match target {
                 Target::Standalone => format!("stand-alone Envoy serves class {GATEWAY_CLASS} only"),
-                Target::Cluster => format!("served are {GATEWAY_CLASS} and {ISTIO_CLASS}"),
                 Target::Every => format!(
-                    "known are {GATEWAY_CLASS}, {ISTIO_CLASS} and the GatewayClasses among the manifests; add its own, whose controllerName says who serves it"
+                    "known are {GATEWAY_CLASS}, {ISTIO_CLASS} and the GatewayClasses that are there; add its own, whose controllerName says who serves it"
                 ),
             };
             let message = format!("Gateway {gateway} is of class {class:?}; {served}");

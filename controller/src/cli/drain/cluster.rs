@@ -192,6 +192,7 @@ mod tests {
                 proxies: vec![ProxyView {
                     id: String::new(),
                     node: String::new(),
+                    installation: String::new(),
                     heard_ms: 0,
                     acknowledged: true,
                     live: vec![live("shop/chat:80", 3), live("game/chat:80", 9)],

@@ -159,6 +159,7 @@ mod tests {
         let proxy = |id: &str, acknowledged| ProxyView {
             id: id.into(),
             node: String::new(),
+            installation: String::new(),
             heard_ms: 1,
             acknowledged,
             live: Vec::new(),

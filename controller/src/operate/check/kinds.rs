@@ -23,14 +23,20 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
     let groups = groups.map_err(|error| refused("the API server's kinds cannot be listed", &error))?;
     let groups: BTreeSet<_> = groups.groups.into_iter().map(|group| group.name).collect();
     let has = |group: &str| groups.contains(group);
-    checks.push(match has("networking.istio.io") && has("extensions.istio.io") {
-        true => Check::ok(CATEGORY, "Istio's kinds are installed"),
-        false => Check::failed(
+    let istio = has("networking.istio.io") && has("extensions.istio.io");
+    let envoy_gateway = has("gateway.envoyproxy.io");
+    for (there, name) in [(istio, "Istio"), (envoy_gateway, "Envoy Gateway")] {
+        if there {
+            checks.push(Check::ok(CATEGORY, format!("{name}'s kinds are installed")));
+        }
+    }
+    if !istio && !envoy_gateway {
+        checks.push(Check::failed(
             CATEGORY,
-            "Istio's kinds are not installed",
-            "install Istio: its gateways and WasmPlugins carry the routes out",
-        ),
-    });
+            "neither Istio's kinds are installed nor Envoy Gateway's",
+            "install one of them: their gateways carry the routes out",
+        ));
+    }
     checks.push(match has("gateway.networking.k8s.io") {
         true => Check::ok(CATEGORY, "Gateway API's kinds are installed"),
         false => Check::warning(

@@ -1,12 +1,13 @@
 //! The gateways that have the filter: whether every pod of theirs reaches the controller, and has the module that it serves.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
 
 use super::{Check, Scene, routes};
 use crate::channel::view::ProxyView;
-use crate::cluster::{Kind, install::selector};
+use crate::cluster::{Kind, Plugin, install::of_envoy_gateway, install::selector};
 
 const CATEGORY: &str = "proxies";
 
@@ -15,9 +16,8 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
         return Vec::new();
     };
     let client = &scene.connection.client;
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &Kind::WasmPlugin.resource());
-    let plugins = match api.list(&ListParams::default()).await {
-        Ok(plugins) => plugins.items,
+    let ours = match installed(client).await {
+        Ok(ours) => ours,
         Err(error) => {
             return vec![Check::warning(
                 CATEGORY,
@@ -26,16 +26,10 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
             )];
         }
     };
-    let ours = plugins
-        .into_iter()
-        .filter(|plugin| plugin.data["spec"]["pluginName"] == "clew");
     let gateways = answers.gateways();
     let mut checks = Vec::new();
-    for plugin in ours {
-        let gateway = plugin.data["spec"]["pluginConfig"]["gateway"]
-            .as_str()
-            .unwrap_or_default();
-        let sha256 = plugin.data["spec"]["sha256"].as_str().unwrap_or_default();
+    for (kind, plugin) in ours {
+        let (gateway, sha256) = (plugin.gateway.as_str(), plugin.sha256.as_str());
         let older: Vec<_> = answers
             .replicas
             .iter()
@@ -50,12 +44,12 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
             false => Check::failed(
                 CATEGORY,
                 format!("{gateway} has another module than {} serves", older.join(", ")),
-                "clew install --gateway NAMESPACE/NAME of a Gateway on these pods: it cuts nothing",
+                "clew install --gateway NAMESPACE/NAME of a Gateway on these pods: it cuts nothing, and on Envoy Gateway lets all sessions leave first",
             ),
         });
         let polls = gateways.iter().filter(|known| known.name == gateway);
         let polls: Vec<_> = polls.flat_map(|known| &known.proxies).collect();
-        checks.extend(pods(scene, gateway, &polls).await);
+        checks.extend(pods(scene, kind, gateway, &polls).await);
     }
     if checks.is_empty() {
         checks.push(Check::warning(
@@ -84,10 +78,32 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
     checks
 }
 
+/// What installations of the filter say, by the kind that says it.
+async fn installed(client: &Client) -> kube::Result<Vec<(Kind, Plugin)>> {
+    let mut found = Vec::new();
+    for kind in [Kind::WasmPlugin, Kind::EnvoyExtensionPolicy] {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+        let listed = match api.list(&ListParams::default()).await {
+            // The kind is not installed.
+            Err(kube::Error::Api(status)) if status.code == 404 => continue,
+            listed => listed?,
+        };
+        let ours = listed
+            .items
+            .iter()
+            .filter_map(|one| Plugin::of(kind, &json!(one)));
+        found.extend(ours.map(|plugin| (kind, plugin)));
+    }
+    Ok(found)
+}
+
 /// Each pod of a gateway that has the filter.
-async fn pods(scene: &Scene<'_>, gateway: &str, polls: &[&ProxyView]) -> Vec<Check> {
+async fn pods(scene: &Scene<'_>, kind: Kind, gateway: &str, polls: &[&ProxyView]) -> Vec<Check> {
     let client = scene.connection.client.clone();
-    let (namespace, labels) = selector(gateway);
+    let (namespace, labels) = match kind {
+        Kind::EnvoyExtensionPolicy => (None, of_envoy_gateway(gateway)),
+        _ => selector(gateway),
+    };
     let api: Api<Pod> = match namespace {
         Some(namespace) => Api::namespaced(client, &namespace),
         None => Api::all(client),
@@ -169,6 +185,7 @@ mod tests {
         let proxy = |node: &str, acknowledged| ProxyView {
             id: "0".into(),
             node: node.into(),
+            installation: String::new(),
             heard_ms: 0,
             acknowledged,
             live: Vec::new(),

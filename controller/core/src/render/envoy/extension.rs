@@ -50,6 +50,7 @@ fn file(gateway: &ObjectName, settings: &Settings) -> File {
         token: settings.token.clone(),
         failure_mode: settings.failure_mode,
         access_log: settings.access_log.is_some(),
+        installation: String::new(),
     };
     File::new(&[json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",

@@ -7,6 +7,9 @@ use crate::model::ObjectName;
 use crate::render::STREAM_BUFFER_BYTES;
 use crate::render::object::Object;
 
+/// What a connection, and so a stream, of such a gateway has to be allowed.
+pub const BUFFER_BYTES: u32 = STREAM_BUFFER_BYTES;
+
 /// The ClientTrafficPolicy of a gateway. There a stream may hold what its connection may, 32 KiB if nothing is said; more than
 /// that may come at once in a direction that is kept ready for a Close, and Envoy would reset the stream.
 #[must_use]

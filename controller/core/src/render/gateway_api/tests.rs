@@ -168,6 +168,7 @@ fn what_is_installed_knows_a_gateway_and_no_route() {
         token: "token".to_owned(),
         failure_mode: FailureMode::Closed,
         access_log: false,
+        installation: String::new(),
     };
     let module = Module {
         url: "http://clew.clew-system.svc.cluster.local:8080/clew.wasm".to_owned(),
@@ -198,6 +199,9 @@ fn what_is_installed_knows_a_gateway_and_no_route() {
             },
         })
     );
+    let placeholder = super::placeholder(&gateway);
+    assert_eq!(placeholder.metadata.name, "edge-clew");
+    assert!(placeholder.spec["rules"][0].get("backendRefs").is_none());
     let open = PluginConfig {
         failure_mode: FailureMode::Open,
         ..config

@@ -158,6 +158,7 @@ fn the_plugin_knows_a_gateway_and_no_route() {
         token: "token".to_owned(),
         failure_mode: FailureMode::Closed,
         access_log: false,
+        installation: String::new(),
     };
     let module = Module {
         url: "http://clew.clew:9900/clew.wasm".to_owned(),

@@ -119,15 +119,6 @@ fn who_serves_a_class_its_gateway_class_says() {
     );
 }
 
-/// Their objects would be written by nobody.
-#[test]
-fn a_cluster_serves_none_of_these_yet() {
-    let validated = validate(&on_gateway_api().objects(), Target::Cluster);
-    let codes: Vec<_> = validated.refusals().map(|refusal| refusal.code).collect();
-    assert_eq!(codes, [Code::ParentNotServed; 2]);
-    assert!(validated.world.gateway_api.routes.is_empty());
-}
-
 #[test]
 fn a_policy_that_leaves_the_filter_where_it_is_is_nobodys_business() {
     let merged = {
