@@ -53,6 +53,14 @@ impl Controller {
     /// # Errors
     /// When there is no such replica, or it does not become ready; the error holds what it wrote.
     pub async fn start(cluster: &Cluster, name: &str) -> Result<Self> {
+        Self::start_on(cluster, name, PORT).await
+    }
+
+    /// The same on a port that nobody else has taken on every address.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub async fn start_on(cluster: &Cluster, name: &str, port: u16) -> Result<Self> {
         let replica = REPLICAS.iter().find(|(known, _)| *known == name);
         let (_, ip) = replica.with_context(|| format!("{name} is not one of {REPLICAS:?}"))?;
         let client = cluster.client().await?;
@@ -61,7 +69,7 @@ impl Controller {
             client.apply(&object).await?;
         }
         let own = cluster.kubeconfig_of(NAMESPACE, ACCOUNT).await?;
-        let mut controller = Self::launch_by(cluster, *ip, (NAMESPACE, name), None, own)?;
+        let mut controller = Self::launch_by(cluster, (*ip, port).into(), (NAMESPACE, name), None, own)?;
         controller.ready().await?;
         register(&client, name, controller.address).await?;
         Ok(controller)
@@ -73,18 +81,17 @@ impl Controller {
     /// # Errors
     /// When it cannot be started.
     pub fn launch(cluster: &Cluster, namespace: &str, name: &str, watched: Option<&str>) -> Result<Self> {
-        let ip = address::next_in_cluster();
-        Self::launch_by(cluster, ip, (namespace, name), watched, cluster.kubeconfig())
+        let address = (address::next_in_cluster(), PORT).into();
+        Self::launch_by(cluster, address, (namespace, name), watched, cluster.kubeconfig())
     }
 
     fn launch_by(
         cluster: &Cluster,
-        ip: Ipv4Addr,
+        address: SocketAddr,
         (namespace, name): (&str, &str),
         watched: Option<&str>,
         kubeconfig: PathBuf,
     ) -> Result<Self> {
-        let address = SocketAddr::from((ip, PORT));
         let watched = watched.map(str::to_owned);
         Ok(Self {
             daemon: launch(
@@ -218,7 +225,7 @@ async fn register(client: &Client, name: &str, address: SocketAddr) -> Result<()
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": SERVICE, "namespace": NAMESPACE},
-        "spec": {"selector": {"app": SERVICE}, "ports": [{"name": "http", "port": PORT}]},
+        "spec": {"selector": {"app": SERVICE}, "ports": [{"name": "http", "port": address.port()}]},
     });
     client.apply(&service).await?;
     let registrant = Registrant {

@@ -21,6 +21,7 @@ use crate::daemon::Daemon;
 use crate::envoy::{self, Admin};
 use crate::http;
 use crate::istio::namespace;
+use crate::pod::{Registrant, Registration, any_spec};
 
 /// Where it is, and every Deployment that it writes.
 pub const NAMESPACE: &str = "envoy-gateway-system";
@@ -32,10 +33,9 @@ pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
 /// The port of the Gateways. Its Envoys listen on ports below 1024 ten thousand higher.
 pub const PORT: u16 = 80;
 
-const LISTENER: u16 = 10_080;
 const READY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-const ADMIN_PORT: u16 = 19_100;
-const STATS_PORT: u16 = 19_101;
+/// Of the admin port, 19000, and those beside it: so much higher for a Gateway on [`PORT`], and ten more for each port above.
+const HIGHER: u16 = 100;
 /// Where it looks for its certificates.
 const CERTIFICATES: &str = "/certs";
 
@@ -89,19 +89,38 @@ impl EnvoyGateway {
     /// # Errors
     /// When there is no Deployment, or Envoy does not become ready.
     pub async fn proxy(&mut self, client: &Client, namespace: &str, gateway: &str) -> Result<Proxy> {
+        self.proxy_on(client, namespace, gateway, PORT, "").await
+    }
+
+    /// The same for a Gateway on another port, as soon as its bootstrap has this in it.
+    ///
+    /// # Errors
+    /// When there is no such Deployment, or Envoy does not become ready.
+    pub async fn proxy_on(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        gateway: &str,
+        port: u16,
+        holds: &str,
+    ) -> Result<Proxy> {
         let deployments: Api<Deployment> = Api::namespaced(client.kube(), NAMESPACE);
         let of = ListParams::default().labels(&format!(
             "gateway.envoyproxy.io/owning-gateway-namespace={namespace},gateway.envoyproxy.io/owning-gateway-name={gateway}"
         ));
-        let find = async || deployments.list(&of).await.ok()?.items.into_iter().next();
+        let find = async || {
+            let found = deployments.list(&of).await.ok()?.items.into_iter().next()?;
+            json!(found).to_string().contains(holds).then_some(found)
+        };
         let what = format!("a Deployment for Gateway {namespace}/{gateway}");
         let deployment = self.server.until(&what, START, find).await?;
         let name = deployment.metadata.name.context("a name")?;
-        let spec = deployment.spec.and_then(|spec| spec.template.spec);
-        let containers = spec.map(|spec| spec.containers).unwrap_or_default();
+        let template = deployment.spec.map(|spec| spec.template).unwrap_or_default();
+        let labels = template.metadata.and_then(|metadata| metadata.labels);
+        let containers = template.spec.map(|spec| spec.containers).unwrap_or_default();
         let container = containers.into_iter().find(|container| container.name == "envoy");
         let arguments = container.and_then(|container| container.args).unwrap_or_default();
-        Proxy::start(client, &name, arguments).await
+        Proxy::start(client, &name, arguments, port, json!(labels)).await
     }
 
     /// Everything that it wrote.
@@ -118,11 +137,19 @@ pub struct Proxy {
     /// Its admin port.
     pub admin: Admin,
     envoy: Daemon,
+    _pod: Registration,
     _folder: TempDir,
 }
 
 impl Proxy {
-    async fn start(client: &Client, deployment: &str, arguments: Vec<String>) -> Result<Self> {
+    async fn start(
+        client: &Client,
+        deployment: &str,
+        arguments: Vec<String>,
+        port: u16,
+        labels: Value,
+    ) -> Result<Self> {
+        let higher = HIGHER + 10 * (port - PORT);
         let folder = tempfile::Builder::new().prefix("clew-eg-proxy-").tempdir()?;
         let path = folder.path();
         let (certificates, sds) = (path.join("certs"), path.join("sds"));
@@ -142,25 +169,44 @@ impl Proxy {
                 .replace("$(ENVOY_POD_NAME)", &format!("{deployment}-0"))
                 .replace("$(ENVOY_SERVICE_ZONE)", "")
                 .replace(&format!("{HOST}."), &Ipv4Addr::LOCALHOST.to_string())
-                .replace("port_value: 19000", &format!("port_value: {ADMIN_PORT}"))
-                .replace("port_value: 19001", &format!("port_value: {STATS_PORT}"))
+        });
+        let arguments = arguments.map(|argument| {
+            (19_000..19_004).fold(argument, |argument, known| {
+                let (known, moved) = (
+                    format!("port_value: {known}"),
+                    format!("port_value: {}", known + higher),
+                );
+                argument.replace(&known, &moved)
+            })
         });
         let mut command = Command::new(envoy::find()?);
         command
             .args(arguments)
-            .args(["--concurrency", "2"])
+            .args(["--concurrency", "2", "--use-dynamic-base-id"])
             .current_dir(path);
         let mut envoy = Daemon::start("envoy", &mut command, path)?;
         let admin = Admin {
-            address: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
+            address: (Ipv4Addr::LOCALHOST, 19_000 + higher).into(),
         };
         envoy
             .until("ready", START, async || admin.get("/ready").await.ok())
             .await?;
+        let address = SocketAddr::from((address::CLUSTER, 10_000 + port));
+        let registrant = Registrant {
+            client: client.clone(),
+            namespace: NAMESPACE.to_owned(),
+            service: deployment.to_owned(),
+            name: format!("{deployment}-0"),
+            labels,
+            spec: any_spec(),
+            port: "http",
+            address,
+        };
         Ok(Self {
-            address: (address::CLUSTER, LISTENER).into(),
+            address,
             admin,
             envoy,
+            _pod: Registration::new(registrant).await?,
             _folder: folder,
         })
     }
@@ -178,6 +224,11 @@ impl Proxy {
 
 /// A Gateway of its class, for every hostname.
 pub fn gateway(namespace: &str, name: &str) -> Value {
+    gateway_on(namespace, name, PORT)
+}
+
+/// The same on another port.
+pub fn gateway_on(namespace: &str, name: &str, port: u16) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",
@@ -186,7 +237,7 @@ pub fn gateway(namespace: &str, name: &str) -> Value {
             "gatewayClassName": CLASS,
             "listeners": [{
                 "name": "http",
-                "port": PORT,
+                "port": port,
                 "protocol": "HTTP",
                 "allowedRoutes": {"namespaces": {"from": "All"}},
             }],
