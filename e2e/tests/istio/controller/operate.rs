@@ -165,7 +165,7 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
         lines.any(|line| line.starts_with(sign) && line.contains(&format!("istio-system/stray {what}")))
     };
     let checked = clew(admin, &["check"]).await?;
-    ensure!(said_of_it(&checked, '!', "is not ready"), "{checked:?}");
+    ensure!(said_of_it(&checked, '‼', "is not ready"), "{checked:?}");
     let mut ready = stray.clone();
     ready["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
     if let Some(ready) = ready.as_object_mut() {
