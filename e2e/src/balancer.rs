@@ -124,14 +124,14 @@ impl Balancer {
     /// # Errors
     /// When it is not installed (`CLEW_BALANCERS`), or does not take its configuration.
     pub async fn start(configuration: &Configuration, listen: SocketAddr) -> Result<Self> {
-        let home = std::env::var_os("CLEW_BALANCERS")
+        let programs = std::env::var_os("CLEW_BALANCERS")
             .map(PathBuf::from)
             .context("CLEW_BALANCERS does not say where NGINX and HAProxy are: e2e/tools/install-balancers.sh prints it")?;
         let folder = tempfile::Builder::new().prefix("clew-balancer-").tempdir()?;
         let kind = configuration.kind;
         let file = folder.path().join(kind.file());
         std::fs::write(&file, configuration.text(listen, folder.path()))?;
-        let mut command = Command::new(home.join("bin").join(kind.name()));
+        let mut command = Command::new(programs.join(kind.name()));
         match kind {
             Kind::Nginx => command
                 .arg("-c")
