@@ -107,10 +107,16 @@ impl Steps {
         let mut held_back = BTreeSet::new();
         let (routes, needs): (Vec<_>, Vec<_>) = wanted.iter().partition(|one| one.key.0.is_route());
         let leaving: Vec<_> = unwanted(wanted, cluster).collect();
-        let is_still = !leaving.iter().any(|(key, _)| key.0.is_route())
-            && !routes
-                .iter()
-                .any(|one| step(one, cluster, missing, &one.object).is_ok_and(|step| step.is_some()));
+        let routes: Vec<_> = routes
+            .into_iter()
+            .map(|one| (one, step(one, cluster, missing, &one.object)))
+            .collect();
+        let unwritten: Vec<_> = routes
+            .iter()
+            .filter(|(_, step)| matches!(step, Ok(Some(_))))
+            .map(|(one, _)| *one)
+            .collect();
+        let is_still = !leaving.iter().any(|(key, _)| key.0.is_route()) && unwritten.is_empty();
         for one in needs {
             let both = with_old_subsets(one, cluster);
             let target = match settled && is_still {
@@ -126,11 +132,18 @@ impl Steps {
                 }
             }
         }
-        let is_written = routes
+        let waits_for = |key: &Key| {
+            let mut successors = successors(key, wanted, cluster).peekable();
+            let is_unwritten = |one: &Wanted| unwritten.iter().any(|other| other.key == one.key);
+            successors.peek().is_some() && (!settled || successors.any(is_unwritten))
+        };
+        let kept: BTreeSet<_> = leaving
             .iter()
-            .all(|one| step(one, cluster, missing, &one.object).is_ok_and(|step| step.is_none()));
-        for one in routes {
-            match step(one, cluster, missing, &one.object) {
+            .map(|(key, _)| *key)
+            .filter(|key| waits_for(key))
+            .collect();
+        for (one, step) in routes {
+            match step {
                 // To send handshakes to what is not there would be worse.
                 Ok(Some(_)) if one.routes.iter().any(|route| held_back.contains(route)) => {}
                 Ok(step) => steps.routes.extend(step),
@@ -143,7 +156,7 @@ impl Steps {
             let step = Step::Delete(key.clone(), uid.clone());
             match key.0.is_route() {
                 // What takes its place may not be known to every proxy yet; of two the older one is tried first.
-                true if is_replaced(key, wanted, cluster) && !(settled && is_written) => steps.waits = true,
+                true if kept.contains(key) => steps.waits = true,
                 true => steps.routes.push(step),
                 false if settled && is_still => steps.leftovers.push(step),
                 false => steps.waits = true,
@@ -188,8 +201,8 @@ fn step(
     }
 }
 
-/// Whether an HTTPRoute that nobody wants is of a WebSocketRoute that now has others.
-fn is_replaced(key: &Key, wanted: &[Wanted], cluster: &Cluster) -> bool {
+/// The HTTPRoutes that a WebSocketRoute now has instead of one that nobody wants.
+fn successors<'w>(key: &Key, wanted: &'w [Wanted], cluster: &Cluster) -> impl Iterator<Item = &'w Wanted> {
     let owners = |object: &Value| -> Vec<Value> {
         let all = object["metadata"]["ownerReferences"]
             .as_array()
@@ -197,12 +210,13 @@ fn is_replaced(key: &Key, wanted: &[Wanted], cluster: &Cluster) -> bool {
             .flatten();
         all.map(|owner| owner["uid"].clone()).collect()
     };
-    let Some((_, live)) = cluster.get(key) else {
-        return false;
-    };
-    let of = owners(&live.object);
-    let mut others = wanted.iter().filter(|one| one.key.0 == key.0);
-    key.0 == Kind::HttpRoute && others.any(|one| owners(&one.object).iter().any(|owner| of.contains(owner)))
+    let live = cluster.get(key).filter(|_| key.0 == Kind::HttpRoute);
+    let of = live.map(|(_, live)| owners(&live.object)).unwrap_or_default();
+    let is_of_same = move |one: &&Wanted| owners(&one.object).iter().any(|owner| of.contains(owner));
+    wanted
+        .iter()
+        .filter(|one| one.key.0 == Kind::HttpRoute)
+        .filter(is_of_same)
 }
 
 /// What we have written and nobody wants.

@@ -133,3 +133,53 @@ fn a_kind_that_is_not_installed_hinders() {
     assert_eq!(steps.hindered[&key(ROUTE, "r")], Hindrance::TargetMissing);
     assert!(steps.is_done());
 }
+
+/// An HTTPRoute of a WebSocketRoute, wanted and as it is in the cluster.
+fn http_route(name: &str, owner: &str, weight: u32) -> (Wanted, (Key, (String, Arc<Live>))) {
+    let object = json!({
+        "metadata": {"name": name, "ownerReferences": [{"uid": owner}]},
+        "spec": {"rules": [{"backendRefs": [{"name": "pods", "weight": weight}]}]},
+    });
+    let live = Live {
+        object: object.clone(),
+        is_ours: true,
+        is_written: true,
+    };
+    let key = key(Kind::HttpRoute, name);
+    let wanted = Wanted {
+        object,
+        ..wanted(Kind::HttpRoute, name, json!({}))
+    };
+    (wanted, (key, (format!("uid-{name}"), Arc::new(live))))
+}
+
+#[test]
+fn a_replaced_http_route_waits_for_its_own_successors_only() {
+    let (_, old) = http_route("chat-old", "chat", 1);
+    let (new, new_live) = http_route("chat-new", "chat", 1);
+    let (other, _) = http_route("other", "other", 2);
+    let (_, other_live) = http_route("other", "other", 1);
+    let goes = |wanted: &[Wanted], cluster: &Cluster, settled| {
+        let all = steps(wanted, cluster, settled).routes;
+        all.contains(&Step::Delete(
+            key(Kind::HttpRoute, "chat-old"),
+            "uid-chat-old".into(),
+        ))
+    };
+    let cluster: Cluster = [old.clone(), other_live.clone()].into();
+    assert!(
+        !goes(&[new.clone(), other.clone()], &cluster, true),
+        "not written"
+    );
+    let cluster: Cluster = [old.clone(), new_live, other_live.clone()].into();
+    assert!(
+        !goes(&[new.clone(), other.clone()], &cluster, false),
+        "not settled"
+    );
+    assert!(
+        goes(&[new, other.clone()], &cluster, true),
+        "an edit of another route"
+    );
+    let cluster: Cluster = [old, other_live].into();
+    assert!(goes(&[other], &cluster, false), "nothing takes its place");
+}
