@@ -75,10 +75,10 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
     if installation.standing == Standing::Same {
         return Ok(ExitCode::SUCCESS);
     }
-    if installation.standing == Standing::Absent && !args.yes {
+    let drains = installation.cuts_when_changed() && installation.standing == Standing::Older;
+    if (drains || installation.standing == Standing::Absent) && !args.yes {
         ask()?;
     }
-    let drains = installation.cuts_when_changed() && installation.standing == Standing::Older;
     if drains {
         let controller = Controller {
             service: wish.service.clone(),
@@ -127,9 +127,12 @@ fn announcement(installation: &Installation) -> String {
     };
     match (installation.standing, installation.sessions) {
         (Standing::Same, _) => format!("{what} {name} is installed already, and as it should be"),
-        (Standing::Older, _) if installation.cuts_when_changed() => format!(
-            "{what} {name} gets a new module or configuration on {who}: their listeners change, so all sessions leave first, each with a Close, and new ones are refused until then{again}"
-        ),
+        (Standing::Older, sessions) if installation.cuts_when_changed() => {
+            let sessions = sessions.map_or_else(String::new, |n| format!(", {n} now,"));
+            format!(
+                "{what} {name} gets a new module or configuration on {who}: their listeners change, so all sessions{sessions} leave first, each with a Close, and new ones are refused until then{again}"
+            )
+        }
         (Standing::Older, _) => {
             format!("{what} {name} gets a new module or configuration on {who}; no session ends")
         }

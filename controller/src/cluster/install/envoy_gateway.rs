@@ -9,6 +9,8 @@ use clew_core::render::gateway_api::{
 };
 use clew_core::render::istio::Module;
 use clew_core::render::{MANAGED_BY, MANAGER};
+use clew_core::validate::class::{ENVOY_GATEWAY, ISTIO, ISTIO_CLASS};
+use clew_crds::Quantity;
 use clew_filter_config::plugin::PluginConfig;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
@@ -19,9 +21,6 @@ use super::get;
 use crate::cluster::apply::{api, said};
 use crate::cluster::kind::Kind;
 use crate::failure::Failure;
-
-const ISTIO: &str = "istio.io/gateway-controller";
-const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io/gatewayclass-controller";
 
 /// What others have for a Gateway.
 pub(super) struct Surroundings {
@@ -48,7 +47,7 @@ pub(super) async fn proxies(
     match controller.as_ref().and_then(Value::as_str) {
         Some(ENVOY_GATEWAY) => Ok(Proxies::OfEnvoyGateway(gateway.clone())),
         Some(ISTIO) => Ok(Proxies::Of(gateway.clone())),
-        None if class == "istio" => Ok(Proxies::Of(gateway.clone())),
+        None if class == ISTIO_CLASS => Ok(Proxies::Of(gateway.clone())),
         _ => Err(Failure::refused(format!(
             "Gateway {gateway} is of class {class:?}, whose gateways have no filter; Istio's and Envoy Gateway's have"
         ))),
@@ -93,8 +92,9 @@ impl Surroundings {
         }
         let policies = theirs(client, Kind::ClientTrafficPolicy, &found, gateway).await?;
         for policy in &policies {
-            let limit = &policy.data["spec"]["connection"]["bufferLimit"];
-            if limit.as_str().and_then(bytes).or(limit.as_u64()) < Some(u64::from(BUFFER_BYTES)) {
+            let limit = policy.data["spec"]["connection"]["bufferLimit"].clone();
+            let limit = serde_json::from_value::<Quantity>(limit).ok();
+            if limit < Some(Quantity::from_bytes(BUFFER_BYTES.into())) {
                 return Err(Failure::refused(format!(
                     "ClientTrafficPolicy {} is for Gateway {gateway}, and takes the place of the one that lets idle sessions get their Close; set connection.bufferLimit: {}Mi in it, which cuts once what is open there",
                     name_of(policy),
@@ -229,28 +229,9 @@ fn name_of(object: &DynamicObject) -> ObjectName {
     ObjectName::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// A quantity of memory.
-fn bytes(quantity: &str) -> Option<u64> {
-    let end = quantity
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(quantity.len());
-    let (number, unit) = quantity.split_at_checked(end)?;
-    let times: u64 = match unit {
-        "" => 1,
-        "k" => 1000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(times)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{bytes, is_for, is_for_a_section};
+    use super::{is_for, is_for_a_section};
     use crate::cluster::kind::Kind;
     use kube::api::DynamicObject;
     use serde_json::{Value, json};
@@ -290,18 +271,5 @@ mod tests {
         let of_section = |spec| is_for_a_section(&object(json!({"name": "p"}), spec));
         assert!(of_section(named("edge", Some("http"))));
         assert!(!of_section(named("edge", None)) && !of_section(selected(json!({}))));
-    }
-
-    #[test]
-    fn memory_is_read_as_kubernetes_writes_it() {
-        for (text, expected) in [
-            ("4Mi", Some(4 << 20)),
-            ("32768", Some(32768)),
-            ("32Ki", Some(32768)),
-            ("4X", None),
-            ("Mi", None),
-        ] {
-            assert_eq!(bytes(text), expected, "{text}");
-        }
     }
 }
