@@ -39,6 +39,17 @@ const HIGHER: u16 = 100;
 /// Where it looks for its certificates.
 const CERTIFICATES: &str = "/certs";
 
+/// Installs its kinds.
+///
+/// # Errors
+/// When the API server refuses one.
+pub async fn kinds(cluster: &Cluster) -> Result<()> {
+    let kinds = part("envoy-gateway-crds")?;
+    let apply = ["apply", "--server-side", "--filename"].map(Into::into);
+    let applied = cluster.kubectl(apply.into_iter().chain([kinds.into_os_string()]));
+    applied.await?.success().map(drop)
+}
+
 /// Envoy Gateway, killed when dropped.
 #[derive(Debug)]
 pub struct EnvoyGateway {
@@ -51,12 +62,7 @@ impl EnvoyGateway {
     /// # Errors
     /// When it does not become ready.
     pub async fn start(cluster: &Cluster) -> Result<Self> {
-        let kinds = part("envoy-gateway-crds")?;
-        let apply = ["apply", "--server-side", "--filename"].map(Into::into);
-        cluster
-            .kubectl(apply.into_iter().chain([kinds.into_os_string()]))
-            .await?
-            .success()?;
+        kinds(cluster).await?;
         let client = cluster.client().await?;
         client.apply(&namespace(NAMESPACE)).await?;
         client.apply(&class()).await?;

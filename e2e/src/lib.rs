@@ -30,6 +30,7 @@ pub mod scene;
 pub mod standalone;
 pub mod statistics;
 pub mod traffic;
+pub mod visitors;
 pub mod wait;
 pub mod wire;
 pub mod ws_client;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::chart::{self, NAMESPACE, RELEASE, folder};
 use clew_e2e::cluster::{Client, Cluster};
+use clew_e2e::envoy_gateway;
 use clew_e2e::gateway::{Gateway, istio_gateway};
 use clew_e2e::istio::{Istio, namespace};
 use clew_e2e::kubelet::{self, RunningPod};
@@ -49,6 +50,8 @@ impl Scene {
     async fn new() -> Result<Self> {
         let cluster = Cluster::start_without_clew().await?;
         controller::enter_names()?;
+        // Its kinds are enough for the controller to write them; who carries them out is another sentence's.
+        envoy_gateway::kinds(&cluster).await?;
         let istio = Istio::start(&cluster).await?;
         let gateway = Gateway::start(&cluster, &istio).await?;
         let client = cluster.client().await?;

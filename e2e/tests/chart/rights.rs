@@ -11,22 +11,26 @@ use serde_json::{Value, json};
 
 use crate::life::Scene;
 
-/// Two routes, one after the other, which become all kinds of object that a route becomes on Istio.
-const CASES: [&str; 2] = ["istio-class-weighted-and-granted", "istio-gateway"];
+/// Routes, one after the other, which become all kinds of object that a route becomes, and what these are.
+const CASES: [(&str, &str); 3] = [
+    ("istio-class-weighted-and-granted", "istio.yaml"),
+    ("istio-gateway", "istio.yaml"),
+    ("envoy-gateway-weighted-and-granted", "gateway-api.yaml"),
+];
 
 /// Has the controller do all that it can do, but for what the life of a release makes it do anyway.
 pub(crate) async fn are_used(scene: &Scene) -> Result<()> {
     for name in ["infra", "shop", "spare"] {
         scene.client.apply(&namespace(name)).await?;
     }
-    for case in CASES {
-        comes_and_goes(&scene.client, case).await?;
+    for (case, becomes) in CASES {
+        comes_and_goes(&scene.client, case, becomes).await?;
     }
     rotated(&scene.client).await
 }
 
 /// The route of a golden folder: it becomes what the folder says, loses its backend twice, and goes.
-async fn comes_and_goes(client: &Client, case: &str) -> Result<()> {
+async fn comes_and_goes(client: &Client, case: &str, becomes: &str) -> Result<()> {
     let read = |file: &str| {
         let path = chart::folder("../controller/core/tests/golden")
             .join(case)
@@ -47,7 +51,7 @@ async fn comes_and_goes(client: &Client, case: &str) -> Result<()> {
             .find(|object| object["kind"] == kind)
             .with_context(|| format!("a {kind}"))
     };
-    let becomes: Vec<Value> = serde_saphyr::from_str(&read("istio.yaml")?)?;
+    let becomes: Vec<Value> = serde_saphyr::from_str(&read(becomes)?)?;
     for object in &becomes {
         client.same(object)?.until("it is written", |_| Some(())).await?;
     }
@@ -102,9 +106,6 @@ async fn rotated(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// What only a controller beside Envoy Gateway uses, which is not here; its own tests run with the same rights.
-const ELSEWHERE: &str = "gateway.envoyproxy.io";
-
 /// Every right that the chart gives the controller has been used, and none lacked.
 pub(crate) fn are_all_used_and_suffice(scene: &Scene) -> Result<()> {
     suffice(&scene.cluster, NAMESPACE)?;
@@ -116,12 +117,7 @@ pub(crate) fn are_all_used_and_suffice(scene: &Scene) -> Result<()> {
         .collect();
     let given = grants(&chart::rights()?);
     let is_used = |grant: &&Grant| used.iter().any(|used| covers(grant, used));
-    let is_tried_here = |grant: &&Grant| grant.group != ELSEWHERE;
-    let unused: Vec<_> = given
-        .iter()
-        .filter(is_tried_here)
-        .filter(|grant| !is_used(grant))
-        .collect();
+    let unused: Vec<_> = given.iter().filter(|grant| !is_used(grant)).collect();
     ensure!(unused.is_empty(), "the chart gives what nobody uses: {unused:#?}");
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::scene;
+use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::Traffic;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::shop::{LONG, Shop, install};
+use crate::shop::{Shop, install};
 
 const KEYS: usize = 300;
 const SESSIONS: usize = 60;
@@ -30,9 +31,9 @@ async fn keys_find_their_pods_edits_cut_nothing_and_a_deleted_pod_lets_its_sessi
     let listeners = admin.stats(LISTENERS).await?;
     ensure!(!listeners.is_empty(), "nothing is counted");
     let mut shop = Shop::open(all, "sessions").await?;
-    let first = shop.place(KEYS).await?;
+    let first = shop.visitors.place(KEYS).await?;
     for _ in 0..2 {
-        let again = shop.place(KEYS).await?;
+        let again = shop.visitors.place(KEYS).await?;
         let strays = first.iter().zip(&again).filter(|(a, b)| a != b).count();
         ensure!(strays == 0, "{strays} of {KEYS} keys strayed");
     }
@@ -40,6 +41,7 @@ async fn keys_find_their_pods_edits_cut_nothing_and_a_deleted_pod_lets_its_sessi
 
     let (edits, at_once) = if crate::full() { (1000, 300) } else { (100, 100) };
     let sessions = shop
+        .visitors
         .sessions(at_once, Traffic::every(Duration::from_millis(200), 256))
         .await?;
     for edit in 0..edits {
@@ -53,7 +55,7 @@ async fn keys_find_their_pods_edits_cut_nothing_and_a_deleted_pod_lets_its_sessi
         }
         // At any moment a handshake finds its pod.
         let key = edit % at_once;
-        let pod = shop.request(key).place(all.filtered.address).await?;
+        let pod = shop.visitors.request(key).place(all.filtered.address).await?;
         ensure!(pod == first[key], "key {key} is on {pod} after edit {edit}");
     }
     scene::all_answer(&sessions).await?;
@@ -64,6 +66,7 @@ async fn keys_find_their_pods_edits_cut_nothing_and_a_deleted_pod_lets_its_sessi
     shop.add_pod(3).await?;
     let joined = shop.pods[3].name().to_owned();
     let after = shop
+        .visitors
         .settled("the new pod has taken its keys", KEYS, |placed| {
             placed.contains(&joined)
         })
@@ -80,6 +83,7 @@ async fn keys_find_their_pods_edits_cut_nothing_and_a_deleted_pod_lets_its_sessi
     );
 
     let mut sessions = shop
+        .visitors
         .sessions(SESSIONS, Traffic::every(Duration::from_millis(50), 64))
         .await?;
     shop.pods[0].terminate().await?;
@@ -118,6 +122,7 @@ async fn another_installation_lets_all_sessions_leave_first_and_cuts_none() -> R
     ensure!(again.stderr.contains("installed already"), "{again:?}");
     for (mode, size) in [("open", 64), ("closed", 64)] {
         let mut sessions = shop
+            .visitors
             .sessions(SESSIONS, Traffic::every(Duration::from_millis(100), size))
             .await?;
         let installed = install(&all.cluster, &["--yes", "--failure-mode", mode]).await?;
@@ -127,7 +132,7 @@ async fn another_installation_lets_all_sessions_leave_first_and_cuts_none() -> R
             let record = session.ended(LONG).await?;
             ensure!(record.code() == Some(1012) && record.is_whole(), "{record:?}");
         }
-        shop.settled("sessions come again", 10, |_| true).await?;
+        shop.visitors.settled("sessions come again", 10, |_| true).await?;
         println!("--failure-mode {mode} under {SESSIONS} sessions: all closed with 1012, none cut");
     }
     shop.close().await

@@ -1,22 +1,17 @@
 //! A namespace with a Service of real pods, and a route to it that every proxy of the Gateway with the filter has.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clew_e2e::cluster::{Client, Cluster, Object};
 use clew_e2e::controller;
 use clew_e2e::istio::namespace;
 use clew_e2e::manifests::NAMESPACE;
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::standalone::{self, Output};
-use clew_e2e::ws_client::{Request, Session, Traffic};
-use clew_e2e::{scene, wait};
+use clew_e2e::visitors::{LONG, Visitors};
+use clew_e2e::wait;
 use serde_json::{Value, json};
 
 use crate::{CONTROLLER_PORT, FILTERED, Scene};
-
-/// For hundreds of handshakes, several times, on a busy machine, and for a cluster that Envoy Gateway changes.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// What a route leads to, and how one gets there.
 pub(crate) struct Shop {
@@ -25,7 +20,7 @@ pub(crate) struct Shop {
     pub(crate) route: Object,
     /// As it was applied.
     pub(crate) manifest: Value,
-    all: &'static Scene,
+    pub(crate) visitors: Visitors,
     name: &'static str,
 }
 
@@ -53,7 +48,10 @@ impl Shop {
             client,
             pods: Vec::new(),
             manifest,
-            all,
+            visitors: Visitors {
+                gateway: all.filtered.address,
+                host: format!("{name}.example.com"),
+            },
             name,
         };
         for n in 0..3 {
@@ -61,10 +59,7 @@ impl Shop {
         }
         shop.client.apply(&shop.manifest).await?;
         shop.programmed().await?;
-        wait::until("handshakes get there", LONG, async || {
-            shop.request(0).place(all.filtered.address).await.ok()
-        })
-        .await?;
+        shop.visitors.welcome().await?;
         Ok(shop)
     }
 
@@ -86,44 +81,6 @@ impl Shop {
         let message = self.route.until("every proxy has it", said).await?;
         ensure!(message == "1 of 1 proxies", "{message}");
         Ok(())
-    }
-
-    pub(crate) fn request(&self, key: usize) -> Request {
-        Request::new(format!("/ws?room={key}")).host(&format!("{}.example.com", self.name))
-    }
-
-    /// The pods of the first keys.
-    pub(crate) async fn place(&self, keys: usize) -> Result<Vec<String>> {
-        let requests: Vec<_> = (0..keys).map(|key| self.request(key)).collect();
-        scene::place(self.all.filtered.address, &requests).await
-    }
-
-    /// As soon as two looks in a row find the same, and the caller what it waits for.
-    pub(crate) async fn settled(
-        &self,
-        what: &str,
-        keys: usize,
-        is_so: impl Fn(&[String]) -> bool,
-    ) -> Result<Vec<String>> {
-        let mut before = Vec::new();
-        wait::until(what, LONG, async || {
-            let placed = self.place(keys).await.ok()?;
-            let stays = placed == before && is_so(&placed);
-            before.clone_from(&placed);
-            stays.then_some(placed)
-        })
-        .await
-    }
-
-    /// Sessions of the first keys, all of which talk.
-    pub(crate) async fn sessions(&self, keys: usize, traffic: Traffic) -> Result<Vec<Session>> {
-        let mut sessions = Vec::new();
-        for key in 0..keys {
-            let socket = self.request(key).open(self.all.filtered.address).await;
-            let socket = socket.with_context(|| format!("session {key}"))?;
-            sessions.push(socket.session(traffic.clone()));
-        }
-        Ok(sessions)
     }
 
     /// Deletes the route, and waits until nothing is left of what it became.

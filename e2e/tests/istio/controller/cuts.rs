@@ -50,9 +50,10 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
     const NAME: &str = "cuts";
     let (mesh, _controller) = alone().await?;
     let mut shop = Shop::open(mesh, NAME).await?;
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     let mut watch = Watch {
         sessions: shop
+            .visitors
             .sessions(SESSIONS, Traffic::every(Duration::from_millis(100), 64))
             .await?,
         listeners: mesh.gateway.admin.stats(LISTENERS).await?,
@@ -98,7 +99,7 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
             .context("an object")?
             .extend(value.as_object().cloned().unwrap_or_default());
         shop.apply_route().await.context(row)?;
-        ensure!(shop.place(KEYS).await? == placed, "{row}: keys moved");
+        ensure!(shop.visitors.place(KEYS).await? == placed, "{row}: keys moved");
         watch.unmoved(row).await?;
     }
 
@@ -106,7 +107,8 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
     watch.unmoved("a second weighted destination").await?;
     shop.manifest = first;
     shop.apply_route().await?;
-    shop.settled("its keys come back", KEYS, |now| now == placed)
+    shop.visitors
+        .settled("its keys come back", KEYS, |now| now == placed)
         .await?;
     drop(canary);
 
@@ -145,6 +147,7 @@ async fn weighted(shop: &mut Shop, placed: &[String]) -> Result<Pod> {
     ]);
     shop.apply_route().await?;
     let now = shop
+        .visitors
         .settled("the canary has its share", KEYS, |now| {
             now.iter().any(|pod| pod == "canary-0")
         })
@@ -166,7 +169,7 @@ async fn module(shop: &Shop, watch: &mut Watch<'_>) -> Result<()> {
     let open = install(cluster, "cuts", &["--yes", "--failure-mode", "open"]).await?;
     open.success()?;
     ensure!(open.stderr.contains("no session ends"), "{open:?}");
-    shop.place(1).await?;
+    shop.visitors.place(1).await?;
     watch.unmoved("another configuration of the WasmPlugin").await?;
     install(cluster, "cuts", &["--yes"]).await?.success()?;
     let printed = install(cluster, "cuts", &["--print"]).await?;
@@ -177,7 +180,7 @@ async fn module(shop: &Shop, watch: &mut Watch<'_>) -> Result<()> {
     let again = install(cluster, "cuts", &["--yes"]).await?;
     again.success()?;
     ensure!(again.stderr.contains("no session ends"), "{again:?}");
-    shop.place(1).await?;
+    shop.visitors.place(1).await?;
     watch.unmoved("the EnvoyFilter of the buffers").await
 }
 
@@ -186,7 +189,8 @@ async fn pods_go(shop: &mut Shop, watch: &mut Watch<'_>) -> Result<()> {
     let gone = shop.pods[0].name().to_owned();
     ensure!(watch.sessions.iter().any(|session| session.served_by == gone));
     shop.pods[0].remove().await?;
-    shop.settled("its keys are elsewhere", KEYS, |now| !now.contains(&gone))
+    shop.visitors
+        .settled("its keys are elsewhere", KEYS, |now| !now.contains(&gone))
         .await?;
     watch.unmoved("an endpoint removed").await?;
     for pod in &shop.pods[1..] {
@@ -235,7 +239,7 @@ async fn rules_of_others_for_the_same_service_go_on_as_they_were() -> Result<()>
                 .host(&format!("{NAME}.example.com"))
                 .header("x-user", user.to_string())
                 .plain();
-            let Answer::Refused(head, _) = request.send(shop.gateway).await? else {
+            let Answer::Refused(head, _) = request.send(shop.visitors.gateway).await? else {
                 anyhow::bail!("a 101");
             };
             ensure!(head.header("x-theirs").as_deref() == Some("1"), "{head:?}");
@@ -243,7 +247,7 @@ async fn rules_of_others_for_the_same_service_go_on_as_they_were() -> Result<()>
         }
         Ok::<_, anyhow::Error>(by)
     };
-    let before = clew_e2e::wait::until("theirs is in force", super::shop::LONG, async || {
+    let before = clew_e2e::wait::until("theirs is in force", clew_e2e::visitors::LONG, async || {
         let (one, two) = (theirs().await.ok()?, theirs().await.ok()?);
         (one == two).then_some(one)
     })
@@ -252,7 +256,7 @@ async fn rules_of_others_for_the_same_service_go_on_as_they_were() -> Result<()>
     ensure!(pods.len() == 3, "{pods:?}");
     install(&mesh.cluster, NAME, &["--yes"]).await?.success()?;
     shop.apply_route().await?;
-    shop.place(KEYS).await?;
+    shop.visitors.place(KEYS).await?;
     ensure!(theirs().await? == before, "their requests go elsewhere");
     shop.route.delete().await?;
     shop.route.gone().await?;
@@ -273,7 +277,7 @@ async fn large_messages_pass_the_gateway_in_both_directions() -> Result<()> {
     let (mesh, _controller) = alone().await?;
     let shop = Shop::open(mesh, "large").await?;
     for key in 0..4 {
-        let mut socket = shop.request(key).open(shop.gateway).await?;
+        let mut socket = shop.visitors.request(key).open(shop.visitors.gateway).await?;
         socket
             .echo(2, LARGE)
             .await

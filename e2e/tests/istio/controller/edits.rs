@@ -28,8 +28,9 @@ async fn edits_through_istiod_lose_no_session_and_touch_no_listener() -> Result<
     let (mesh, _controller) = alone().await?;
     let mut shop = Shop::open(mesh, "edits").await?;
     let (edits, sessions_at_once) = sizes();
-    let placed = shop.place(sessions_at_once).await?;
+    let placed = shop.visitors.place(sessions_at_once).await?;
     let sessions = shop
+        .visitors
         .sessions(sessions_at_once, Traffic::every(Duration::from_millis(200), 256))
         .await?;
     let admin = &mesh.gateway.admin;
@@ -46,7 +47,7 @@ async fn edits_through_istiod_lose_no_session_and_touch_no_listener() -> Result<
         }
         // At any moment a handshake finds its pod.
         let key = edit % sessions_at_once;
-        let pod = shop.request(key).place(shop.gateway).await?;
+        let pod = shop.visitors.request(key).place(shop.visitors.gateway).await?;
         ensure!(pod == placed[key], "key {key} is on {pod} after edit {edit}");
     }
     scene::all_answer(&sessions).await?;

@@ -25,13 +25,14 @@ async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their
     let (mesh, mut controller) = alone().await?;
     let controller = controller.as_mut().context("a controller")?;
     let mut shop = Shop::open(mesh, "outage").await?;
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     let sessions = shop
+        .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))
         .await?;
     mesh.cluster.stop_api_server();
     ensure!(
-        shop.place(KEYS).await? == placed,
+        shop.visitors.place(KEYS).await? == placed,
         "keys strayed without API server"
     );
     controller.signal(Signal::KILL)?;
@@ -41,7 +42,7 @@ async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their
     let began = Instant::now();
     while began.elapsed() < outage {
         ensure!(
-            shop.place(KEYS).await? == placed,
+            shop.visitors.place(KEYS).await? == placed,
             "keys strayed without controller, after {:?}",
             began.elapsed()
         );
@@ -51,12 +52,20 @@ async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their
     mesh.cluster.start_api_server().await?;
     controller.ready().await?;
     second_life_is_quiet(controller).await?;
-    ensure!(shop.place(KEYS).await? == placed, "keys strayed afterwards");
+    ensure!(
+        shop.visitors.place(KEYS).await? == placed,
+        "keys strayed afterwards"
+    );
     // Both control planes follow the cluster again; istiod takes its time.
     shop.add_pod(3).await?;
     let joined = shop.pods[3].name().to_owned();
     wait::until("the new pod has its keys", Duration::from_secs(120), async || {
-        shop.place(KEYS).await.ok()?.contains(&joined).then_some(())
+        shop.visitors
+            .place(KEYS)
+            .await
+            .ok()?
+            .contains(&joined)
+            .then_some(())
     })
     .await?;
     scene::all_answer(&sessions).await?;
@@ -76,8 +85,9 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
     leads(first).await?;
     let mut second = Controller::start(&mesh.cluster, "clew-1").await?;
     // Proxies poll now one and now the other.
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     let sessions = shop
+        .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))
         .await?;
     ensure!(
@@ -109,7 +119,7 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
     })
     .await?;
     ensure!(writes(first).await? == before, "it wrote past its lease");
-    ensure!(shop.place(KEYS).await? == placed, "keys strayed");
+    ensure!(shop.visitors.place(KEYS).await? == placed, "keys strayed");
     second.signal(Signal::TERM)?;
     ensure!(second.end(SOON).await? == 0, "{}", second.log());
     shop.client

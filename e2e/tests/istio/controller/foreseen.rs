@@ -26,7 +26,7 @@ async fn what_a_change_will_do_is_said_before_it_is_made() -> Result<()> {
         command.args(arguments).arg("--kubeconfig").arg(&kubeconfig);
         standalone::output(command).await
     };
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     for (key, pod) in placed.iter().enumerate().take(EXPLAINED) {
         let (line, host) = (format!("GET /ws?room={key}"), "host: foreseen.example.com");
         let said = clew(&["explain", "--request", &line, "-H", host]).await?.json()?;
@@ -44,6 +44,7 @@ async fn what_a_change_will_do_is_said_before_it_is_made() -> Result<()> {
     );
 
     let sessions = shop
+        .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(200), 64))
         .await?;
     let file = mesh.cluster.folder().join("foreseen.yaml");
@@ -104,7 +105,7 @@ async fn what_a_change_will_do_is_said_before_it_is_made() -> Result<()> {
     shop.apply_route().await?;
     let (code, done) = diff(&shop.manifest).await?;
     ensure!(code == 0, "{done:#}");
-    ensure!(shop.place(KEYS).await? == placed, "no key moved");
+    ensure!(shop.visitors.place(KEYS).await? == placed, "no key moved");
     for session in &sessions {
         session.check().await.context("nobody was cut")?;
     }

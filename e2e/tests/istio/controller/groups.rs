@@ -34,7 +34,8 @@ async fn pods_are_drained_by_their_labels_or_their_node_and_taken_back() -> Resu
     let all: BTreeSet<String> = shop.pods.iter().map(|pod| pod.name().to_owned()).collect();
     let has_exactly =
         |placed: &[String], pods: &BTreeSet<String>| placed.iter().cloned().collect::<BTreeSet<_>>() == *pods;
-    shop.settled("each pod has keys", KEYS, |placed| has_exactly(placed, &all))
+    shop.visitors
+        .settled("each pod has keys", KEYS, |placed| has_exactly(placed, &all))
         .await?;
     let labelled: BTreeSet<String> = ["groups-0", "groups-1"].map(str::to_owned).into();
     for pod in &labelled {
@@ -43,6 +44,7 @@ async fn pods_are_drained_by_their_labels_or_their_node_and_taken_back() -> Resu
     }
 
     let mut sessions = shop
+        .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(50), 64))
         .await?;
     let nobody = clew(jane, &["drain", "-l", "zone=c", "-n", NAME]).await?;
@@ -63,12 +65,13 @@ async fn pods_are_drained_by_their_labels_or_their_node_and_taken_back() -> Resu
     }
     let others: BTreeSet<String> = all.difference(&labelled).cloned().collect();
     ensure!(
-        has_exactly(&shop.place(KEYS).await?, &others),
+        has_exactly(&shop.visitors.place(KEYS).await?, &others),
         "something new went there"
     );
     let back = clew(jane, &["drain", "-l", "zone=b", "-n", NAME, "--cancel"]).await?;
     ensure!(back.success()?.lines().count() == 2, "{back:?}");
-    shop.settled("their keys are back", KEYS, |placed| has_exactly(placed, &all))
+    shop.visitors
+        .settled("their keys are back", KEYS, |placed| has_exactly(placed, &all))
         .await?;
 
     // Of a node only what a route leads to.
@@ -81,13 +84,15 @@ async fn pods_are_drained_by_their_labels_or_their_node_and_taken_back() -> Resu
     ensure!(drained.success()?.lines().count() == 1, "{drained:?}");
     ensure!(is_marked(&shop.client, "groups-3").await?, "{drained:?}");
     ensure!(!is_marked(&shop.client, "bystander").await?, "{drained:?}");
-    shop.settled("the node takes nothing new", KEYS, |placed| {
-        !placed.iter().any(|pod| pod == "groups-3")
-    })
-    .await?;
+    shop.visitors
+        .settled("the node takes nothing new", KEYS, |placed| {
+            !placed.iter().any(|pod| pod == "groups-3")
+        })
+        .await?;
     let back = ["drain", "--node", NODE, "-n", NAME, "--cancel"];
     ensure!(clew(jane, &back).await?.success()?.contains("groups-3"));
-    shop.settled("its keys are back", KEYS, |placed| has_exactly(placed, &all))
+    shop.visitors
+        .settled("its keys are back", KEYS, |placed| has_exactly(placed, &all))
         .await?;
     let again = clew(jane, &back).await?;
     ensure!(

@@ -41,6 +41,7 @@ async fn a_controller_that_is_killed_at_each_write_gets_there_and_loses_no_sessi
     let mut script = Script::prepare(mesh).await?;
     let sessions = script
         .shop
+        .visitors
         .sessions(SESSIONS, Traffic::every(Duration::from_millis(100), 64))
         .await?;
     let listeners = mesh.gateway.admin.stats(LISTENERS).await?;
@@ -183,7 +184,7 @@ impl Script {
                 },
             }))
             .await?;
-        let placed = shop.place(SESSIONS).await?;
+        let placed = shop.visitors.place(SESSIONS).await?;
         Ok(Self { shop, placed })
     }
 
@@ -219,6 +220,7 @@ impl Script {
         let mut pod = self.shop.pod(3).await?;
         let joined = pod.name().to_owned();
         self.shop
+            .visitors
             .settled("a pod that comes gets keys", SESSIONS, |placed| {
                 placed.contains(&joined)
             })
@@ -226,6 +228,7 @@ impl Script {
         pod.terminate().await?;
         let placed = self.placed.clone();
         self.shop
+            .visitors
             .settled("a pod that leaves gives them back", SESSIONS, |now| now == placed)
             .await?;
         pod.remove().await?;
@@ -237,7 +240,7 @@ impl Script {
 
     async fn applied(&self, what: &str) -> Result<()> {
         self.shop.apply_route().await.context(what.to_owned())?;
-        let placed = self.shop.place(SESSIONS).await?;
+        let placed = self.shop.visitors.place(SESSIONS).await?;
         ensure!(placed == self.placed, "{what}: keys strayed");
         Ok(())
     }

@@ -32,11 +32,15 @@ async fn a_backend_whose_sessions_keep_missing_is_left_to_envoys_own_hash_and_th
     });
     shop.client.apply(&filter).await?;
     wait::until("keys stray", LONG, async || {
-        let (one, other) = (shop.place(SESSIONS).await.ok()?, shop.place(SESSIONS).await.ok()?);
+        let (one, other) = (
+            shop.visitors.place(SESSIONS).await.ok()?,
+            shop.visitors.place(SESSIONS).await.ok()?,
+        );
         (one != other).then_some(())
     })
     .await?;
     let sessions = shop
+        .visitors
         .sessions(SESSIONS, Traffic::every(Duration::from_secs(1), 64))
         .await?;
     wait::until("the status says where sessions go", LONG, async || {
@@ -52,12 +56,13 @@ async fn a_backend_whose_sessions_keep_missing_is_left_to_envoys_own_hash_and_th
     drop(sessions);
     shop.client.same(&filter)?.delete().await?;
     let placed = shop
+        .visitors
         .settled("each key has one pod again", SESSIONS, |placed| {
             shop.pods
                 .iter()
                 .all(|pod| placed.iter().any(|name| name == pod.name()))
         })
         .await?;
-    ensure!(shop.place(SESSIONS).await? == placed, "keys strayed");
+    ensure!(shop.visitors.place(SESSIONS).await? == placed, "keys strayed");
     shop.close().await
 }

@@ -4,11 +4,12 @@ use anyhow::{Context, Result, ensure};
 use clew_e2e::gateway::istio_gateway;
 use clew_e2e::istio::namespace;
 use clew_e2e::pod::{PORT, Pod, service};
+use clew_e2e::visitors::LONG;
 use clew_e2e::wait;
 use clew_e2e::ws_client::Answer;
 use serde_json::{Value, json};
 
-use super::shop::{LONG, Shop};
+use super::shop::Shop;
 use super::{alone, condition};
 
 /// Waits until a handshake is answered with this status; and with a 101 by whom.
@@ -17,7 +18,7 @@ pub(super) async fn answered(shop: &Shop, status: u16) -> Result<String> {
     wait::until(
         &format!("a handshake is answered with {status}"),
         LONG,
-        async || match shop.request(0).send(shop.gateway).await.ok()? {
+        async || match shop.visitors.request(0).send(shop.visitors.gateway).await.ok()? {
             Answer::Opened(socket) => {
                 let by = socket.served_by();
                 socket.goodbye().await.ok()?;
@@ -100,7 +101,7 @@ async fn of_two_routes_in_conflict_the_older_one_holds_until_it_goes() -> Result
         message.contains("conflict/chat"),
         "it does not name the winner: {message}"
     );
-    let by = shop.request(0).place(shop.gateway).await?;
+    let by = shop.visitors.request(0).place(shop.visitors.gateway).await?;
     ensure!(by.starts_with("conflict-"), "{by} answers");
     shop.route.delete().await?;
     live.until("it takes over", |route| {
@@ -108,7 +109,7 @@ async fn of_two_routes_in_conflict_the_older_one_holds_until_it_goes() -> Result
     })
     .await?;
     wait::until("handshakes get there", LONG, async || {
-        let by = shop.request(0).place(shop.gateway).await.ok()?;
+        let by = shop.visitors.request(0).place(shop.visitors.gateway).await.ok()?;
         (by == "younger-0").then_some(())
     })
     .await?;
@@ -164,7 +165,7 @@ async fn what_is_spoiled_while_no_controller_runs_takes_nothing_away() -> Result
     let controller = controller.as_mut().context("a controller")?;
     let mut shop = Shop::open(mesh, "unseen").await?;
     let client = shop.client.clone();
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     let good = shop.manifest.clone();
     let elsewhere = json!({"sources": [{"type": "Header", "header": {"name": "x-room"}}]});
     let no_expression = json!([{"path": {"type": "RegularExpression", "value": "("}}]);
@@ -180,7 +181,10 @@ async fn what_is_spoiled_while_no_controller_runs_takes_nothing_away() -> Result
         client.apply(&shop.manifest).await?;
         controller.start_again(&mesh.cluster).await?;
         says(&shop, "Accepted", reason).await?;
-        ensure!(shop.place(KEYS).await? == placed, "{reason}: keys strayed");
+        ensure!(
+            shop.visitors.place(KEYS).await? == placed,
+            "{reason}: keys strayed"
+        );
         client.apply(&good).await?;
         shop.programmed().await?;
     }

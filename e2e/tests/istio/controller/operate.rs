@@ -67,6 +67,7 @@ async fn a_pod_is_drained_by_command_and_taken_back_by_somebody_who_may_do_just_
     let shop = Shop::open(mesh, "drained").await?;
     let jane = &operator(&mesh.cluster, &shop.client, "drained").await?;
     let mut sessions = shop
+        .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(50), 64))
         .await?;
     let leaving = shop.pods[1].name().to_owned();
@@ -109,7 +110,7 @@ async fn a_pod_is_drained_by_command_and_taken_back_by_somebody_who_may_do_just_
         session.check().await.context("who is not on the pod stays")?;
     }
     ensure!(
-        !shop.place(KEYS).await?.contains(&leaving),
+        !shop.visitors.place(KEYS).await?.contains(&leaving),
         "something new went there"
     );
     shop.client
@@ -123,7 +124,8 @@ async fn a_pod_is_drained_by_command_and_taken_back_by_somebody_who_may_do_just_
 
     let back = clew(jane, &["drain", &leaving, "-n", "drained", "--cancel"]).await?;
     ensure!(back.success()?.contains("takes new sessions again"), "{back:?}");
-    shop.settled("its keys are back", KEYS, |placed| placed.contains(&leaving))
+    shop.visitors
+        .settled("its keys are back", KEYS, |placed| placed.contains(&leaving))
         .await?;
     shop.close().await
 }

@@ -52,9 +52,9 @@ async fn the_filter_is_installed_when_one_says_so_and_once() -> Result<()> {
 async fn keys_find_their_pods_through_istio_and_a_deleted_pod_lets_its_sessions_go() -> Result<()> {
     let (mesh, _controller) = alone().await?;
     let mut shop = Shop::open(mesh, "sessions").await?;
-    let first = shop.place(KEYS).await?;
+    let first = shop.visitors.place(KEYS).await?;
     for _ in 0..2 {
-        let again = shop.place(KEYS).await?;
+        let again = shop.visitors.place(KEYS).await?;
         let strays = first.iter().zip(&again).filter(|(a, b)| a != b).count();
         ensure!(strays == 0, "{strays} of {KEYS} keys strayed");
     }
@@ -70,6 +70,7 @@ async fn keys_find_their_pods_through_istio_and_a_deleted_pod_lets_its_sessions_
     shop.add_pod(3).await?;
     let joined = shop.pods[3].name().to_owned();
     let after = shop
+        .visitors
         .settled("the new pod has taken its keys", KEYS, |placed| {
             placed.contains(&joined)
         })
@@ -85,6 +86,7 @@ async fn keys_find_their_pods_through_istio_and_a_deleted_pod_lets_its_sessions_
     );
 
     let mut sessions = shop
+        .visitors
         .sessions(SESSIONS, Traffic::every(Duration::from_millis(50), 64))
         .await?;
     shop.pods[0].terminate().await?;
@@ -99,7 +101,7 @@ async fn keys_find_their_pods_through_istio_and_a_deleted_pod_lets_its_sessions_
     for session in sessions.iter().filter(|session| session.served_by != leaving) {
         session.check().await.context("who is not on the pod stays")?;
     }
-    let placed = shop.place(KEYS).await?;
+    let placed = shop.visitors.place(KEYS).await?;
     ensure!(!placed.contains(&leaving), "nobody goes there any more");
     println!(
         "{KEYS} keys, 3 times: 0 strays; {closed} sessions of a deleted pod: all closed with 1012, whole"

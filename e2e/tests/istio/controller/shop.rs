@@ -1,30 +1,24 @@
 //! A namespace with a Service of real pods, a route to it that every proxy has, and the module on the gateway.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clew_e2e::cluster::{Client, Cluster, Object};
 use clew_e2e::controller::NAMESPACE;
 use clew_e2e::gateway::istio_gateway;
 use clew_e2e::istio::namespace;
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::standalone::{self, Output};
-use clew_e2e::ws_client::{Request, Session, Traffic};
-use clew_e2e::{scene, wait};
+use clew_e2e::visitors::{LONG, Visitors};
+use clew_e2e::wait;
 use serde_json::{Value, json};
 
 use super::{CLEW, condition, route};
 use crate::Mesh;
 
-/// For hundreds of handshakes, several times, on a busy machine.
-pub(super) const LONG: Duration = Duration::from_secs(120);
-
 /// What a route leads to, and how one gets there.
 pub(crate) struct Shop {
     pub(crate) client: Client,
     pub(crate) pods: Vec<Pod>,
-    pub(crate) gateway: SocketAddr,
+    pub(crate) visitors: Visitors,
     pub(crate) route: Object,
     /// As it was applied.
     pub(crate) manifest: Value,
@@ -49,7 +43,10 @@ impl Shop {
             .apply(&istio_gateway(name, "edge", &[&format!("{name}.example.com")]))
             .await?;
         let mut shop = Self {
-            gateway: mesh.gateway.address,
+            visitors: Visitors {
+                gateway: mesh.gateway.address,
+                host: format!("{name}.example.com"),
+            },
             route: client.object(CLEW, "WebSocketRoute", name, "chat"),
             manifest: route(name, &format!("{name}.example.com")),
             client,
@@ -78,11 +75,7 @@ impl Shop {
     pub(crate) async fn apply_route(&self) -> Result<()> {
         self.client.apply(&self.manifest).await?;
         self.programmed().await?;
-        wait::until("handshakes get there", LONG, async || {
-            self.request(0).place(self.gateway).await.ok()
-        })
-        .await?;
-        Ok(())
+        self.visitors.welcome().await
     }
 
     /// Waits until the status says of the newest text that every proxy has it.
@@ -96,44 +89,6 @@ impl Shop {
             .await?;
         ensure!(message == "1 of 1 proxies", "{message}");
         Ok(())
-    }
-
-    pub(crate) fn request(&self, key: usize) -> Request {
-        Request::new(format!("/ws?room={key}")).host(&format!("{}.example.com", self.name))
-    }
-
-    /// The pods of the first keys.
-    pub(crate) async fn place(&self, keys: usize) -> Result<Vec<String>> {
-        let requests: Vec<_> = (0..keys).map(|key| self.request(key)).collect();
-        scene::place(self.gateway, &requests).await
-    }
-
-    /// As soon as two looks in a row find the same, and the caller what it waits for.
-    pub(crate) async fn settled(
-        &self,
-        what: &str,
-        keys: usize,
-        mut is_so: impl FnMut(&[String]) -> bool,
-    ) -> Result<Vec<String>> {
-        let mut before = Vec::new();
-        wait::until(what, LONG, async || {
-            let placed = self.place(keys).await.ok()?;
-            let stays = placed == before && is_so(&placed);
-            before.clone_from(&placed);
-            stays.then_some(placed)
-        })
-        .await
-    }
-
-    /// Sessions of the first keys, all of which talk.
-    pub(crate) async fn sessions(&self, keys: usize, traffic: Traffic) -> Result<Vec<Session>> {
-        let mut sessions = Vec::new();
-        for key in 0..keys {
-            let socket = self.request(key).open(self.gateway).await;
-            let socket = socket.with_context(|| format!("session {key}"))?;
-            sessions.push(socket.session(traffic.clone()));
-        }
-        Ok(sessions)
     }
 
     /// Deletes the route, and waits until nothing of it is left.

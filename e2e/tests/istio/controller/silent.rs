@@ -24,7 +24,7 @@ async fn a_module_that_cannot_be_got_is_said_in_the_status_and_mended_by_another
     wrong["spec"]["sha256"] = json!("0".repeat(64));
     shop.client.apply(&wrong).await?;
     wait::until("the agent lets nobody through", SOON, async || {
-        match shop.request(0).send(shop.gateway).await.ok()? {
+        match shop.visitors.request(0).send(shop.visitors.gateway).await.ok()? {
             Answer::Refused(head, _) if head.status == 403 => Some(()),
             _ => None,
         }
@@ -55,7 +55,7 @@ async fn a_module_that_cannot_be_got_is_said_in_the_status_and_mended_by_another
     install(&mesh.cluster, "silent", &["--yes"]).await?.success()?;
     shop.programmed().await?;
     wait::until("handshakes get through again", LONG, async || {
-        shop.request(0).place(shop.gateway).await.ok()
+        shop.visitors.request(0).place(shop.visitors.gateway).await.ok()
     })
     .await?;
     shop.close().await

@@ -36,7 +36,7 @@ fn policies(issuer: &Issuer) -> [Value; 2] {
 }
 
 async fn status_of(request: &Request, shop: &Shop) -> Option<u16> {
-    match request.send(shop.gateway).await.ok()? {
+    match request.send(shop.visitors.gateway).await.ok()? {
         Answer::Refused(head, _) => Some(head.status),
         _ => Some(101),
     }
@@ -59,7 +59,11 @@ async fn a_claim_that_must_be_verified_is_taken_where_istio_requires_a_token() -
         .await?;
     ensure!(message.contains("no RequestAuthentication"), "{message}");
     ensure!(
-        shop.request(0).place(shop.gateway).await.is_ok(),
+        shop.visitors
+            .request(0)
+            .place(shop.visitors.gateway)
+            .await
+            .is_ok(),
         "the route is in force as it was before"
     );
 
@@ -76,27 +80,33 @@ async fn a_claim_that_must_be_verified_is_taken_where_istio_requires_a_token() -
 
     let bearer = |sub: &str| -> Result<Request> {
         let token = issuer.token(&json!({"iss": ISSUER, "sub": sub, "exp": seconds(600)}))?;
-        Ok(shop.request(0).header("authorization", format!("Bearer {token}")))
+        Ok(shop
+            .visitors
+            .request(0)
+            .header("authorization", format!("Bearer {token}")))
     };
     let forged = BASE64URL_NOPAD.encode(br#"{"iss":"x","sub":"mallory"}"#);
-    let nobody = shop.request(0);
+    let nobody = shop.visitors.request(0);
     wait::until("nobody gets in without a token", SOON, async || {
         (status_of(&nobody, &shop).await? == 403).then_some(())
     })
     .await?;
-    let with_payload = shop.request(0).header("x-clew-jwt-payload", forged.as_str());
+    let with_payload = shop
+        .visitors
+        .request(0)
+        .header("x-clew-jwt-payload", forged.as_str());
     ensure!(
         status_of(&with_payload, &shop).await == Some(403),
         "a payload is no token"
     );
     let unsigned = format!("Bearer e30.{forged}.c2ln");
-    let forger = shop.request(0).header("authorization", unsigned);
+    let forger = shop.visitors.request(0).header("authorization", unsigned);
     ensure!(
         status_of(&forger, &shop).await == Some(401),
         "a token that nobody signed"
     );
     let first = wait::until("who has a token gets in", SOON, async || {
-        bearer("ada").ok()?.place(shop.gateway).await.ok()
+        bearer("ada").ok()?.place(shop.visitors.gateway).await.ok()
     })
     .await?;
     for n in 0..20 {
@@ -105,12 +115,12 @@ async fn a_claim_that_must_be_verified_is_taken_where_istio_requires_a_token() -
             "x-clew-jwt-payload",
             BASE64URL_NOPAD.encode(format!(r#"{{"sub":"{n}"}}"#).as_bytes()),
         );
-        let placed = request.place(shop.gateway).await?;
+        let placed = request.place(shop.visitors.gateway).await?;
         ensure!(placed == first, "the same subject on {placed} and on {first}");
     }
     let mut others = std::collections::BTreeSet::new();
     for n in 0..20 {
-        others.insert(bearer(&format!("user-{n}"))?.place(shop.gateway).await?);
+        others.insert(bearer(&format!("user-{n}"))?.place(shop.visitors.gateway).await?);
     }
     ensure!(others.len() > 1, "all subjects on {others:?}");
 
