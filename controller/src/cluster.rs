@@ -49,7 +49,7 @@ use report::Reporter;
 pub(crate) use resolve::Resolved;
 pub(crate) use run::run;
 pub(crate) use seen::Plugin;
-pub(crate) use settings::{LEASE, Settings};
+pub(crate) use settings::{LEASE, Scope, Settings};
 pub(crate) use silence::Expected;
 use silence::{Silence, Silent};
 use store::Store;

@@ -9,4 +9,4 @@ pub(crate) mod routes;
 
 pub(crate) use connection::{Connection, refused};
 pub(crate) use pods::now;
-pub(crate) use replicas::{Answers, Controller, Replicas};
+pub(crate) use replicas::{Answers, Controller};

@@ -7,7 +7,7 @@ mod age;
 mod attached;
 mod backends;
 mod certificates;
-mod class;
+pub mod class;
 mod expression;
 mod gateway_api;
 mod grants;
@@ -29,7 +29,7 @@ mod window;
 
 use std::collections::BTreeSet;
 
-pub(crate) use age::name_of;
+pub use age::name_of;
 use clew_crds::websocket_route::ParentReference;
 pub(crate) use key_sets::ENTRY as KEY_SET;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use crate::cluster::{self, Settings};
+use crate::cluster::{self, Scope, Settings};
 use crate::failure::Failure;
 use crate::standalone::state::random_hex;
 
@@ -36,8 +36,10 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
     let name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     let life = random_hex()?;
     let settings = Settings {
-        namespace: args.namespace.unwrap_or_else(|| super::NAMESPACE.to_owned()),
-        watched: args.watch_namespace,
+        scope: Scope {
+            namespace: args.namespace.unwrap_or_else(|| super::NAMESPACE.to_owned()),
+            watched: args.watch_namespace,
+        },
         listen: args.listen,
         identity: format!("{}_{}", name.unwrap_or_else(|_| "clew".to_owned()), &life[..8]),
     };

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use clew_core::diff::{Diff, ListenerDiff, ObjectDiff, RuleDiff, State, diff};
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, World};
+use clew_core::model::World;
 use clew_core::objects::Objects;
 use clew_core::render::rules::Drains;
 use clew_core::simulate::Moved;
+use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
 use clew_filter_config::channel::Live;
 use clew_filter_core::placement::Seed;
@@ -129,14 +130,7 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
 /// What a cluster has, with these routes instead of its own of the same names. A route stays as old as it is.
 fn with_routes(cluster: &Objects, files: Objects) -> Objects {
     let mut objects = cluster.clone();
-    let name = |route: &WebSocketRoute| {
-        let metadata = &route.metadata;
-        let namespace = metadata
-            .namespace
-            .as_deref()
-            .unwrap_or(ObjectName::DEFAULT_NAMESPACE);
-        ObjectName::new(namespace, metadata.name.as_deref().unwrap_or_default())
-    };
+    let name = |route: &WebSocketRoute| name_of(&route.metadata);
     for mut route in files.routes {
         let of_file = name(&route.object);
         let known = objects

@@ -9,9 +9,9 @@ use clew_core::validate::Validated;
 
 use super::manifests::{Paths, StateDir};
 use super::target::{Cluster, Kube};
-use crate::cluster::{Once, Settings};
+use crate::cluster::{Once, Scope};
 use crate::failure::Failure;
-use crate::operate::refused;
+use crate::operate::{refused, routes::UNKNOWN_KIND};
 
 /// Which.
 #[derive(Args)]
@@ -61,15 +61,14 @@ impl Cluster {
     /// # Errors
     /// When something of it cannot be listed.
     pub(crate) async fn once(&self) -> Result<Once, Failure> {
-        let settings = Settings::of_reader(&self.controller.service.namespace);
-        let looked = Once::look(&self.connection.client, &settings).await;
+        let scope = Scope {
+            namespace: self.controller.service.namespace.clone(),
+            watched: None,
+        };
+        let looked = Once::look(&self.connection.client, &scope).await;
         let looked =
             looked.map_err(|unseen| refused(&format!("{} cannot be listed", unseen.kind), &unseen.error))?;
-        looked.ok_or_else(|| {
-            Failure::refused(
-                "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -",
-            )
-        })
+        looked.ok_or_else(|| Failure::refused(UNKNOWN_KIND))
     }
 
     async fn known(&self) -> Result<Known, Failure> {

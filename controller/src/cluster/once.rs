@@ -16,7 +16,7 @@ use super::drains::Drains;
 use super::kind::Kind;
 use super::resolve::Resolved;
 use super::secrets::{self, Secrets};
-use super::settings::Settings;
+use super::settings::Scope;
 use super::store::Store;
 use super::watch::{api, read, selected};
 use crate::clock;
@@ -42,9 +42,9 @@ impl Once {
     ///
     /// # Errors
     /// When one cannot be listed. Of Secrets only the controller's own is looked at, and it may be hidden.
-    pub(crate) async fn look(client: &Client, settings: &Settings) -> Result<Option<Self>, Unseen> {
+    pub(crate) async fn look(client: &Client, scope: &Scope) -> Result<Option<Self>, Unseen> {
         let store = Store::default();
-        let looks = Kind::ALL.map(|kind| look(client, kind, settings, &store));
+        let looks = Kind::ALL.map(|kind| look(client, kind, scope, &store));
         stream::iter(looks)
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
@@ -103,12 +103,12 @@ impl Once {
     }
 }
 
-async fn look(client: &Client, kind: Kind, settings: &Settings, store: &Store) -> Result<(), Unseen> {
+async fn look(client: &Client, kind: Kind, scope: &Scope, store: &Store) -> Result<(), Unseen> {
     let params = ListParams {
         field_selector: selected(kind),
         ..ListParams::default()
     };
-    let listed = api(client.clone(), kind, settings).list(&params).await;
+    let listed = api(client.clone(), kind, scope).list(&params).await;
     match listed {
         Ok(listed) => {
             let all = listed.items.into_iter().map(|object| read(kind, object));

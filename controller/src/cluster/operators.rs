@@ -59,7 +59,7 @@ impl Operators {
             leadership,
             reviews: Arc::new(Semaphore::new(REVIEWS)),
             identity: settings.identity.as_str().into(),
-            reader: format!("system:serviceaccount:{}:{READER}", settings.namespace).into(),
+            reader: format!("system:serviceaccount:{}:{READER}", settings.scope.namespace).into(),
         }
     }
 

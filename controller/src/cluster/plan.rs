@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clew_core::in_force::InForce;
 use clew_core::model::{ObjectName, Proxies, Rule, World};
 use clew_core::render::{self, Object, rules};
+use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
 use clew_crds::status::GeneratedObject;
 use clew_filter_config::persistence::SigningKey;
@@ -135,16 +136,12 @@ impl Plan {
     /// controller runs, and the next one has to know what was in force.
     fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<ObjectName, Marks> {
         let elsewhere: BTreeSet<_> = self.wanted.iter().flat_map(Wanted::foreign_routes).collect();
-        let name = |route: &WebSocketRoute| {
-            let metadata = &route.metadata;
-            ObjectName::new(
-                metadata.namespace.clone().unwrap_or_default(),
-                metadata.name.clone().unwrap_or_default(),
-            )
-        };
-        let good: BTreeMap<_, _> = in_force.routes().map(|route| (name(route), route)).collect();
+        let good: BTreeMap<_, _> = in_force
+            .routes()
+            .map(|route| (name_of(&route.metadata), route))
+            .collect();
         let marks = |route: &WebSocketRoute| {
-            let name = name(route);
+            let name = name_of(&route.metadata);
             let good = good
                 .get(&name)
                 .and_then(|good| serde_json::to_string(&good.spec).ok());

@@ -52,7 +52,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let client = requests::counted(config().await?, &metrics)?;
     let mut end = end()?;
     let secrets = tokio::select! {
-        secrets = secrets(&client, &settings.namespace) => secrets,
+        secrets = secrets(&client, &settings.scope.namespace) => secrets,
         () = end.recv() => return Ok(ExitCode::SUCCESS),
     };
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
@@ -71,7 +71,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
             store.clone(),
         ));
     }
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.scope.namespace);
     tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
     let (farewell, is_over) = watch::channel(false);
     let operators = Operators::new(client.clone(), &settings, channel.clone(), leadership.clone());

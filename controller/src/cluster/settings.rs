@@ -1,6 +1,6 @@
 //! What a controller is told when it starts.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The Secret with the keys that sign persistence tokens.
 pub(crate) const SIGNING_KEYS: &str = "clew-signing-keys";
@@ -12,24 +12,18 @@ pub(crate) const LEASE: &str = "clew-controller";
 /// The command line of `clew controller`.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Where the controller's own Secrets and its Lease are.
-    pub(crate) namespace: String,
-    /// Whose objects are looked at; None: everybody's.
-    pub(crate) watched: Option<String>,
+    pub(crate) scope: Scope,
     /// Where proxies and probes come in.
     pub(crate) listen: SocketAddr,
     /// Tells replicas apart.
     pub(crate) identity: String,
 }
 
-impl Settings {
-    /// Of somebody who only looks at what the controller of a namespace works on.
-    pub(crate) fn of_reader(namespace: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            watched: None,
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            identity: String::new(),
-        }
-    }
+/// Whose objects a controller works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    /// Where the controller's own Secrets and its Lease are.
+    pub(crate) namespace: String,
+    /// Whose objects are looked at; None: everybody's.
+    pub(crate) watched: Option<String>,
 }

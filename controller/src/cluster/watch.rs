@@ -13,7 +13,7 @@ use kube::{Client, ResourceExt};
 use super::backoff::Backoff;
 use super::kind::Kind;
 use super::seen::Seen;
-use super::settings::{SIGNING_KEYS, Settings};
+use super::settings::{SIGNING_KEYS, Scope, Settings};
 use super::store::{Read, Store};
 use crate::clock;
 
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(15);
 
 /// Follows a kind for as long as the task lives.
 pub(crate) async fn follow(client: Client, kind: Kind, settings: Arc<Settings>, store: Arc<Store>) {
-    let api = api(client, kind, &settings);
+    let api = api(client, kind, &settings.scope);
     let mut stream = watcher(api, config(kind)).boxed();
     let mut backoff = Backoff::new(LONGEST);
     let mut listing = Vec::new();
@@ -87,10 +87,10 @@ fn name(object: &DynamicObject) -> ObjectName {
 }
 
 /// Where the objects of a kind are looked for. Of Secrets only our own is.
-pub(super) fn api(client: Client, kind: Kind, settings: &Settings) -> Api<DynamicObject> {
+pub(super) fn api(client: Client, kind: Kind, scope: &Scope) -> Api<DynamicObject> {
     let resource = kind.resource();
-    match (&settings.watched, kind) {
-        (_, Kind::Secret) => Api::namespaced_with(client, &settings.namespace, &resource),
+    match (&scope.watched, kind) {
+        (_, Kind::Secret) => Api::namespaced_with(client, &scope.namespace, &resource),
         (Some(namespace), kind) if !kind.is_of_cluster() => {
             Api::namespaced_with(client, namespace, &resource)
         }

@@ -10,6 +10,9 @@ use super::connection::{Connection, refused};
 use crate::cluster::Kind;
 use crate::failure::Failure;
 
+/// What to do where there are none.
+pub(crate) const UNKNOWN_KIND: &str = "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -";
+
 /// A route and what its status says.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Route {
@@ -32,12 +35,13 @@ pub(crate) async fn list(connection: &Connection, namespace: Option<&str>) -> Re
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
         None => Api::all_with(client, &resource),
     };
-    let listed = api.list(&ListParams::default()).await.map_err(|error| match &error {
-        kube::Error::Api(status) if status.code == 404 => Failure::refused(
-            "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -",
-        ),
-        _ => refused("WebSocketRoutes cannot be listed", &error),
-    })?;
+    let listed = api
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| match &error {
+            kube::Error::Api(status) if status.code == 404 => Failure::refused(UNKNOWN_KIND),
+            _ => refused("WebSocketRoutes cannot be listed", &error),
+        })?;
     Ok(listed.items.into_iter().map(Route::of).collect())
 }
 

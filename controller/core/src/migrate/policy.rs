@@ -14,6 +14,20 @@ pub(super) enum Key {
     Address { hops: u32 },
 }
 
+/// `sessionPersistence` by a cookie, which lives for so many milliseconds, or no longer than the browser.
+pub(super) fn by_cookie(mut cookie: Map, lifetime: Option<u64>) -> Map {
+    let persistence = Map::default().with("type", "Cookie");
+    match lifetime.filter(|ms| *ms > 0) {
+        Some(ms) => {
+            cookie.set("lifetimeType", "Permanent");
+            persistence
+                .with("cookie", cookie)
+                .with("absoluteTimeout", duration(ms))
+        }
+        None => persistence.with("cookie", cookie),
+    }
+}
+
 impl Key {
     pub(super) fn map(&self) -> Map {
         let of = |kind: &str, field: &str, member: Map| Map::default().with("type", kind).with(field, member);

@@ -47,8 +47,9 @@ impl Aged for Gateway {
     }
 }
 
-/// Namespace and name of an object.
-pub(crate) fn name_of(metadata: &ObjectMeta) -> ObjectName {
+/// Namespace and name of an object; one without a namespace is in [`ObjectName::DEFAULT_NAMESPACE`].
+#[must_use]
+pub fn name_of(metadata: &ObjectMeta) -> ObjectName {
     ObjectName::new(
         metadata
             .namespace

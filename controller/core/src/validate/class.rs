@@ -5,10 +5,11 @@ use super::index::Index;
 /// The one class that stand-alone Envoy serves.
 pub(super) const GATEWAY_CLASS: &str = "clew";
 /// Istio's own name for its class.
-pub(super) const ISTIO_CLASS: &str = "istio";
-/// The controllers, as their GatewayClasses name them.
-const ISTIO: &str = "istio.io/gateway-controller";
-const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+pub const ISTIO_CLASS: &str = "istio";
+/// Istio, as its GatewayClasses name it.
+pub const ISTIO: &str = "istio.io/gateway-controller";
+/// And Envoy Gateway.
+pub const ENVOY_GATEWAY: &str = "gateway.envoyproxy.io/gatewayclass-controller";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {

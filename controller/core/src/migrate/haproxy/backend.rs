@@ -3,7 +3,7 @@
 use super::super::document::Map;
 use super::super::ledger::{Ledger, Outcome};
 use super::super::plan::{Match, Path, Plan, Rule, label};
-use super::super::policy::{Key, duration, is_token, millis, segments};
+use super::super::policy::{Key, by_cookie, is_token, millis, segments};
 use super::super::servers::{self, Written};
 use super::Proxies;
 use super::syntax::{Line, Section};
@@ -285,21 +285,9 @@ fn cookie(line: &Line, rule: &mut Rule, ledger: &mut Ledger) {
     };
     let mut outcome = Outcome::Carried;
     let mut said = format!("sessionPersistence by the cookie {name}, signed, bound to the server itself");
-    let mut cookie = Map::default().with("name", name.as_str());
-    let mut persistence = Map::default().with("type", "Cookie");
-    match line
-        .after("maxlife")
-        .and_then(|text| millis(text, 1000))
-        .filter(|ms| *ms > 0)
-    {
-        Some(ms) => {
-            cookie.set("lifetimeType", "Permanent");
-            persistence.set("cookie", cookie);
-            persistence.set("absoluteTimeout", duration(ms));
-        }
-        None => persistence.set("cookie", cookie),
-    }
-    rule.policy.set("sessionPersistence", persistence);
+    let cookie = Map::default().with("name", name.as_str());
+    let lifetime = line.after("maxlife").and_then(|text| millis(text, 1000));
+    rule.policy.set("sessionPersistence", by_cookie(cookie, lifetime));
     let mut differs = |why: &str| {
         outcome = Outcome::Approximated;
         said += "; ";

@@ -7,7 +7,7 @@ use super::super::document::Map;
 use super::super::ledger::{Id, Ledger, Outcome};
 use super::super::nginx::{Maps, keys};
 use super::super::plan::Rule;
-use super::super::policy::{Key, duration, is_cookie_path, is_token, millis};
+use super::super::policy::{Key, by_cookie, duration, is_cookie_path, is_token, millis};
 use super::syntax::Ingress;
 
 /// What the API takes.
@@ -186,7 +186,6 @@ impl Annotations {
                 ledger.say(id, Outcome::Cannot, "this is no path of a cookie");
             }
         }
-        let mut persistence = Map::default().with("type", "Cookie");
         let ages = [
             self.get("session-cookie-max-age"),
             self.get("session-cookie-expires"),
@@ -208,14 +207,7 @@ impl Annotations {
                 note,
             );
         }
-        if let Some(ms) = age {
-            cookie.set("lifetimeType", "Permanent");
-            persistence.set("cookie", cookie);
-            persistence.set("absoluteTimeout", duration(ms));
-        } else {
-            persistence.set("cookie", cookie);
-        }
-        rule.policy.set("sessionPersistence", persistence);
+        rule.policy.set("sessionPersistence", by_cookie(cookie, age));
         if let Some((id, _)) = given {
             ledger.say(id, Outcome::Carried, "sessionPersistence.cookie.name");
         }

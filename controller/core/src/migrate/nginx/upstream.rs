@@ -3,7 +3,7 @@
 use super::super::document::Map;
 use super::super::ledger::{Ledger, Outcome};
 use super::super::plan::{Backend, Path, Plan, Rule, label};
-use super::super::policy::{Key, duration, is_cookie_path, is_token, millis};
+use super::super::policy::{Key, by_cookie, duration, is_cookie_path, is_token, millis};
 use super::super::servers::{self, Written};
 use super::syntax::Directive;
 use super::{Http, keys};
@@ -194,17 +194,9 @@ fn persistence(directive: &Directive, rule: &mut Rule, ledger: &mut Ledger) {
     if let Some(path) = directive.option("path").filter(|path| is_cookie_path(path)) {
         cookie.set("path", path);
     }
-    let mut persistence = Map::default().with("type", "Cookie");
     let expires = directive.option("expires").filter(|text| *text != "max");
-    match expires.and_then(|text| millis(text, 1000)).filter(|ms| *ms > 0) {
-        Some(ms) => {
-            cookie.set("lifetimeType", "Permanent");
-            persistence.set("cookie", cookie);
-            persistence.set("absoluteTimeout", duration(ms));
-        }
-        None => persistence.set("cookie", cookie),
-    }
-    rule.policy.set("sessionPersistence", persistence);
+    let lifetime = expires.and_then(|text| millis(text, 1000));
+    rule.policy.set("sessionPersistence", by_cookie(cookie, lifetime));
     if directive.option("domain").is_some() {
         outcome = Outcome::Approximated;
         said += "; the cookie is the host's alone, whatever domain= said";
