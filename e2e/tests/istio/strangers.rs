@@ -1,6 +1,8 @@
 //! A cluster that lacks what the controller works with: its own kind, Istio's, a permission. It says which, changes nothing
 //! meanwhile, and goes on by itself.
 
+mod bundles;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -35,7 +37,7 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     says(&controller, "the API server knows no WebSocketRoute").await?;
 
     cluster.install_clew().await?;
-    cluster.install(&[part("gateway-api")?]).await?;
+    cluster.install(&[part(bundles::OLDEST)?]).await?;
     for name in [SHOP, reasons::HOME] {
         client.apply(&gateway(name)).await?;
     }
@@ -69,6 +71,8 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
         "chat-clew-second",
     );
     rule.until("a rule", |_| Some(())).await?;
+    let taken = bundles::each_takes_what_is_rendered(&cluster, &client).await?;
+    ensure!(taken > 50, "{taken} objects of Gateway API's kinds are rendered");
 
     controller.signal(Signal::TERM)?;
     ensure!(controller.end(SOON).await? == 0, "{}", controller.log());
