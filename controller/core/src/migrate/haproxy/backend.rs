@@ -61,6 +61,7 @@ pub(super) fn apply(all: &Proxies, backend: &Section, rule: &mut Rule, plan: &mu
             "resilience.connectRetries: before the 101 only",
         );
     }
+    checks(all, backend, rule);
 }
 
 fn chosen(line: &Line, path: &Result<Option<Path>, &str>, rule: &mut Rule, ledger: &mut Ledger) {
@@ -313,6 +314,37 @@ fn cookie(line: &Line, rule: &mut Rule, ledger: &mut Ledger) {
     ledger.say(line.id, outcome, said);
 }
 
+/// Of a server, or else of all.
+fn parameter<'l>(line: &'l Line, usual: Option<&'l Line>, name: &str) -> Option<&'l str> {
+    let of = |line: &'l Line, from: usize| {
+        let at = line.words.iter().skip(from).position(|word| word == name)? + from;
+        Some(line.words.get(at + 1).map_or("", String::as_str))
+    };
+    of(line, 3).or_else(|| of(usual?, 1))
+}
+
+/// What HAProxy has found dead is passed over. Here handshakes find out, and one that is bound to its server by a token does so each time.
+fn checks(all: &Proxies, backend: &Section, rule: &mut Rule) {
+    let usual = all.nearest(backend, "default-server");
+    let lines: Vec<&Line> = all.own(backend, "server").collect();
+    let find = |name| lines.iter().find_map(|line| parameter(line, usual, name));
+    if find("check").is_none() {
+        return;
+    }
+    let is_bound = rule.policy.get("sessionPersistence").is_some();
+    let resilience = rule.policy.map("resilience");
+    if resilience.get("connectRetries").is_none() {
+        resilience.set("connectRetries", 1);
+    }
+    if !is_bound {
+        let fall = find("fall").and_then(|text| text.parse().ok()).unwrap_or(3_u32);
+        resilience.set(
+            "outlierDetection",
+            Map::default().with("consecutiveHandshakeFailures", fall.clamp(1, 1000)),
+        );
+    }
+}
+
 fn servers(
     all: &Proxies,
     backend: &Section,
@@ -325,14 +357,8 @@ fn servers(
         ledger.say(line.id, Outcome::Carried, "what it says is said of each server");
     }
     let lines: Vec<&Line> = all.own(backend, "server").collect();
-    let parameter = |line: &Line, name: &str| -> Option<String> {
-        let of = |line: &Line, from: usize| {
-            let at = line.words.iter().skip(from).position(|word| word == name)? + from;
-            Some(line.words.get(at + 1).cloned().unwrap_or_default())
-        };
-        of(line, 3).or_else(|| of(usual?, 1))
-    };
-    let number = |line: &Line, name: &str| parameter(line, name).and_then(|text| text.parse::<u32>().ok());
+    let parameter = |line, name| parameter(line, usual, name);
+    let number = |line, name| parameter(line, name).and_then(|text| text.parse::<u32>().ok());
     let written: Vec<Written> = lines
         .iter()
         .filter(|line| !line.word(2).starts_with(['/', '@']) && !line.word(2).contains("unix@"))
@@ -362,14 +388,6 @@ fn servers(
         rule.policy
             .map("limits")
             .set("maxConnectionsPerProxy", cap.min(10_000_000));
-    }
-    let is_checked = lines.iter().any(|line| parameter(line, "check").is_some());
-    if is_checked {
-        let fall = lines.iter().find_map(|line| number(line, "fall")).unwrap_or(3);
-        rule.policy.map("resilience").set(
-            "outlierDetection",
-            Map::default().with("consecutiveHandshakeFailures", fall.clamp(1, 1000)),
-        );
     }
     for line in lines.into_iter().chain(usual) {
         let from = if line.word(0) == "server" { 3 } else { 1 };
@@ -402,7 +420,7 @@ fn parameters(line: &Line, from: usize, is_capped: bool, ledger: &mut Ledger) {
             "verify" if value == "none" => continue,
             "check" | "fall" => (
                 Outcome::Approximated,
-                "check: resilience.outlierDetection of failed handshakes; nothing is asked in between (in a cluster: readiness)",
+                "check: resilience, of failed handshakes; nothing is asked in between (in a cluster: readiness)",
             ),
             "inter" | "fastinter" | "downinter" | "rise" | "port" | "addr" | "on-error" | "observe"
             | "error-limit" | "on-marked-up" | "check-sni" | "track" => continue,

@@ -136,8 +136,12 @@ pub(super) fn speak_of_location(location: &Location<'_>, rule: &mut Rule, ledger
         limit_req(location.http, directive, rule, ledger);
     }
     for directive in location.nearest("proxy_next_upstream") {
-        let retries = u32::from(!directive.has("off"));
-        rule.policy.map("resilience").set("connectRetries", retries);
+        let resilience = rule.policy.map("resilience");
+        if directive.has("off") {
+            resilience.set("connectRetries", 0);
+        } else if resilience.get("connectRetries").is_none() {
+            resilience.set("connectRetries", 1);
+        }
         let note = "resilience.connectRetries: before the 101 only";
         ledger.say(directive.id, Outcome::Approximated, note);
     }

@@ -204,6 +204,9 @@ fn persistence(directive: &Directive, rule: &mut Rule, ledger: &mut Ledger) {
     ledger.say(directive.id, outcome, said);
 }
 
+/// However many servers there are.
+const MOST_RETRIES: u32 = 3;
+
 fn backends(upstream: &Directive, rule: &mut Rule, plan: &mut Plan, ledger: &mut Ledger) -> Vec<Backend> {
     let mut written = Vec::new();
     let (mut sum, mut is_capped, mut failures) = (0_u32, true, None);
@@ -240,6 +243,14 @@ fn backends(upstream: &Directive, rule: &mut Rule, plan: &mut Plan, ledger: &mut
             failures = failures.or(Some((tries.unwrap_or(1), pause.unwrap_or(10_000))));
         }
     }
+    // Unless it is told otherwise, NGINX asks the next server where one cannot be connected to.
+    let others = written
+        .iter()
+        .filter(|one| !one.is_down && !one.is_backup)
+        .skip(1);
+    if let Some((_, retries)) = others.zip(1..=MOST_RETRIES).last() {
+        rule.policy.map("resilience").set("connectRetries", retries);
+    }
     let backends = servers::services(&label(upstream.first()), &written, plan, ledger);
     let is_capped = is_capped && sum > 0;
     if is_capped {
@@ -247,6 +258,7 @@ fn backends(upstream: &Directive, rule: &mut Rule, plan: &mut Plan, ledger: &mut
             .map("limits")
             .set("maxConnectionsPerProxy", sum.min(10_000_000));
     }
+    let is_watched = matches!(failures, Some((1.., 1..)));
     if let Some((tries @ 1.., pause @ 1..)) = failures {
         rule.policy.map("resilience").set(
             "outlierDetection",
@@ -265,7 +277,7 @@ fn backends(upstream: &Directive, rule: &mut Rule, plan: &mut Plan, ledger: &mut
                     "max_conns: its sum over the servers is limits.maxConnectionsPerProxy; no server has a limit of its own",
                 ),
                 "max_conns" if directive.option(name) == Some("0") => continue,
-                "max_fails" | "fail_timeout" if rule.policy.get("resilience").is_some() => (
+                "max_fails" | "fail_timeout" if is_watched => (
                     Outcome::Approximated,
                     "max_fails and fail_timeout: resilience.outlierDetection of failed handshakes, one for all servers",
                 ),
