@@ -7,17 +7,14 @@ use clew_e2e::scene;
 use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::Traffic;
 use serde_json::json;
-use tokio::sync::Mutex;
 
+use crate::ALONE;
 use crate::shop::{Shop, install};
 
 const KEYS: usize = 300;
 const SESSIONS: usize = 60;
 /// What counts when a listener is another one than before.
 const LISTENERS: &str = "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
-
-/// One at a time: what a listener is changed by is counted.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[expect(
     clippy::print_stdout,

@@ -1,6 +1,7 @@
 //! In a cluster, with every part real: the API server, Envoy Gateway, and the Envoy of one of its Gateways. `e2e/run.sh envoy-gateway` runs this in
 //! a network namespace; the parts are started once, and every sentence has names and hosts of its own.
 
+mod buffers;
 mod conformance;
 mod controller;
 mod rendered;
@@ -21,6 +22,9 @@ const FILTERED: (&str, u16) = ("filtered", 81);
 
 /// Of the controller: Envoy Gateway has 8080 on every address.
 const CONTROLLER_PORT: u16 = 8090;
+
+/// One at a time on the Gateway with the filter: what its listeners are changed by is counted, and an installation lets everybody leave.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The full sizes, which take long.
 fn full() -> bool {
