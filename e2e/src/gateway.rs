@@ -36,14 +36,32 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one with two workers, and waits until it has its first configuration.
+    /// Starts the one that an Istio Gateway selects, with two workers, and waits until it has its first configuration.
     ///
     /// # Errors
     /// When it does not become ready.
     pub async fn start(cluster: &Cluster, istio: &Istio) -> Result<Self> {
+        Self::start_as(cluster, istio, (NAMESPACE, NAME), labels()).await
+    }
+
+    /// The same for a Gateway of Istio's class, whose Service has its name. There is one agent at a time: each has the same ports.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_for(cluster: &Cluster, istio: &Istio, namespace: &str, name: &str) -> Result<Self> {
+        let labels = json!({"gateway.networking.k8s.io/gateway-name": name});
+        Self::start_as(cluster, istio, (namespace, name), labels).await
+    }
+
+    async fn start_as(
+        cluster: &Cluster,
+        istio: &Istio,
+        (namespace, name): (&str, &str),
+        labels: Value,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("clew-gateway-").tempdir()?;
         let address = SocketAddr::from((address::next_in_cluster(), PORT));
-        register(&cluster.client().await?, address).await?;
+        register(&cluster.client().await?, (namespace, name), &labels, address).await?;
         let config = json!({
             "discoveryAddress": istio.discovery().to_string(),
             "controlPlaneAuthPolicy": "NONE",
@@ -60,15 +78,15 @@ impl Gateway {
                 "proxy",
                 "router",
                 "--domain",
-                &format!("{NAMESPACE}.svc.cluster.local"),
+                &format!("{namespace}.svc.cluster.local"),
             ])
             .args(["--proxyLogLevel=warning", "--log_output_level=default:info"])
             .env("PROXY_CONFIG", config.to_string())
             .env("ISTIO_BOOTSTRAP", part("envoy_bootstrap.json")?)
-            .env("ISTIO_METAJSON_LABELS", labels().to_string())
+            .env("ISTIO_METAJSON_LABELS", labels.to_string())
             .envs([
-                ("POD_NAME", &*format!("{NAME}-0")),
-                ("POD_NAMESPACE", NAMESPACE),
+                ("POD_NAME", &*format!("{name}-0")),
+                ("POD_NAMESPACE", namespace),
                 ("INSTANCE_IP", &address.ip().to_string()),
                 ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
                 ("ISTIO_META_DNS_CAPTURE", "false"),
@@ -123,20 +141,25 @@ fn labels() -> Value {
 }
 
 /// The Service that says which port is which, and the pod in it.
-async fn register(client: &Client, address: SocketAddr) -> Result<()> {
+async fn register(
+    client: &Client,
+    (namespace, name): (&str, &str),
+    labels: &Value,
+    address: SocketAddr,
+) -> Result<()> {
     let service = json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {"selector": labels(), "ports": [{"name": "http", "port": PORT}]},
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT}]},
     });
     client.apply(&service).await?;
     let registrant = Registrant {
         client: client.clone(),
-        namespace: NAMESPACE.to_owned(),
-        service: NAME.to_owned(),
-        name: format!("{NAME}-0"),
-        labels: labels(),
+        namespace: namespace.to_owned(),
+        service: name.to_owned(),
+        name: format!("{name}-0"),
+        labels: labels.clone(),
         spec: any_spec(),
         port: "http",
         address,

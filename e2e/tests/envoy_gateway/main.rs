@@ -4,6 +4,7 @@
 mod buffers;
 mod conformance;
 mod controller;
+mod one_key;
 mod rendered;
 mod shop;
 
