@@ -1,6 +1,8 @@
 //! The controller's own metrics, in Prometheus' text format: under names of Clew's, and under those that dashboards for controllers
 //! made with controller-runtime and client-go know, where they mean the same.
 
+mod queue;
+
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -11,7 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::clock;
 use crate::cluster::Kind;
+
+use queue::Queue;
 
 /// What [`Metrics::text`] is.
 pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,6 +32,8 @@ pub(crate) struct Metrics {
     writes: Family<Written, Counter>,
     leader: Gauge<i64, AtomicI64>,
     runtime: Runtime,
+    /// The changes that wait for a turn.
+    pub(crate) queue: Queue,
 }
 
 /// What controller-runtime and client-go call it.
@@ -141,6 +148,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut all = Registry::default();
         let runtime = Runtime::new(&mut all);
+        let queue = Queue::new(&mut all);
         let registry = all.sub_registry_with_prefix("clew_controller");
         let metrics = Self {
             reconciles: Family::default(),
@@ -150,6 +158,7 @@ impl Metrics {
             writes: Family::default(),
             leader: Gauge::default(),
             runtime,
+            queue,
             registry: Registry::default(),
         };
         registry.register(
@@ -254,6 +263,7 @@ impl Metrics {
 
     /// All of it.
     pub(crate) fn text(&self) -> String {
+        self.queue.look(clock::now());
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = text::encode(&mut text, &self.registry);

@@ -73,6 +73,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     }
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.scope.namespace);
     tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
+    tasks.spawn(queued(store.subscribe(), metrics.clone()));
     let (farewell, is_over) = watch::channel(false);
     let operators = Operators::new(client.clone(), &settings, channel.clone(), leadership.clone());
     let mut cluster = Cluster::new(
@@ -138,8 +139,10 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
         }
     }
     loop {
-        changes.mark_unchanged();
+        let taken = *changes.borrow_and_update();
+        cluster.metrics.queue.begins(taken, clock::now());
         let failed = cluster.reconcile().await;
+        cluster.metrics.queue.ended(failed, clock::now());
         told.store(true, Ordering::Release);
         let pause = match failed {
             true => Some(backoff.next()),
@@ -171,6 +174,13 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
                 }
             }
         }
+    }
+}
+
+/// Counts the changes as they come, also while a turn is under way.
+async fn queued(mut changes: watch::Receiver<u64>, metrics: Arc<Metrics>) {
+    while changes.changed().await.is_ok() {
+        metrics.queue.came(*changes.borrow_and_update(), clock::now());
     }
 }
 

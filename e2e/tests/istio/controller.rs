@@ -123,6 +123,14 @@ async fn a_route_becomes_what_the_golden_folder_says_and_is_kept_so_until_it_goe
     // Nothing to write for one that starts where all is as it should be.
     let controller = controller.as_mut().context("a controller")?;
     ensure!(writes(controller).await? > 0.0, "what was written was counted");
+    ensure!(
+        metric(controller, "workqueue_adds_total").await? > 0.0,
+        "what was queued was counted"
+    );
+    wait::until("nothing waits", SOON, async || {
+        (metric(controller, "workqueue_depth").await.ok()? == 0.0).then_some(())
+    })
+    .await?;
     controller.signal(Signal::TERM)?;
     ensure!(controller.end(SOON).await? == 0, "{}", controller.log());
     controller.start_again(&mesh.cluster).await?;
