@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use clew_core::model::ObjectName;
+use clew_core::objects::RootNamespace;
 
 use crate::failure::Failure;
 
@@ -131,6 +132,26 @@ impl Cli {
             Command::Completion(args) => completion::main(&args),
             Command::Version(args) => version::main(&args),
         }
+    }
+}
+
+/// Istio's root namespace.
+#[derive(clap::Args)]
+struct IstioRoot {
+    /// The rootNamespace of Istio's mesh configuration, where its policies, rules and plugins are for the whole mesh
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CLEW_ISTIO_ROOT_NAMESPACE",
+        hide_env_values = true,
+        default_value = "istio-system"
+    )]
+    istio_root_namespace: String,
+}
+
+impl IstioRoot {
+    fn namespace(&self) -> RootNamespace {
+        RootNamespace::new(&self.istio_root_namespace)
     }
 }
 

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use clew_core::in_force::InForce;
 use clew_core::model::{Proxies, World};
+use clew_core::objects::RootNamespace;
 use clew_core::render::rules;
 use clew_core::validate::Validated;
 use kube::Client;
@@ -64,6 +65,8 @@ use crate::standalone::state::random_hex;
 /// Everything that a turn works on.
 pub(crate) struct Cluster {
     store: Arc<Store>,
+    /// Istio's.
+    root_namespace: RootNamespace,
     channel: Arc<Channel>,
     leadership: Arc<Leadership>,
     metrics: Arc<Metrics>,
@@ -123,6 +126,7 @@ impl Cluster {
                 &settings.identity,
             ),
             store,
+            root_namespace: settings.scope.root_namespace.clone(),
             channel,
             leadership,
             metrics,
@@ -145,7 +149,7 @@ impl Cluster {
 
     /// What was seen, as of this moment. `None`: not even the routes' own kind is there.
     pub(crate) fn resolve(&mut self) -> Option<Resolved> {
-        let resolved = Resolved::read(&self.store);
+        let resolved = Resolved::read(&self.store).map(|resolved| resolved.under(&self.root_namespace));
         if resolved.is_none() {
             self.note(&[Finding::error(
                 "",

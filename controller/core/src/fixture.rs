@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::ObjectName;
-use crate::objects::{Objects, ParentKind, Sourced};
+use crate::objects::{Objects, ParentKind, RootNamespace, Sourced};
 
 /// A route with one rule, and all that it needs.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub(crate) struct Manifests {
     pub(crate) envoy_filters: Vec<Value>,
     /// Their names and labels.
     pub(crate) gateway_pods: Vec<(ObjectName, Value)>,
+    pub(crate) root_namespace: RootNamespace,
     pub(crate) gateway_classes: Vec<Value>,
     pub(crate) extension_policies: Vec<Value>,
     pub(crate) unknown_parents: Vec<ParentKind>,
@@ -48,6 +49,7 @@ pub(crate) fn good() -> Manifests {
         authorization_policies: Vec::new(),
         envoy_filters: Vec::new(),
         gateway_pods: Vec::new(),
+        root_namespace: RootNamespace::default(),
         gateway_classes: Vec::new(),
         extension_policies: Vec::new(),
         unknown_parents: Vec::new(),
@@ -170,6 +172,7 @@ impl Manifests {
             gateway_classes: typed(&self.gateway_classes, None),
             extension_policies: typed(&self.extension_policies, None),
             pods: Default::default(),
+            root_namespace: self.root_namespace.clone(),
             gateway_pods: self
                 .gateway_pods
                 .iter()

@@ -74,10 +74,36 @@ pub struct Objects {
     /// The labels of the pods of Istio's gateways, as far as anybody knows. None of a gateway: they are taken to be in its
     /// namespace, with the labels that it selects.
     pub gateway_pods: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// Where what Istio has for the whole mesh is.
+    pub root_namespace: RootNamespace,
     /// Kinds of parents that are not installed, so that nobody can say yet which there are.
     pub unknown_parents: BTreeSet<ParentKind>,
     /// The labels of namespaces. One that is not here has the one label that every namespace has, its name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The namespace whose policies, rules and plugins Istio holds for the whole mesh, as its mesh configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootNamespace(Arc<str>);
+
+impl RootNamespace {
+    /// Of this name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for RootNamespace {
+    /// Istio's default.
+    fn default() -> Self {
+        Self::new("istio-system")
+    }
 }
 
 /// A kind of parent that a cluster may lack. Every cluster has Services.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use super::IstioRoot;
 use crate::cluster::{self, Scope, Settings};
 use crate::failure::Failure;
 use crate::standalone::state::random_hex;
@@ -29,6 +30,8 @@ pub(crate) struct Args {
         default_value = "0.0.0.0:8080"
     )]
     listen: SocketAddr,
+    #[command(flatten)]
+    istio: IstioRoot,
 }
 
 pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
@@ -39,6 +42,7 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
         scope: Scope {
             namespace: args.namespace.unwrap_or_else(|| super::NAMESPACE.to_owned()),
             watched: args.watch_namespace,
+            root_namespace: args.istio.namespace(),
         },
         listen: args.listen,
         identity: format!("{}_{}", name.unwrap_or_else(|_| "clew".to_owned()), &life[..8]),

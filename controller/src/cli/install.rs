@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use clew_core::model::ObjectName;
 use clew_filter_config::plugin::FailureMode;
 
-use super::ControllerService;
 use super::output::Format;
+use super::{ControllerService, IstioRoot};
 use crate::cluster::install::{Installation, Standing, Wish};
 use crate::failure::Failure;
 use crate::operate::{Connection, Controller};
@@ -34,6 +34,8 @@ pub(crate) struct Args {
     /// What a proxy does with handshakes before it has heard of the controller
     #[arg(long, value_enum, default_value = "closed")]
     failure_mode: Mode,
+    #[command(flatten)]
+    istio: IstioRoot,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -59,6 +61,7 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
             Mode::Closed => FailureMode::Closed,
             Mode::Open => FailureMode::Open,
         },
+        root_namespace: args.istio.namespace(),
     };
     let connection = Connection::open(None, None).await?;
     let installation = Installation::prepare(connection.client.clone(), &wish).await?;

@@ -64,6 +64,7 @@ impl Cluster {
         let scope = Scope {
             namespace: self.controller.service.namespace.clone(),
             watched: None,
+            root_namespace: self.root_namespace.clone(),
         };
         let looked = Once::look(&self.connection.client, &scope).await;
         let looked =

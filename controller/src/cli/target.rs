@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clew_core::objects::RootNamespace;
 use tokio::net::TcpStream;
 
-use super::ControllerService;
 use super::ask::{Api, Standalone};
+use super::{ControllerService, IstioRoot};
 use crate::failure::Failure;
 use crate::operate::{Connection, Controller};
 
@@ -52,12 +53,14 @@ pub(crate) struct Kube {
     clew_namespace: String,
     #[command(flatten)]
     service: ControllerService,
+    #[command(flatten)]
+    istio: IstioRoot,
 }
 
 /// What was found.
 pub(crate) enum Found {
     Standalone(Standalone),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// A cluster.
@@ -66,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) controller: Controller,
     /// As it was said.
     pub(crate) namespace: Option<String>,
+    /// Istio's.
+    pub(crate) root_namespace: RootNamespace,
 }
 
 impl Target {
@@ -88,7 +93,7 @@ impl Target {
             _ => false,
         };
         match cluster || (!nearby && Kube::is_configured()) {
-            true => Ok(Found::Cluster(self.kube.open().await?)),
+            true => Ok(Found::Cluster(Box::new(self.kube.open().await?))),
             false => Ok(Found::Standalone(self.api.standalone())),
         }
     }
@@ -118,6 +123,7 @@ impl Kube {
             connection: Connection::open(self.kubeconfig.as_deref(), self.context.as_deref()).await?,
             controller: Controller { service, port },
             namespace: self.namespace.clone(),
+            root_namespace: self.istio.namespace(),
         })
     }
 }

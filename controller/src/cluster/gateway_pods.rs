@@ -15,8 +15,6 @@ pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Envoy Gateway's labels on the pods that it runs, in a namespace of its own, for a Gateway.
 pub(crate) const OWNING_NAME: &str = "gateway.envoyproxy.io/owning-gateway-name";
 pub(crate) const OWNING_NAMESPACE: &str = "gateway.envoyproxy.io/owning-gateway-namespace";
-/// Where plugins act on the whole mesh; Istio's default.
-pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 
 /// All pods that were seen.
 pub(crate) type Pods = BTreeMap<ObjectName, Arc<PodFacts>>;
@@ -77,10 +75,10 @@ impl Resolved {
                 namespaces.any(|namespace| *namespace == gateway.namespace)
             }
             Proxies::Selected(_) => {
+                let root = self.objects.root_namespace.name();
                 let of_pods: BTreeSet<_> = of(proxies, &self.pods).map(|(name, _)| &name.namespace).collect();
-                namespaces.any(|namespace| {
-                    namespace == ROOT_NAMESPACE || of_pods.is_empty() || of_pods.contains(namespace)
-                })
+                namespaces
+                    .any(|namespace| namespace == root || of_pods.is_empty() || of_pods.contains(namespace))
             }
         }
     }
@@ -92,6 +90,7 @@ mod tests {
     use crate::cluster::resolve::Resolved;
     use crate::cluster::store::Store;
     use clew_core::model::{ObjectName, Proxies};
+    use clew_core::objects::RootNamespace;
     use serde_json::{Value, json};
 
     fn pod(namespace: &str, name: &str, labels: Value) -> (Kind, Value) {
@@ -133,15 +132,21 @@ mod tests {
         let pod =
             json!({"metadata": {"name": "gw", "namespace": "infra", "labels": {"istio": "edge", "x": "y"}}});
         let edge = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
-        let installed = |plugins: &[(Kind, Value)]| {
+        let installed_under = |root: RootNamespace, plugins: &[(Kind, Value)]| {
             let mut all = vec![(Kind::Pod, pod.clone())];
             all.extend(plugins.iter().cloned());
-            Resolved::read(&Store::of(&all)).unwrap().is_installed(&edge)
+            let resolved = Resolved::read(&Store::of(&all)).unwrap();
+            resolved.under(&root).is_installed(&edge)
         };
+        let installed = |plugins: &[(Kind, Value)]| installed_under(RootNamespace::default(), plugins);
         assert!(!installed(&[]));
         assert!(!installed(&[plugin("infra", "istio=other")]));
         assert!(!installed(&[plugin("shop", "istio=edge")]), "not from there");
         assert!(installed(&[plugin("infra", "istio=edge")]));
-        assert!(installed(&[plugin("istio-system", "istio=edge")]));
+        let at_the_root = [plugin("istio-system", "istio=edge")];
+        assert!(installed(&at_the_root));
+        let elsewhere = || RootNamespace::new("mesh-root");
+        assert!(!installed_under(elsewhere(), &at_the_root));
+        assert!(installed_under(elsewhere(), &[plugin("mesh-root", "istio=edge")]));
     }
 }

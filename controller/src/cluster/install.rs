@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use envoy_gateway::Surroundings;
 
 use clew_core::model::{ObjectName, Proxies};
-use clew_core::objects::IstioGateway;
+use clew_core::objects::{IstioGateway, RootNamespace};
 use clew_core::render::gateway_api::channel_cluster;
 use clew_core::render::istio::{Module, envoy_filter, wasm_plugin};
 use clew_core::render::{MANAGED_BY, MANAGER};
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::apply::{api, said};
 use super::difference::{differs, has};
 use super::drains::DRAIN;
-use super::gateway_pods::{GATEWAY_NAME, OWNING_NAME, OWNING_NAMESPACE, ROOT_NAMESPACE};
+use super::gateway_pods::{GATEWAY_NAME, OWNING_NAME, OWNING_NAMESPACE};
 use super::kind::Kind;
 use super::secrets::Secrets;
 use super::server::{MODULES, module_file};
@@ -44,6 +44,8 @@ pub(crate) struct Wish {
     pub(crate) service: ObjectName,
     pub(crate) port: u16,
     pub(crate) failure_mode: FailureMode,
+    /// Istio's.
+    pub(crate) root_namespace: RootNamespace,
 }
 
 /// An installation that was looked into and not made yet.
@@ -118,7 +120,7 @@ impl Installation {
                 around.objects(&module, &config, (&wish.service, wish.port))
             }
             Proxies::Of(_) | Proxies::Selected(_) => {
-                let namespace = namespace(&proxies, &pods, &wish.gateway);
+                let namespace = namespace(&proxies, &pods, wish);
                 let plugin = wasm_plugin(&proxies, &namespace, &module, &config);
                 vec![
                     (Kind::WasmPlugin, json!(plugin)),
@@ -279,7 +281,7 @@ async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
 }
 
 /// Where the plugin acts.
-fn namespace(proxies: &Proxies, pods: &[Pod], gateway: &ObjectName) -> String {
+fn namespace(proxies: &Proxies, pods: &[Pod], wish: &Wish) -> String {
     if let Proxies::Of(gateway) = proxies {
         return gateway.namespace.clone();
     }
@@ -287,8 +289,8 @@ fn namespace(proxies: &Proxies, pods: &[Pod], gateway: &ObjectName) -> String {
     let mut namespaces = namespaces.into_iter();
     match (namespaces.next(), namespaces.next()) {
         (Some(one), None) => one,
-        (Some(_), Some(_)) => ROOT_NAMESPACE.to_owned(),
-        (None, _) => gateway.namespace.clone(),
+        (Some(_), Some(_)) => wish.root_namespace.name().to_owned(),
+        (None, _) => wish.gateway.namespace.clone(),
     }
 }
 
@@ -365,13 +367,20 @@ fn upgrades(metrics: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pod, namespace, upgrades};
+    use super::{FailureMode, Pod, RootNamespace, Wish, namespace, upgrades};
     use clew_core::model::{ObjectName, Proxies};
     use kube::api::ObjectMeta;
 
     #[test]
     fn the_plugin_goes_to_where_the_pods_are() {
         let gateway = ObjectName::new("shop", "edge");
+        let wish = Wish {
+            gateway: gateway.clone(),
+            service: ObjectName::new("clew-system", "clew"),
+            port: 8080,
+            failure_mode: FailureMode::Closed,
+            root_namespace: RootNamespace::new("mesh-root"),
+        };
         let pods = |namespaces: &[&str]| -> Vec<Pod> {
             let pod = |namespace: &&str| Pod {
                 metadata: ObjectMeta {
@@ -385,15 +394,11 @@ mod tests {
         let selected = Proxies::Selected([("istio".to_owned(), "edge".to_owned())].into());
         for (proxies, of, expected) in [
             (&selected, &["infra", "infra"][..], "infra"),
-            (&selected, &["infra", "other"], "istio-system"),
+            (&selected, &["infra", "other"], "mesh-root"),
             (&selected, &[], "shop"),
             (&Proxies::Of(gateway.clone()), &["other"], "shop"),
         ] {
-            assert_eq!(
-                namespace(proxies, &pods(of), &gateway),
-                expected,
-                "{proxies} {of:?}"
-            );
+            assert_eq!(namespace(proxies, &pods(of), &wish), expected, "{proxies} {of:?}");
         }
     }
 

@@ -49,7 +49,8 @@ impl Once {
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
-        Ok(Resolved::read(&store).map(|resolved| Self {
+        let resolved = Resolved::read(&store).map(|resolved| resolved.under(&scope.root_namespace));
+        Ok(resolved.map(|resolved| Self {
             in_force: resolved.in_force_before(),
             resolved,
         }))

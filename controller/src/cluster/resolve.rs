@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clew_core::in_force::InForce;
 use clew_core::model::ObjectName;
-use clew_core::objects::{Objects, ParentKind, PodEnd, Source, Sourced};
+use clew_core::objects::{Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
 use clew_crds::WebSocketRoute;
 use clew_crds::status::WebSocketRouteStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -84,6 +84,12 @@ impl Resolved {
         }
         resolved.objects.gateway_pods = gateway_pods::labels(&resolved.objects, &resolved.pods);
         Some(resolved)
+    }
+
+    /// Where this is Istio's root namespace.
+    pub(crate) fn under(mut self, root: &RootNamespace) -> Self {
+        self.objects.root_namespace = root.clone();
+        self
     }
 
     fn add(&mut self, name: &ObjectName, seen: &Seen) {

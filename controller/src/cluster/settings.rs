@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use clew_core::objects::RootNamespace;
+
 /// The Secret with the keys that sign persistence tokens.
 pub(crate) const SIGNING_KEYS: &str = "clew-signing-keys";
 /// The Secret with what is made once: the hash seed, and what the channel's tokens are made of.
@@ -26,4 +28,6 @@ pub(crate) struct Scope {
     pub(crate) namespace: String,
     /// Whose objects are looked at; None: everybody's.
     pub(crate) watched: Option<String>,
+    /// Istio's.
+    pub(crate) root_namespace: RootNamespace,
 }

@@ -37,6 +37,8 @@ pub(super) struct Index<'a> {
     pub(super) unknown_parents: &'a BTreeSet<ParentKind>,
     /// Labels, by namespace.
     pub(super) namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
+    /// Istio's.
+    pub(super) root_namespace: &'a str,
     /// Labels of gateways' pods.
     pub(super) gateway_pods: &'a BTreeMap<ObjectName, BTreeMap<String, String>>,
     /// Other people's.
@@ -140,6 +142,7 @@ impl<'a> Index<'a> {
             ),
             unknown_parents: &objects.unknown_parents,
             namespaces: &objects.namespaces,
+            root_namespace: objects.root_namespace.name(),
             gateway_pods: &objects.gateway_pods,
             extension_policies: foreign(
                 by_name(

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::service::{ROOT_NAMESPACE, rule, rules_of};
+use super::service::{rule, rules_of};
 use super::workloads::Workloads;
 use super::{Candidate, Hindrance, host};
 use crate::model::{ObjectName, Parent, Target};
@@ -42,7 +42,7 @@ fn why_hidden(service: &ObjectName, parent: &Parent, clients: &str, index: &Inde
     };
     if clients != service.namespace {
         let theirs = rules_of(clients, &host, index)
-            .find(|(_, spec)| clients != ROOT_NAMESPACE || spec.export_to == ["."]);
+            .find(|(_, spec)| clients != index.root_namespace || spec.export_to == ["."]);
         if let Some((name, spec)) = theirs {
             return Some(format!(
                 "DestinationRule {name} for {} is in the namespace of the clients, where Istio looks first, and hides the one that Clew writes into {}; narrow its host, or move it there",

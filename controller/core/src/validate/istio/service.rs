@@ -9,9 +9,6 @@ use crate::refusal::Code;
 use crate::validate::age::name_of;
 use crate::validate::index::Index;
 
-/// The namespace whose DestinationRules hold for the whole mesh; Istio's default.
-pub(super) const ROOT_NAMESPACE: &str = "istio-system";
-
 pub(super) fn read(name: &ObjectName, index: &Index<'_>) -> IstioService {
     let spec = index
         .services
@@ -37,7 +34,7 @@ pub(super) fn rule(service: &ObjectName, index: &Index<'_>) -> UserRule {
     if let Some((host, spec)) = narrowest(&service.namespace, &wanted, index) {
         return read_rule(spec, host == Hostname::Exact(wanted));
     }
-    match narrowest(ROOT_NAMESPACE, &wanted, index) {
+    match narrowest(index.root_namespace, &wanted, index) {
         Some((_, spec)) => UserRule {
             export_to: Vec::new(),
             ..read_rule(spec, false)

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::model::ObjectName;
-use crate::objects::ParentKind;
+use crate::objects::{ParentKind, RootNamespace};
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Target, Validated, validate};
@@ -186,6 +186,22 @@ fn a_claim_that_must_be_verified_needs_both_policies_for_every_pod_of_the_gatewa
             true,
         ),
         (
+            "of a root namespace of another name",
+            |m| {
+                m.root_namespace = RootNamespace::new("mesh-root");
+                m.request_authentications[0]["metadata"]["namespace"] = json!("mesh-root");
+            },
+            true,
+        ),
+        (
+            "of what is no root namespace",
+            |m| {
+                m.root_namespace = RootNamespace::new("mesh-root");
+                m.request_authentications[0]["metadata"]["namespace"] = json!("istio-system");
+            },
+            false,
+        ),
+        (
             "for other pods",
             |m| m.authorization_policies[0]["spec"]["selector"] = json!({"matchLabels": {"app": "web"}}),
             false,
@@ -338,8 +354,9 @@ fn where_only_one_parent_verifies_only_that_one_takes_the_route() {
 /// Istio looks where the clients are, which are the pods and not the Gateway.
 #[test]
 fn a_rule_hides_ours_where_the_gateways_pods_are() {
-    let hides = |rules: &str, pods: &str| {
+    let hides_under = |root: RootNamespace, rules: &str, pods: &str| {
         let mut manifests = on_istio();
+        manifests.root_namespace = root;
         let metadata = json!({"name": "all", "namespace": rules});
         manifests
             .destination_rules
@@ -349,12 +366,16 @@ fn a_rule_hides_ours_where_the_gateways_pods_are() {
             .refusals()
             .any(|refusal| refusal.code == Code::RuleHidden)
     };
+    let hides = |rules: &str, pods: &str| hides_under(RootNamespace::default(), rules, pods);
+    let hides_elsewhere = |rules: &str| hides_under(RootNamespace::new("mesh-root"), rules, rules);
     assert!(hides("edges", "edges"));
     assert!(!hides("infra", "edges"));
     assert!(
         !hides("istio-system", "istio-system"),
         "there ours is found first"
     );
+    assert!(!hides_elsewhere("mesh-root"), "as it is called");
+    assert!(hides_elsewhere("istio-system"), "which is none");
 }
 
 #[test]

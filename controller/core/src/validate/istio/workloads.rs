@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::service::ROOT_NAMESPACE;
 use crate::model::Parent;
 use crate::objects::{Scope, TargetRef};
 use crate::validate::index::Index;
@@ -18,6 +17,7 @@ pub(super) struct Workloads<'i>(Vec<Pod<'i>>);
 struct Pod<'i> {
     namespace: &'i str,
     labels: Cow<'i, BTreeMap<String, String>>,
+    root: &'i str,
 }
 
 impl<'i> Workloads<'i> {
@@ -44,12 +44,14 @@ impl<'i> Workloads<'i> {
             .map(|(pod, has)| Pod {
                 namespace: &pod.namespace,
                 labels: Cow::Borrowed(has),
+                root: index.root_namespace,
             })
             .collect();
         if pods.is_empty() {
             pods.push(Pod {
                 namespace: &name.namespace,
                 labels,
+                root: index.root_namespace,
             });
         }
         Some(Self(pods))
@@ -84,7 +86,7 @@ impl Pod<'_> {
             };
             return namespace == self.namespace && targets.any(names);
         }
-        (namespace == self.namespace || namespace == ROOT_NAMESPACE)
+        (namespace == self.namespace || namespace == self.root)
             && has_all(&self.labels, &scope.selector.match_labels)
             && has_all(&self.labels, &scope.workload_selector.match_labels)
     }
