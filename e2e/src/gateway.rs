@@ -1,19 +1,16 @@
 //! A pod of an Istio gateway: Istio's agent with the released Envoy, and the objects that stand for it.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
+use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::address;
-use crate::cluster::{Client, Cluster, START, part};
-use crate::daemon::Daemon;
-use crate::envoy::{self, Admin};
+use crate::agent::{Agent, Place};
+use crate::cluster::{Client, Cluster};
+use crate::envoy::Admin;
 use crate::istio::{Istio, NAMESPACE};
 use crate::pod::{Registrant, Registration, any_spec};
-use crate::{http, process};
 
 /// What an Istio Gateway selects it by.
 pub const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
@@ -21,8 +18,7 @@ pub const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
 pub const PORT: u16 = 80;
 
 const NAME: &str = "istio-ingressgateway";
-const ADMIN_PORT: u16 = 15000;
-const STATUS_PORT: u16 = 15020;
+const PORTS: u16 = 15000;
 
 /// One pod of a gateway, killed when dropped.
 #[derive(Debug)]
@@ -31,12 +27,11 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Its Envoy's admin port.
     pub admin: Admin,
-    agent: Daemon,
-    folder: TempDir,
+    agent: Agent,
 }
 
 impl Gateway {
-    /// Starts the one that an Istio Gateway selects, with two workers, and waits until it has its first configuration.
+    /// Starts one with two workers, and waits until it has its first configuration.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -59,54 +54,21 @@ impl Gateway {
         (namespace, name): (&str, &str),
         labels: Value,
     ) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("clew-gateway-").tempdir()?;
         let address = SocketAddr::from((address::next_in_cluster(), PORT));
         register(&cluster.client().await?, (namespace, name), &labels, address).await?;
-        let config = json!({
-            "discoveryAddress": istio.discovery().to_string(),
-            "controlPlaneAuthPolicy": "NONE",
-            "binaryPath": envoy::find()?,
-            "configPath": folder.path().join("envoy"),
-            "proxyAdminPort": ADMIN_PORT,
-            "statusPort": STATUS_PORT,
-            "concurrency": 2,
-            "terminationDrainDuration": "5s",
-        });
-        let mut command = Command::new(part("pilot-agent")?);
-        command
-            .args([
-                "proxy",
-                "router",
-                "--domain",
-                &format!("{namespace}.svc.cluster.local"),
-            ])
-            .args(["--proxyLogLevel=warning", "--log_output_level=default:info"])
-            .env("PROXY_CONFIG", config.to_string())
-            .env("ISTIO_BOOTSTRAP", part("envoy_bootstrap.json")?)
-            .env("ISTIO_METAJSON_LABELS", labels.to_string())
-            .envs([
-                ("POD_NAME", &*format!("{name}-0")),
-                ("POD_NAMESPACE", namespace),
-                ("INSTANCE_IP", &address.ip().to_string()),
-                ("ISTIO_META_CLUSTER_ID", "Kubernetes"),
-                ("ISTIO_META_DNS_CAPTURE", "false"),
-                ("FILE_MOUNTED_CERTS", "true"),
-            ])
-            .current_dir(folder.path());
-        let mut agent = Daemon::start("pilot-agent", &mut command, folder.path())?;
-        let status = SocketAddr::from((Ipv4Addr::LOCALHOST, STATUS_PORT));
-        agent
-            .until("ready", START, async || {
-                http::get(status, "/healthz/ready").await.ok()
-            })
-            .await?;
+        let place = Place {
+            role: "router",
+            pod: &format!("{name}-0"),
+            namespace,
+            ip: address.ip(),
+            labels,
+            ports: PORTS,
+        };
+        let agent = Agent::start(istio, &place).await?;
         Ok(Self {
             address,
-            admin: Admin {
-                address: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
-            },
+            admin: agent.admin,
             agent,
-            folder,
         })
     }
 
@@ -115,8 +77,7 @@ impl Gateway {
     /// # Errors
     /// When it is gone.
     pub fn envoy(&self) -> Result<u32> {
-        let named = process::naming(self.folder.path());
-        named.first().copied().context("no Envoy")
+        self.agent.envoy()
     }
 
     /// Everything that the agent and Envoy wrote, Envoy's access log too.

@@ -2,6 +2,7 @@
 //! the real `clew`. The sentences are in `tests/`.
 
 pub mod address;
+mod agent;
 pub mod autobahn;
 pub mod balancer;
 pub mod chart;
@@ -28,6 +29,7 @@ pub mod recipe;
 pub mod rendered;
 pub mod requests;
 pub mod scene;
+pub mod sidecar;
 pub mod standalone;
 pub mod statistics;
 pub mod traffic;

@@ -16,7 +16,8 @@ pub struct Mesh {
     pub cluster: Cluster,
     /// The gateway.
     pub gateway: Gateway,
-    _istio: Istio,
+    /// The control plane.
+    pub istio: Istio,
 }
 
 impl Mesh {
@@ -30,7 +31,7 @@ impl Mesh {
         Ok(Self {
             cluster,
             gateway,
-            _istio: istio,
+            istio,
         })
     }
 }

@@ -10,6 +10,7 @@ mod killed;
 mod misses;
 mod mistakes;
 mod namespaces;
+mod neighbours;
 mod operate;
 pub(crate) mod reasons;
 mod sessions;
