@@ -48,7 +48,8 @@ pub(crate) async fn alone() -> Result<(&'static Mesh, MutexGuard<'static, Option
             known.kubeconfig.clone_from(&known.own);
             known.start_again(&mesh.cluster).await?;
         }
-        Some(_) => {}
+        // Asleep, perhaps.
+        Some(known) => known.signal(Signal::CONT)?,
     }
     Ok((mesh, controller))
 }

@@ -1,17 +1,19 @@
 //! The API server away, the controller killed, two of them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::controller::{Controller, NAMESPACE};
+use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::Traffic;
 use clew_e2e::{scene, wait};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::shop::Shop;
-use super::{ISTIO, SOON, alone, metric, second_life_is_quiet, writes};
+use super::{ISTIO, SOON, alone, clew, metric, second_life_is_quiet, writes};
 
 const KEYS: usize = 60;
 
@@ -94,9 +96,16 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
         metric(&second, "clew_controller_leader").await? == 0.0,
         "both lead"
     );
+    let admin = &mesh.cluster.kubeconfig();
+    both_are_asked(admin, &["2 replicas of the controller answer"], "clew-0_").await?;
     let before = writes(first).await?;
     first.signal(Signal::STOP)?;
     leads(&second).await?;
+    let who_sleeps = [
+        "1 replicas of the controller answer",
+        "replica clew-0 does not answer",
+    ];
+    both_are_asked(admin, &who_sleeps, "clew-1_").await?;
     shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"handshake": "7s"});
     shop.client.apply(&shop.manifest).await?;
     let route_has_it = |live: &serde_json::Value| (live["spec"]["http"][0]["timeout"] == "7s").then_some(());
@@ -130,6 +139,43 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
     scene::all_answer(&sessions).await?;
     scene::none_lost(&sessions)?;
     shop.close().await
+}
+
+/// However the proxies are spread over the replicas, those that answer know each session, and know it once; one proxy is one; and `clew check` says who
+/// answers and who writes.
+async fn both_are_asked(admin: &Path, says: &[&str], writes: &str) -> Result<()> {
+    let mut last = None;
+    let whole = wait::until("the sessions are seen whole", LONG, async || {
+        let said = clew(admin, &["sessions", "-n", "replicas", "-o", "json"]).await;
+        let said = said.ok()?;
+        let total = said.json().ok().map(|said| said["total"].clone());
+        last = Some(said);
+        (total? == KEYS).then_some(())
+    });
+    whole.await.with_context(|| format!("{last:?}"))?;
+    // A proxy may be on its way from one that sleeps; but it is never two.
+    let mut said = Value::Null;
+    let found = wait::until("one proxy is one", LONG, async || {
+        let status = clew(admin, &["status", "-n", "replicas", "-o", "json"]).await;
+        said = status.ok()?.json().ok()?;
+        let proxies = said["gateways"][0]["each"].as_array()?;
+        match &proxies[..] {
+            [] => None,
+            [one] => (one["acknowledged"] == true).then_some(Ok(())),
+            several => Some(Err(anyhow::anyhow!("{several:#?}"))),
+        }
+    });
+    found.await.with_context(|| format!("{said:#}"))??;
+    let checked = clew(admin, &["check"]).await?;
+    for what in says {
+        ensure!(checked.stdout.contains(what), "{what}: {checked:?}");
+    }
+    let mut lines = checked.stdout.lines();
+    ensure!(
+        lines.any(|line| line.contains(writes) && line.contains("holds the Lease and writes")),
+        "{checked:?}"
+    );
+    Ok(())
 }
 
 async fn leads(controller: &Controller) -> Result<()> {
