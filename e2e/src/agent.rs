@@ -93,6 +93,7 @@ fn config(istio: &Istio, folder: &Path, admin: u16, status: u16) -> Result<Value
         "statusPort": status,
         "concurrency": 2,
         "terminationDrainDuration": "5s",
+        "proxyStatsMatcher": {"inclusionSuffixes": ["downstream_cx_upgrades_active"]},
         // What a listener's change cuts, it cuts soon.
         "drainDuration": "5s",
     }))

@@ -1,6 +1,7 @@
-//! One HTTP/1.1 request to a loopback address.
+//! One HTTP/1.1 request to a loopback address, and one file that is served to whoever asks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Status and body.
 ///
@@ -46,4 +48,32 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<String> {
         (200, body) => Ok(body),
         (status, body) => bail!("http://{address}{path}: {status} {body}"),
     }
+}
+
+/// Answers every request to an address with these bytes, for as long as the test's runtime lives.
+///
+/// # Errors
+/// When it cannot be bound.
+pub async fn serve(address: SocketAddr, file: Vec<u8>) -> Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    let file = Arc::<[u8]>::from(file);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, file.clone()));
+        }
+    });
+    Ok(())
+}
+
+async fn answer(mut stream: TcpStream, file: Arc<[u8]>) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        file.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.write_all(&file).await
 }

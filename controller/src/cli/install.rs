@@ -128,6 +128,13 @@ fn announcement(installation: &Installation) -> String {
         true => "; pods that do not know the controller are started anew",
         false => "",
     };
+    let untold = match installation.cuts_when_changed() {
+        true => "",
+        // What Istio's proxies count of themselves is on a list.
+        false => {
+            ", unless downstream_cx_upgrades_active is among the proxyStatsMatcher's inclusionSuffixes of their ProxyConfig"
+        }
+    };
     match (installation.standing, installation.sessions) {
         (Standing::Same, _) => format!("{what} {name} is installed already, and as it should be"),
         (Standing::Older, sessions) if installation.cuts_when_changed() => {
@@ -143,7 +150,7 @@ fn announcement(installation: &Installation) -> String {
             "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there, {sessions} now{again}"
         ),
         (Standing::Absent, None) => format!(
-            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there; how many there are they do not say{again}"
+            "the filter is new to {who}: their listeners change once, which cuts every WebSocket that is open there; how many there are they do not say{untold}{again}"
         ),
     }
 }

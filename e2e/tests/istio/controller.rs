@@ -9,6 +9,7 @@ mod guide;
 mod killed;
 mod misses;
 mod mistakes;
+mod module;
 mod namespaces;
 mod neighbours;
 mod operate;
