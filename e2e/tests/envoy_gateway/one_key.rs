@@ -105,17 +105,10 @@ async fn explained(folder: &Folder, state: &State, pods: &[Pod], keys: usize) ->
     let (folder, state) = (folder.path().to_string_lossy(), state.path().to_string_lossy());
     stream::iter(0..keys)
         .map(async |key| {
-            let url = format!("http://{HOST}/ws?room={key}");
-            let arguments = [
-                "explain",
-                "-f",
-                &folder,
-                "--state-dir",
-                &state,
-                "-o",
-                "json",
-                &url,
-            ];
+            let (line, host) = (format!("GET /ws?room={key}"), format!("Host: {HOST}"));
+            let given = ["-f", &*folder, "--state-dir", &*state];
+            let asked = ["--request", &*line, "-H", &*host, "-o", "json"];
+            let arguments = ["explain"].into_iter().chain(given).chain(asked);
             let answer = standalone::clew(arguments).await?.json()?;
             let is_it = |pod: &&Pod| answer["backend"]["address"] == json!(pod.address().to_string());
             let pod = pods.iter().find(is_it).with_context(|| answer.to_string())?;
