@@ -11,7 +11,8 @@ mod table;
 pub(crate) mod tokens;
 pub(crate) mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ use clew_filter_config::channel::{About, Live, Poll, Update};
 use tokio::sync::watch;
 
 use crate::clock;
-pub(crate) use proxies::Acknowledgement;
 use proxies::Proxies;
-pub(crate) use table::Snapshot;
+pub(crate) use proxies::{Acknowledgement, Held, News};
 use table::Table;
+pub(crate) use table::{Scope, Snapshot};
 use view::GatewayView;
 
 /// The longest that a poll waits. Short, because live counts arrive with the next poll.
@@ -70,13 +71,42 @@ impl Channel {
 
     /// Makes `snapshot` what the gateway's proxies get.
     pub(crate) fn publish(&self, gateway: &str, snapshot: Snapshot) {
+        self.change(gateway, |table| table.publish(snapshot));
+    }
+
+    /// As [`Self::publish`], of the entries of a scope; the others stay.
+    pub(crate) fn publish_part(&self, gateway: &str, scope: &Scope, snapshot: Snapshot) {
+        self.change(gateway, |table| table.publish_part(scope, snapshot));
+    }
+
+    /// What the gateway's proxies get of the entries of a scope. None: nothing was ever published.
+    pub(crate) fn part(&self, gateway: &str, scope: &Scope) -> Option<Snapshot> {
+        Some(self.lock().get(gateway)?.table.part(scope))
+    }
+
+    /// What something was published to.
+    #[cfg(test)]
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// All that the gateway's proxies get, under no version.
+    #[cfg(test)]
+    pub(crate) fn everything(&self, gateway: &str) -> Option<Update> {
+        Some(Update {
+            version: String::new(),
+            ..self.lock().get(gateway)?.table.since(None)?
+        })
+    }
+
+    fn change(&self, gateway: &str, publish: impl FnOnce(&mut Table) -> u64) {
         let mut gateways = self.lock();
         let entry = gateways.entry(gateway.to_owned()).or_insert_with(|| Gateway {
             table: Table::new(self.epoch.clone(), self.seed.clone()),
             proxies: Proxies::default(),
         });
         let before = entry.table.version();
-        let version = entry.table.publish(snapshot);
+        let version = publish(&mut entry.table);
         drop(gateways);
         if version != before {
             self.tell();
@@ -123,6 +153,27 @@ impl Channel {
                 gateway.proxies.expire(clock::now());
                 gateway.proxies.holding(gateway.table.version())
             })
+    }
+
+    /// What every connected proxy of every gateway holds.
+    pub(crate) fn held(&self) -> Held {
+        let mut gateways = self.lock();
+        let now = clock::now();
+        let held = |(name, gateway): (&String, &mut Gateway)| {
+            gateway.proxies.expire(now);
+            (name.clone(), gateway.proxies.held())
+        };
+        Held(gateways.iter_mut().map(held).collect())
+    }
+
+    /// The pods of a backend that proxies know.
+    pub(crate) fn pods(&self, backend: &str) -> BTreeSet<SocketAddr> {
+        let gateways = self.lock();
+        let found = gateways
+            .values()
+            .filter_map(|gateway| gateway.table.backend(backend));
+        let pods = found.flat_map(|backend| &backend.pods);
+        pods.filter_map(|pod| pod.address.parse().ok()).collect()
     }
 
     /// How many of the gateway's proxies hold these rules as they are now, whatever else has changed since.

@@ -1,16 +1,19 @@
 //! `clew controller`: the same five steps over a cluster. What the API server has said is on the shelves of [`store`];
 //! only [`apply`] and [`report`] write what routes become, `secrets` and `lease` what is the controller's own.
 
+mod about;
 mod apply;
 mod backoff;
 mod difference;
 mod downloads;
 pub(crate) mod drains;
 mod gateway_pods;
+mod gateways;
 pub(crate) mod install;
 mod kind;
 mod lease;
 mod misses;
+mod neighbours;
 mod once;
 pub(crate) mod operators;
 mod plan;
@@ -25,22 +28,26 @@ mod settings;
 mod silence;
 mod steps;
 mod store;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clew_core::in_force::InForce;
-use clew_core::model::{Proxies, World};
+use clew_core::model::{BackendId, World};
 use clew_core::objects::RootNamespace;
 use clew_core::render::rules;
 use clew_core::validate::Validated;
 use kube::Client;
 
+pub(crate) use about::About;
+use about::{Memory, Turned};
 use apply::{Applied, Applier};
 use downloads::Downloads;
 use drains::Drains;
+use gateways::Gateways;
 pub(crate) use kind::Kind;
 use lease::Leadership;
 pub(crate) use misses::Misses;
@@ -51,11 +58,9 @@ pub(crate) use resolve::Resolved;
 pub(crate) use run::run;
 pub(crate) use seen::Plugin;
 pub(crate) use settings::{LEASE, Scope, Settings};
-pub(crate) use silence::Expected;
-use silence::{Silence, Silent};
 use store::Store;
 
-use crate::channel::{Acknowledgement, Channel};
+use crate::channel::{Channel, Held, News};
 use crate::clock;
 use crate::failure::Failure;
 use crate::finding::Finding;
@@ -77,13 +82,14 @@ pub(crate) struct Cluster {
     /// Who is connected is not known yet, and has not been said as it then was.
     gathering: bool,
     drains: Drains,
-    said: BTreeSet<Finding>,
-    last: Option<Outcome>,
+    /// What was said of each object.
+    said: BTreeMap<String, BTreeSet<Finding>>,
+    memory: Memory,
+    gateways: Gateways,
     downloads: Arc<Downloads>,
-    silence: Silence,
     pub(crate) misses: Misses,
-    /// Who held what when it was last said.
-    heard: BTreeMap<String, Acknowledgement>,
+    /// Who held what when the last turn began, or when it was last heard.
+    heard: Held,
 }
 
 /// What became of a turn.
@@ -91,10 +97,6 @@ pub(crate) struct Outcome {
     pub(crate) validated: Validated,
     pub(crate) plan: Plan,
     pub(crate) applied: Applied,
-    /// The gateways' pods that have the filter.
-    pub(crate) installed: BTreeMap<Proxies, Expected>,
-    /// Of these, who does not ask for its rules.
-    pub(crate) silent: Silent,
     pub(crate) took: Duration,
 }
 
@@ -133,12 +135,12 @@ impl Cluster {
             in_force: None,
             gathering: true,
             drains: Drains::default(),
-            said: BTreeSet::new(),
-            last: None,
+            said: BTreeMap::new(),
+            memory: Memory::default(),
+            gateways: Gateways::default(),
             downloads,
-            silence: Silence::default(),
             misses: Misses::default(),
-            heard: BTreeMap::new(),
+            heard: Held::default(),
         }
     }
 
@@ -147,108 +149,160 @@ impl Cluster {
         self.downloads.clone()
     }
 
-    /// What was seen, as of this moment. `None`: not even the routes' own kind is there.
-    pub(crate) fn resolve(&mut self) -> Option<Resolved> {
-        let resolved = Resolved::read(&self.store).map(|resolved| resolved.under(&self.root_namespace));
-        if resolved.is_none() {
-            self.note(&[Finding::error(
+    /// What the turn is about, and what was seen of it, all as of this moment. `None`: not even the routes' own kind is
+    /// there.
+    pub(crate) fn resolve(&mut self) -> Option<(About, Resolved)> {
+        self.hear();
+        let store = self.store.clone();
+        let shelves = store.lock();
+        let about = self
+            .memory
+            .about(store.changes(), &shelves, self.in_force.as_ref(), clock::now());
+        let resolved = Resolved::read(&shelves, &about);
+        drop(shelves);
+        let Some(resolved) = resolved.map(|resolved| resolved.under(&self.root_namespace)) else {
+            let missing = Finding::error(
                 "",
                 0,
                 "CLEW0923",
                 "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -. Until then all stays as it is",
-            )]);
+            );
+            self.note(&About::all(), &World::default(), vec![missing]);
+            return None;
+        };
+        if about.everything {
+            self.gateways.see(&resolved);
         }
-        resolved
+        Some((about, resolved))
     }
 
     /// The routes as they last were good.
-    pub(crate) fn in_force(&self, resolved: &Resolved) -> InForce {
-        let known = self.in_force.as_ref();
-        known.map_or_else(|| resolved.in_force_before(), InForce::clone)
+    pub(crate) fn in_force(&self, about: &About, resolved: &Resolved) -> InForce {
+        match &self.in_force {
+            None => resolved.in_force_before(),
+            Some(known) if about.everything => known.clone(),
+            Some(known) => known.part(&about.routes),
+        }
     }
 
     /// They are in force now.
-    pub(crate) fn keep_in_force(&mut self, in_force: InForce) {
-        self.in_force = Some(in_force);
+    pub(crate) fn keep_in_force(&mut self, about: &About, in_force: InForce) {
+        match &mut self.in_force {
+            Some(known) if !about.everything => known.put_part(&about.routes, in_force),
+            known => *known = Some(in_force),
+        }
     }
 
     /// The pods that are leaving.
-    pub(crate) fn observe(&mut self, world: &World, resolved: &Resolved) -> &rules::Drains {
-        self.drains.observe(world, &resolved.pods, clock::unix_ms())
+    pub(crate) fn observe(&mut self, about: &About, world: &World, resolved: &Resolved) -> &rules::Drains {
+        let is_told = |backend: &BackendId| about.concerns(&backend.service);
+        self.drains
+            .observe_of(world, is_told, &resolved.pods, clock::unix_ms())
     }
 
-    pub(crate) async fn apply(&mut self, resolved: &Resolved, plan: &Plan) -> Applied {
-        self.applier.apply(resolved, plan).await
+    pub(crate) async fn apply(&mut self, about: &About, resolved: &Resolved, plan: &Plan) -> Applied {
+        self.applier.apply(about, resolved, plan).await
     }
 
     /// Says what became of it. True: something failed that another turn may find mended.
-    pub(crate) async fn report(&mut self, mut outcome: Outcome) -> bool {
-        outcome.silent = self.silent(&outcome);
-        let is_refused = |route: &&clew_core::validate::RouteReport| !route.refusals.is_empty();
-        let all = &outcome.validated.routes;
-        let refused = all.iter().filter(is_refused).count();
-        self.metrics.routes(all.len() - refused, refused);
-        self.metrics.leads(self.leadership.is_ours());
-        let unsaid = self.reporter.report(&outcome).await;
+    pub(crate) async fn report(&mut self, about: &About, mut outcome: Outcome) -> bool {
+        if about.everything {
+            // What is news of a gateway is news to every route there.
+            self.gateways.listen(&self.channel, clock::now());
+        }
+        // As it is before it is said, so that whatever is acknowledged from now on is said too.
+        let unacknowledged = outcome.plan.told.iter().filter(|(_, told)| {
+            let mut at = told.scopes();
+            at.any(|(gateway, scope)| {
+                let rules = scope.rules.iter().map(String::as_str);
+                self.channel.holding(gateway, rules).behind > 0
+            })
+        });
+        let unacknowledged = unacknowledged.map(|(route, _)| route.clone()).collect();
+        let unsaid = self.reporter.report(&outcome, &self.gateways).await;
         let failed = unsaid || !outcome.applied.failed.is_empty();
-        self.metrics.reconciled(!failed, outcome.took);
         let mut findings = Finding::of_validated(&outcome.validated);
-        findings.extend_from_slice(self.drains.unread());
-        self.note(&findings);
-        self.last = Some(outcome);
+        findings.extend(self.drains.unread().cloned());
+        self.note(about, &outcome.validated.world, findings);
+        let refused = outcome.validated.routes.iter();
+        let refused = refused.map(|report| (report.name.clone(), !report.refusals.is_empty()));
+        let turned = Turned {
+            in_force: self.in_force.get_or_insert_default(),
+            failed,
+            refused: refused.collect(),
+            unacknowledged,
+            now: clock::now(),
+            applied: &outcome.applied,
+        };
+        self.memory.keep(&self.store, about, &mut outcome.plan, &turned);
+        self.metrics.routes(self.memory.accepted, self.memory.refused);
+        self.metrics.leads(self.leadership.is_ours());
+        self.metrics.reconciled(!failed, outcome.took);
         failed
     }
 
-    /// Says again what became of the last turn, where proxies have acknowledged something since, or have fallen silent.
-    /// True: what they say asks for another turn.
-    async fn listen(&mut self) -> bool {
-        let standings = self.standings();
-        let Some(mut outcome) = self.last.take() else {
-            return false;
-        };
-        let silent = self.silent(&outcome);
+    /// Hears proxies. True: by what they hold, or by who there is of them, another turn has something to do.
+    fn listen(&mut self) -> bool {
+        self.hear();
         let has_gathered = self.gathering && !self.reporter.is_gathering();
         self.gathering &= !has_gathered;
-        if standings != self.heard || silent != outcome.silent || has_gathered {
-            self.heard = standings;
-            outcome.silent = silent;
-            self.reporter.report(&outcome).await;
+        let now = clock::now();
+        let pods = |backend: &str| self.channel.pods(backend);
+        let persist = self.misses.look(&self.channel.missed(), pods, now);
+        // Every route says whether some are silent, and whether they take its sessions elsewhere.
+        if self.gateways.listen(&self.channel, now) || persist || has_gathered {
+            self.memory.look_at_everything();
         }
-        let missed = self.channel.missed();
-        let persists = self.misses.look(&missed, &outcome.validated.world, clock::now());
-        self.last = Some(outcome);
-        persists
+        self.memory.has_news()
     }
 
-    fn silent(&mut self, outcome: &Outcome) -> Silent {
-        let channel = &self.channel;
-        let expected = outcome
-            .installed
-            .iter()
-            .map(|(proxies, expected)| (proxies, expected, channel.about(&proxies.to_string())));
-        self.silence.look(expected, clock::now())
+    /// Who holds what since it was last heard: every route says how many there are, and how many of them hold it.
+    fn hear(&mut self) {
+        let held = self.channel.held();
+        match held.since(&self.heard) {
+            Some(News::Others) => self.memory.look_at_everything(),
+            Some(News::Newer) => self.memory.look_at_unacknowledged(),
+            None => {}
+        }
+        self.heard = held;
     }
 
     /// When another turn has something to do, even if nothing changes.
-    fn again(&self) -> Option<Duration> {
-        self.last.as_ref()?.applied.again
+    fn again(&self) -> Option<Instant> {
+        self.memory.due()
     }
 
-    /// Who holds what.
-    fn standings(&self) -> BTreeMap<String, Acknowledgement> {
-        let gateways = self.last.iter().flat_map(|outcome| outcome.plan.snapshots.keys());
-        gateways
-            .map(|gateway| (gateway.clone(), self.channel.standing(gateway)))
-            .collect()
-    }
-
-    /// Each finding is said once, when it comes.
-    fn note(&mut self, findings: &[Finding]) {
-        let now: BTreeSet<_> = findings.iter().cloned().collect();
-        for finding in now.difference(&self.said) {
-            tracing::warn!("{finding}");
+    /// Each finding is said once, when it comes. What a part finds of others than its own adds to what all find of them.
+    fn note(&mut self, about: &About, world: &World, findings: Vec<Finding>) {
+        let mut now: BTreeMap<String, BTreeSet<Finding>> = BTreeMap::new();
+        for finding in findings {
+            now.entry(finding.object.clone()).or_default().insert(finding);
         }
-        self.said = now;
+        let before = match about.everything {
+            true => std::mem::take(&mut self.said),
+            false => {
+                let routes = about.routes.iter().map(|route| format!("WebSocketRoute {route}"));
+                let others = about.objects.iter();
+                let others = others.map(|(kind, name)| format!("{kind:?} {name}"));
+                let pods = world.backends.iter().flat_map(|(id, backend)| {
+                    let namespace = &id.service.namespace;
+                    backend
+                        .pods
+                        .iter()
+                        .map(move |pod| format!("Pod {namespace}/{}", pod.name))
+                });
+                let of = |object: String| self.said.remove_entry(&object);
+                routes.chain(others).chain(pods).filter_map(of).collect()
+            }
+        };
+        for (object, findings) in now {
+            let others = self.said.remove(&object).unwrap_or_default();
+            let known = before.get(&object).unwrap_or(&others);
+            for finding in findings.difference(known) {
+                tracing::warn!("{finding}");
+            }
+            self.said.insert(object, &findings | &others);
+        }
     }
 }
 
@@ -256,3 +310,6 @@ impl Cluster {
 fn epoch() -> Result<String, Failure> {
     random_hex()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clew_core::model::{Gateway, Proxies, World};
+use clew_core::model::{Gateway, World};
 use clew_core::render::{envoy, rules};
 use clew_core::validate::{Target, Validated};
 use clew_filter_config::persistence::SigningKey;
@@ -52,31 +52,26 @@ impl Cluster {
     /// One turn: from what the API server said to objects and filters, and back to the status. True: another may do better.
     pub(crate) async fn reconcile(&mut self) -> bool {
         let began = clock::now();
-        let Some(resolved) = self.resolve() else {
-            // what was seen
+        let Some((about, resolved)) = self.resolve() else {
+            // what was seen to change, and what hangs together with it
             return false;
         };
-        let mut in_force = self.in_force(&resolved);
+        let mut in_force = self.in_force(&about, &resolved);
         let mut validated = in_force.validate(&resolved.objects, Target::Every); // pure
-        self.misses.try_again(&validated.world);
+        self.misses.try_again(&about, &validated.world);
         self.misses.say(&mut validated);
-        let drains = self.observe(&validated.world, &resolved);
+        let drains = self.observe(&about, &validated.world, &resolved);
         let mut plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure
         plan.tell_only_of(|backend| self.misses.are_told_of(backend));
-        self.keep_in_force(in_force);
-        let applied = self.apply(&resolved, &plan).await; // channel, API server
-        let proxies = validated.world.proxies().map(|(_, proxies)| proxies);
-        let installed = proxies.filter(|proxies| resolved.is_installed(proxies));
-        let expected = |proxies: &Proxies| (proxies.clone(), cluster::Expected::of(&resolved, proxies));
-        self.report(cluster::Outcome {
-            installed: installed.map(expected).collect(),
-            silent: BTreeMap::new(),
+        self.keep_in_force(&about, in_force);
+        let applied = self.apply(&about, &resolved, &plan).await; // channel, API server
+        let outcome = cluster::Outcome {
             validated,
             plan,
             applied,
             took: began.elapsed(),
-        })
-        .await // status, Events
+        };
+        self.report(&about, outcome).await // status, Events
     }
 }
 

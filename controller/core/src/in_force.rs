@@ -54,6 +54,31 @@ impl InForce {
         self.routes.values().map(Arc::as_ref)
     }
 
+    /// A route as it last was good.
+    #[must_use]
+    pub fn route(&self, name: &ObjectName) -> Option<&Arc<WebSocketRoute>> {
+        self.routes.get(name)
+    }
+
+    /// What is known of some routes alone.
+    #[must_use]
+    pub fn part(&self, names: &BTreeSet<ObjectName>) -> Self {
+        let known = |name: &ObjectName| Some((name.clone(), self.routes.get(name)?.clone()));
+        Self {
+            routes: names.iter().filter_map(known).collect(),
+            key_sets: self.key_sets.clone(),
+        }
+    }
+
+    /// What is known of some routes now; of the others it stays.
+    pub fn put_part(&mut self, names: &BTreeSet<ObjectName>, part: Self) {
+        for name in names {
+            self.routes.remove(name);
+        }
+        self.routes.extend(part.routes);
+        self.key_sets.extend(part.key_sets);
+    }
+
     /// The key sets as they last were good: `(namespace/name of the Secret, the JSON of each key)`.
     pub fn key_sets(&self) -> impl Iterator<Item = (String, &[String])> {
         self.key_sets

@@ -20,6 +20,45 @@ pub(crate) struct Acknowledgement {
     pub(crate) behind: usize,
 }
 
+/// The version that each proxy of each gateway holds, by what the gateways and the proxies call themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held(pub(super) BTreeMap<String, BTreeMap<String, u64>>);
+
+/// What has come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Proxies came, or went, or have lost what they had.
+    Others,
+    /// The same proxies hold newer versions.
+    Newer,
+}
+
+impl Held {
+    /// What is otherwise than before.
+    pub(crate) fn since(&self, before: &Self) -> Option<News> {
+        if self == before {
+            return None;
+        }
+        let proxies = |held: &Self| -> Vec<(String, String, u64)> {
+            let of = |(gateway, proxies): (&String, &BTreeMap<String, u64>)| {
+                let of = |(proxy, holds): (&String, &u64)| (gateway.clone(), proxy.clone(), *holds);
+                proxies.iter().map(of).collect::<Vec<_>>()
+            };
+            held.0.iter().flat_map(of).collect()
+        };
+        let (now, before) = (proxies(self), proxies(before));
+        if now == before {
+            // A gateway without proxies is another one.
+            return None;
+        }
+        let is_same = |(now, before): (&(String, String, u64), &(String, String, u64))| {
+            (&now.0, &now.1) == (&before.0, &before.1) && now.2 >= before.2
+        };
+        let are_same = now.len() == before.len() && now.iter().zip(&before).all(is_same);
+        Some(if are_same { News::Newer } else { News::Others })
+    }
+}
+
 /// The proxies of one gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Proxies(BTreeMap<String, Proxy>);
@@ -82,6 +121,12 @@ impl Proxies {
             proxies: self.0.len(),
             behind: self.0.values().filter(|proxy| proxy.holds < version).count(),
         }
+    }
+
+    /// What each of the connected holds.
+    pub(crate) fn held(&self) -> BTreeMap<String, u64> {
+        let held = |(id, proxy): (&String, &Proxy)| (id.clone(), proxy.holds);
+        self.0.iter().map(held).collect()
     }
 
     /// Every proxy as operators see it, where `version` is the newest.

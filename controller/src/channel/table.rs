@@ -79,11 +79,11 @@ enum What {
 
 /// The entries that a snapshot speaks of: what it does not have of them is gone, and the others stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Scope {
+pub(crate) struct Scope {
     /// By the first part of the route name.
-    rules: BTreeSet<String>,
+    pub(crate) rules: BTreeSet<String>,
     /// By `namespace/name:port`.
-    backends: BTreeSet<String>,
+    pub(crate) backends: BTreeSet<String>,
 }
 
 impl Table {
@@ -119,7 +119,7 @@ impl Table {
     }
 
     /// As [`publish`](Self::publish), of the entries of a scope and no others: it costs what these cost.
-    fn publish_part(&mut self, scope: &Scope, snapshot: Snapshot) -> u64 {
+    pub(crate) fn publish_part(&mut self, scope: &Scope, snapshot: Snapshot) -> u64 {
         let next = self.version + 1;
         let is_other = self.version == 0
             || self.draining != snapshot.draining
@@ -148,6 +148,21 @@ impl Table {
             self.forget();
         }
         self.version
+    }
+
+    /// The entries of a scope, as they are told now.
+    pub(crate) fn part(&self, scope: &Scope) -> Snapshot {
+        Snapshot {
+            rules: part(&self.rules, &scope.rules),
+            backends: part(&self.backends, &scope.backends),
+            signing_keys: self.signing_keys.clone(),
+            draining: self.draining,
+        }
+    }
+
+    /// A backend of the newest snapshot.
+    pub(crate) fn backend(&self, id: &str) -> Option<&Backend> {
+        self.backends.get(id)?.value.as_ref()
     }
 
     /// The backends of the newest snapshot.
@@ -238,6 +253,12 @@ fn forget<T>(entries: &mut Entries<T>, key: &str, at: u64) {
     {
         entries.remove(key);
     }
+}
+
+fn part<T: Clone>(entries: &Entries<T>, keys: &BTreeSet<String>) -> BTreeMap<String, T> {
+    keys.iter()
+        .filter_map(|key| Some((key.clone(), entries.get(key)?.value.clone()?)))
+        .collect()
 }
 
 /// What has become of entries: which are others, and by how much the sum of their digests is larger.
@@ -440,6 +461,7 @@ mod tests {
             backends: ["b".to_owned(), "d".to_owned()].into(),
             ..Scope::default()
         };
+        assert_eq!(parts.part(&scope), backends(&["b"]));
         assert_eq!(parts.publish_part(&scope, backends(&["d"])), 2);
         assert_eq!(parts.publish_part(&scope, backends(&["d"])), 2);
         let delta = parts.since(Some("e:1")).unwrap();

@@ -15,6 +15,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 
+use super::about::About;
 use super::difference::{differs, removal};
 use super::kind::Kind;
 use super::lease::Leadership;
@@ -22,9 +23,9 @@ use super::plan::Plan;
 use super::resolve::{FINALIZER, IN_FORCE, Marks, Resolved};
 use super::secrets;
 use super::seen::Seen;
-use super::steps::{Hindrance, Key, Step, Steps};
+use super::steps::{Hindrance, Key, Step, Steps, Wanted};
 use super::store::Store;
-use crate::channel::{Channel, Snapshot, order};
+use crate::channel::{Channel, Scope, Snapshot, order};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -44,9 +45,9 @@ pub(crate) struct Applier {
     pub(crate) channel: Arc<Channel>,
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) metrics: Arc<Metrics>,
-    published: BTreeMap<String, Snapshot>,
-    /// When routes last were not as they are to be.
+    /// When routes last were not as they are to be: any of them, and those to which it is less long ago than to all.
     unsettled: Instant,
+    unsettled_routes: BTreeMap<ObjectName, Instant>,
 }
 
 /// What became of a plan.
@@ -58,6 +59,8 @@ pub(crate) struct Applied {
     pub(crate) hindered: BTreeMap<Key, Hindrance>,
     /// What is not as it is to be.
     pub(crate) pending: BTreeSet<Key>,
+    /// All is as it is to be.
+    pub(crate) is_done: bool,
     /// Another turn has something to do, even if nothing changes; after this long.
     pub(crate) again: Option<Duration>,
 }
@@ -76,40 +79,74 @@ impl Applier {
             channel,
             leadership,
             metrics,
-            published: BTreeMap::new(),
             unsettled: clock::now(),
+            unsettled_routes: BTreeMap::new(),
         }
     }
 
     /// Brings a plan into force. Whoever does not lead tells the filters, and leaves the cluster to the one who does.
-    pub(crate) async fn apply(&mut self, resolved: &Resolved, plan: &Plan) -> Applied {
-        let told = self.publish(plan, order::departures);
-        let settled = clock::now().duration_since(self.unsettled) >= SETTLING;
-        let steps = Steps::new(&plan.wanted, &resolved.cluster, &resolved.missing, settled);
+    pub(crate) async fn apply(&mut self, about: &About, resolved: &Resolved, plan: &Plan) -> Applied {
+        let told = self.publish(about, plan, order::departures);
+        let settled = self.is_settled(about);
+        let wanted = plan.wanted.iter().map(|one| one.key.clone());
+        let cluster = self.store.live(wanted.chain(about.written.iter().cloned()));
+        let steps = Steps::new(&plan.wanted, &cluster, &resolved.missing, settled);
         let is_done = steps.is_done();
         let mut applied = Applied {
             hindered: steps.hindered.clone(),
             again: steps.waits.then_some(SETTLING),
+            is_done,
             ..Applied::default()
         };
         if !steps.routes.is_empty() {
-            self.unsettled = clock::now();
+            self.unsettle(about);
         }
         if self.leadership.is_ours() {
-            self.lead(resolved, plan, steps, told, &mut applied).await;
+            self.lead(about, resolved, plan, steps, told, &mut applied).await;
         } else {
-            self.publish(plan, order::arrivals);
+            self.publish(about, plan, order::arrivals);
             let steps = steps.needs.iter().chain(&steps.routes);
             applied.pending = steps.map(|step| step.key().clone()).collect();
         }
         if is_done {
-            self.publish(plan, |_, new| new.clone());
+            self.publish(about, plan, |_, new| new.clone());
         }
         applied
     }
 
+    /// Whether the proxies have what was written of these routes.
+    fn is_settled(&mut self, about: &About) -> bool {
+        let now = clock::now();
+        self.unsettled_routes
+            .retain(|_, at| now.duration_since(*at) < SETTLING);
+        let is_restless = |route| self.unsettled_routes.contains_key(route);
+        now.duration_since(self.unsettled) >= SETTLING
+            && match about.everything {
+                true => self.unsettled_routes.is_empty(),
+                false => !about.routes.iter().any(is_restless),
+            }
+    }
+
+    /// As if all that was written had been written long ago.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        self.unsettled = clock::now().checked_sub(SETTLING).unwrap_or(self.unsettled);
+        self.unsettled_routes.clear();
+    }
+
+    fn unsettle(&mut self, about: &About) {
+        let now = clock::now();
+        if about.everything || about.routes.is_empty() {
+            self.unsettled = now;
+        }
+        let routes = about.routes.iter().filter(|_| !about.everything);
+        self.unsettled_routes
+            .extend(routes.map(|route| (route.clone(), now)));
+    }
+
     async fn lead(
         &mut self,
+        about: &About,
         resolved: &Resolved,
         plan: &Plan,
         steps: Steps,
@@ -117,7 +154,7 @@ impl Applier {
         applied: &mut Applied,
     ) {
         let is_done = steps.is_done();
-        told.append(&mut self.publish(plan, order::arrivals));
+        told.append(&mut self.publish(about, plan, order::arrivals));
         for (route, wanted) in &plan.marks {
             let have = resolved.marks.get(route).cloned().unwrap_or_default();
             let wanted = Marks {
@@ -143,14 +180,17 @@ impl Applier {
             .filter(|one| applied.failed.contains_key(&one.key))
             .flat_map(|one| one.routes.clone())
             .collect();
-        let is_broken = |key: &Key| {
-            let wanted = plan.wanted.iter().find(|one| one.key == *key);
-            wanted.is_some_and(|one| one.routes.iter().any(|route| broken.contains(route)))
-        };
+        let is_of_broken = |one: &&Wanted| one.routes.iter().any(|route| broken.contains(route));
+        let affected: BTreeSet<_> = plan
+            .wanted
+            .iter()
+            .filter(is_of_broken)
+            .map(|one| &one.key)
+            .collect();
         let (held_back, routes): (Vec<_>, Vec<_>) = steps
             .routes
             .into_iter()
-            .partition(|step| !broken.is_empty() && is_broken(step.key()));
+            .partition(|step| affected.contains(step.key()));
         applied
             .pending
             .extend(held_back.iter().map(|step| step.key().clone()));
@@ -173,28 +213,39 @@ impl Applier {
     }
 
     /// Says to every gateway's proxies what `step` makes of what they know and what they are to know; whom that is news to.
-    fn publish(&mut self, plan: &Plan, step: impl Fn(&Snapshot, &Snapshot) -> Snapshot) -> BTreeSet<String> {
+    fn publish(
+        &self,
+        about: &About,
+        plan: &Plan,
+        step: impl Fn(&Snapshot, &Snapshot) -> Snapshot,
+    ) -> BTreeSet<String> {
         let mut told = BTreeSet::new();
-        let nothing = Snapshot::default();
-        let gateways: BTreeSet<_> = plan
-            .snapshots
-            .keys()
-            .chain(self.published.keys())
-            .cloned()
-            .collect();
-        for gateway in gateways {
-            let new = plan.snapshots.get(&gateway).unwrap_or(&nothing);
-            let said = Snapshot {
-                signing_keys: new.signing_keys.clone(),
-                ..match self.published.get(&gateway) {
-                    Some(old) => step(old, new),
-                    None => new.clone(),
-                }
+        let mut scopes: BTreeMap<&str, Scope> = about.told.scopes().collect();
+        for (gateway, new) in &plan.snapshots {
+            let scope = scopes.entry(gateway).or_default();
+            scope.rules.extend(new.rules.keys().cloned());
+            scope.backends.extend(new.backends.keys().cloned());
+        }
+        for (gateway, scope) in scopes {
+            let old = self.channel.part(gateway, &scope);
+            let rest = old.clone().unwrap_or_default();
+            // Whoever has none of these routes any more may have others.
+            let nothing = || Snapshot {
+                signing_keys: rest.signing_keys,
+                draining: rest.draining,
+                ..Snapshot::default()
             };
-            if self.published.get(&gateway) != Some(&said) {
-                self.channel.publish(&gateway, said.clone());
-                self.published.insert(gateway.clone(), said);
-                told.insert(gateway);
+            let new = plan.snapshots.get(gateway).cloned().unwrap_or_else(nothing);
+            let said = match &old {
+                Some(old) => Snapshot {
+                    signing_keys: new.signing_keys.clone(),
+                    ..step(old, &new)
+                },
+                None => new,
+            };
+            if old.as_ref() != Some(&said) {
+                self.channel.publish_part(gateway, &scope, said);
+                told.insert(gateway.to_owned());
             }
         }
         told

@@ -50,13 +50,13 @@ impl Order {
 }
 
 /// The pods that leave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Drains {
     current: rules::Drains,
     /// Since when endpoints terminate whose pods nobody knows.
     seen: BTreeMap<(BackendId, SocketAddr), u64>,
     /// Orders that cannot be read, so that nothing comes of them.
-    unread: Vec<Finding>,
+    unread: BTreeMap<BackendId, Vec<Finding>>,
 }
 
 /// When a pod's sessions leave.
@@ -68,16 +68,18 @@ struct Window {
 }
 
 impl Drains {
-    /// By what endpoints and pods say now.
-    pub(super) fn observe(
+    /// By what endpoints and pods say now of these backends, of which the world has all; of the others nothing is new.
+    pub(super) fn observe_of(
         &mut self,
         world: &World,
+        is_told: impl Fn(&BackendId) -> bool,
         pods: &BTreeMap<ObjectName, Arc<PodFacts>>,
         now_ms: u64,
     ) -> &rules::Drains {
-        let before = std::mem::take(&mut self.seen);
-        self.current = rules::Drains::default();
-        self.unread.clear();
+        let before = self.seen.clone();
+        self.seen.retain(|(backend, _), _| !is_told(backend));
+        self.current.retain(|backend| !is_told(backend));
+        self.unread.retain(|backend, _| !is_told(backend));
         for (id, backend) in &world.backends {
             for pod in &backend.pods {
                 let name = ObjectName::new(&id.service.namespace, &pod.name);
@@ -101,7 +103,8 @@ impl Drains {
                     Some(Err(why)) => {
                         let what = format!("it is not drained: {why}");
                         let found = Finding::error("", 0, "CLEW0940", what).warning();
-                        self.unread.push(found.of(format!("Pod {name}")));
+                        let unread = self.unread.entry(id.clone()).or_default();
+                        unread.push(found.of(format!("Pod {name}")));
                         None
                     }
                     Some(Ok(None)) | None => None,
@@ -115,8 +118,8 @@ impl Drains {
     }
 
     /// The orders on pods of routes that cannot be read.
-    pub(super) fn unread(&self) -> &[Finding] {
-        &self.unread
+    pub(super) fn unread(&self) -> impl Iterator<Item = &Finding> {
+        self.unread.values().flatten()
     }
 }
 
@@ -200,7 +203,10 @@ mod tests {
             let facts = facts(deleted, drain);
             let mut drains = Drains::default();
             for now in [100, 200] {
-                assert_eq!(window(&world, drains.observe(&world, &facts, now)), expected);
+                assert_eq!(
+                    window(&world, drains.observe_of(&world, |_| true, &facts, now)),
+                    expected
+                );
             }
         }
     }
@@ -214,13 +220,11 @@ mod tests {
         let bad = BTreeMap::from([(ObjectName::new("shop", "chat-0"), Arc::new(bad))]);
         let (world, mut drains) = (world(false), Drains::default());
         for (pods, expected) in [(&bad, 1), (&bad, 1), (&facts(None, None), 0)] {
-            assert_eq!(window(&world, drains.observe(&world, pods, 1)), None);
-            assert_eq!(drains.unread().len(), expected);
-            let named = drains
-                .unread()
-                .iter()
-                .all(|found| found.to_string().contains("Pod shop/chat-0"));
-            assert!(named, "{:?}", drains.unread());
+            assert_eq!(window(&world, drains.observe_of(&world, |_| true, pods, 1)), None);
+            assert_eq!(drains.unread().count(), expected);
+            for found in drains.unread() {
+                assert!(found.to_string().contains("Pod shop/chat-0"), "{found}");
+            }
         }
     }
 
@@ -236,7 +240,7 @@ mod tests {
             (&ending, 5, Some((5, 60_000))),
         ] {
             assert_eq!(
-                window(world, drains.observe(world, &nobody, now)),
+                window(world, drains.observe_of(world, |_| true, &nobody, now)),
                 expected,
                 "{now}"
             );

@@ -26,13 +26,26 @@ pub(crate) fn labels(objects: &Objects, pods: &Pods) -> BTreeMap<ObjectName, BTr
         .iter()
         .map(|gateway| &gateway.object.spec.selector)
         .collect();
-    let is_gateways = |facts: &PodFacts| {
-        facts.labels.contains_key(GATEWAY_NAME) || selectors.iter().any(|selector| has_all(facts, selector))
-    };
     pods.iter()
-        .filter(|(_, facts)| is_gateways(facts))
+        .filter(|(_, facts)| is_selected(facts, selectors.iter().copied()))
         .map(|(name, facts)| (name.clone(), facts.labels.clone()))
         .collect()
+}
+
+/// Whether a pod is one of Istio's Gateways with these selectors, or of some Gateway of its class.
+fn is_selected<'s>(
+    facts: &PodFacts,
+    mut selectors: impl Iterator<Item = &'s BTreeMap<String, String>>,
+) -> bool {
+    facts.labels.contains_key(GATEWAY_NAME) || selectors.any(|selector| has_all(facts, selector))
+}
+
+/// Whether a pod is some gateway's, whoever's that is.
+pub(crate) fn is_any_gateways<'s>(
+    facts: &PodFacts,
+    selectors: impl Iterator<Item = &'s BTreeMap<String, String>>,
+) -> bool {
+    facts.labels.contains_key(OWNING_NAME) || is_selected(facts, selectors)
 }
 
 /// Those that serve a gateway.
@@ -86,6 +99,7 @@ impl Resolved {
 
 #[cfg(test)]
 mod tests {
+    use crate::cluster::about::About;
     use crate::cluster::kind::Kind;
     use crate::cluster::resolve::Resolved;
     use crate::cluster::store::Store;
@@ -112,7 +126,7 @@ mod tests {
                 json!({"gateway.networking.k8s.io/gateway-name": "g"}),
             ),
         ]);
-        let resolved = Resolved::read(&store).unwrap();
+        let resolved = Resolved::read(&store.lock(), &About::all()).unwrap();
         let kept: Vec<_> = resolved.objects.gateway_pods.keys().cloned().collect();
         assert_eq!(
             kept,
@@ -135,7 +149,7 @@ mod tests {
         let installed_under = |root: RootNamespace, plugins: &[(Kind, Value)]| {
             let mut all = vec![(Kind::Pod, pod.clone())];
             all.extend(plugins.iter().cloned());
-            let resolved = Resolved::read(&Store::of(&all)).unwrap();
+            let resolved = Resolved::read(&Store::of(&all).lock(), &About::all()).unwrap();
             resolved.under(&root).is_installed(&edge)
         };
         let installed = |plugins: &[(Kind, Value)]| installed_under(RootNamespace::default(), plugins);

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use clew_core::model::{BackendId, World};
+use clew_core::model::{BackendId, ObjectName, World};
 use clew_core::validate::{Unsupported, Validated};
+
+use super::about::About;
 
 /// Endpoints that come and go make misses too, and these end sooner.
 const PERSISTENT: Duration = Duration::from_secs(60);
@@ -23,11 +25,12 @@ pub(crate) struct Misses {
 }
 
 impl Misses {
-    /// Looks at the sessions of each backend, and how many of them missed. True: there is one more whose misses persist.
+    /// Looks at the sessions of each backend, and how many of them missed, where `pods` are the addresses that its proxies
+    /// know. True: there is one more whose misses persist.
     pub(crate) fn look(
         &mut self,
         backends: &BTreeMap<String, (u64, u64)>,
-        world: &World,
+        pods: impl Fn(&str) -> BTreeSet<SocketAddr>,
         now: Instant,
     ) -> bool {
         let is_bad = |(_, (sessions, missed)): &(&String, &(u64, u64))| {
@@ -41,17 +44,25 @@ impl Misses {
             if now.saturating_duration_since(from) >= PERSISTENT {
                 self.persistent
                     .entry(backend.clone())
-                    .or_insert_with(|| addresses(world, backend));
+                    .or_insert_with(|| pods(backend));
             }
         }
         self.since = since;
         self.persistent.len() > before
     }
 
-    /// Gives a backend another try when none of the pods is left that misses were found of: then every key moves anyway.
-    pub(crate) fn try_again(&mut self, world: &World) {
-        self.persistent
-            .retain(|backend, known| !known.is_disjoint(&addresses(world, backend)));
+    /// Gives a backend that a turn is about another try when none of the pods is left that misses were found of: then every
+    /// key moves anyway.
+    pub(crate) fn try_again(&mut self, about: &About, world: &World) {
+        if self.persistent.is_empty() {
+            return;
+        }
+        let found = world.backends.iter();
+        let found: BTreeMap<_, _> = found.map(|(id, backend)| (id.to_string(), backend)).collect();
+        self.persistent.retain(|id, known| match found.get(id) {
+            Some(backend) => backend.pods.iter().any(|pod| known.contains(&pod.address)),
+            None => !about.everything,
+        });
     }
 
     /// Whether the filters are to know the pods of a backend.
@@ -64,15 +75,16 @@ impl Misses {
         if self.persistent.is_empty() {
             return;
         }
-        let rules: Vec<_> = validated.world.rules().cloned().collect();
-        for report in &mut validated.routes {
-            let of_this = rules.iter().filter(|rule| rule.name.route == report.name);
-            let backends: BTreeSet<&BackendId> = of_this
-                .flat_map(|rule| &rule.backends)
-                .map(|share| &share.id)
-                .filter(|id| !self.are_told_of(&id.to_string()))
-                .collect();
+        let mut bad: BTreeMap<ObjectName, BTreeSet<BackendId>> = BTreeMap::new();
+        for rule in validated.world.rules() {
+            let backends = rule.backends.iter().map(|share| &share.id);
+            let backends = backends.filter(|id| !self.are_told_of(&id.to_string()));
             for id in backends {
+                bad.entry(rule.name.route.clone()).or_default().insert(id.clone());
+            }
+        }
+        for report in &mut validated.routes {
+            for id in bad.get(&report.name).into_iter().flatten() {
                 let found = Unsupported {
                     field: "spec.rules".to_owned(),
                     why: format!(
@@ -87,29 +99,29 @@ impl Misses {
     }
 }
 
-fn addresses(world: &World, backend: &str) -> BTreeSet<SocketAddr> {
-    let is_it = |id: &BackendId| id.to_string() == backend;
-    let found = world.backends.iter().find(|(id, _)| is_it(id));
-    found
-        .into_iter()
-        .flat_map(|(_, backend)| &backend.pods)
-        .map(|pod| pod.address)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{BackendId, Misses, PERSISTENT, World};
+    use super::{About, BackendId, Misses, ObjectName, PERSISTENT, World};
     use crate::clock;
-    use clew_core::model::{Backend, ObjectName, Pod};
-    use std::collections::BTreeMap;
+    use clew_core::model::{Backend, Pod};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::SocketAddr;
+
+    fn address(ip: &str) -> SocketAddr {
+        format!("{ip}:80").parse().unwrap()
+    }
+
+    fn pods(ips: &[&str]) -> impl Fn(&str) -> BTreeSet<SocketAddr> {
+        let all: BTreeSet<_> = ips.iter().map(|ip| address(ip)).collect();
+        move |_| all.clone()
+    }
 
     /// Where `shop/chat:80` has pods at these addresses.
-    fn world(addresses: &[&str]) -> World {
-        let pod = |address: &&str| Pod {
-            name: (*address).into(),
+    fn world(ips: &[&str]) -> World {
+        let pod = |ip: &&str| Pod {
+            name: (*ip).into(),
             uid: String::new(),
-            address: format!("{address}:80").parse().unwrap(),
+            address: address(ip),
             terminating: false,
         };
         let id = BackendId {
@@ -117,7 +129,7 @@ mod tests {
             port: 80,
         };
         let backend = Backend {
-            pods: addresses.iter().map(pod).collect(),
+            pods: ips.iter().map(pod).collect(),
             drain_timeout_ms: 0,
         };
         World {
@@ -130,24 +142,21 @@ mod tests {
     fn only_misses_of_most_sessions_that_go_on_and_on_are_persistent() {
         let mut misses = Misses::default();
         let begin = clock::now();
-        let world = world(&["10.0.0.1"]);
+        let pods = pods(&["10.0.0.1"]);
         let of = |sessions, missed| BTreeMap::from([("shop/chat:80".to_owned(), (sessions, missed))]);
-        assert!(!misses.look(&of(20, 20), &world, begin));
-        assert!(!misses.look(&of(20, 20), &world, begin + PERSISTENT / 2));
+        assert!(!misses.look(&of(20, 20), &pods, begin));
+        assert!(!misses.look(&of(20, 20), &pods, begin + PERSISTENT / 2));
+        assert!(!misses.look(&of(60, 20), &pods, begin + PERSISTENT), "a minority");
+        assert!(!misses.look(&of(20, 20), &pods, begin + PERSISTENT), "anew");
         assert!(
-            !misses.look(&of(60, 20), &world, begin + PERSISTENT),
-            "a minority"
-        );
-        assert!(!misses.look(&of(20, 20), &world, begin + PERSISTENT), "anew");
-        assert!(
-            !misses.look(&of(15, 15), &world, begin + PERSISTENT * 3),
+            !misses.look(&of(15, 15), &pods, begin + PERSISTENT * 3),
             "too few"
         );
-        assert!(!misses.look(&of(16, 16), &world, begin + PERSISTENT * 4));
+        assert!(!misses.look(&of(16, 16), &pods, begin + PERSISTENT * 4));
         assert!(misses.are_told_of("shop/chat:80"));
-        assert!(misses.look(&of(32, 17), &world, begin + PERSISTENT * 5));
+        assert!(misses.look(&of(32, 17), &pods, begin + PERSISTENT * 5));
         assert!(!misses.are_told_of("shop/chat:80"));
-        assert!(!misses.look(&BTreeMap::new(), &world, begin + PERSISTENT * 6));
+        assert!(!misses.look(&BTreeMap::new(), &pods, begin + PERSISTENT * 6));
         assert!(!misses.are_told_of("shop/chat:80"), "and stays so");
         assert!(misses.are_told_of("shop/other:80"));
     }
@@ -157,17 +166,22 @@ mod tests {
         let begin = clock::now();
         let bad = BTreeMap::from([("shop/chat:80".to_owned(), (20, 20))]);
         let mut misses = Misses::default();
-        let before = world(&["10.0.0.1", "10.0.0.2"]);
+        let before = pods(&["10.0.0.1", "10.0.0.2"]);
         misses.look(&bad, &before, begin);
         assert!(misses.look(&bad, &before, begin + PERSISTENT));
-        misses.try_again(&world(&["10.0.0.2", "10.0.0.3"]));
+        let (part, all) = (About::default(), About::all());
+        misses.try_again(&all, &world(&["10.0.0.2", "10.0.0.3"]));
         assert!(!misses.are_told_of("shop/chat:80"), "one of them is left");
-        misses.try_again(&world(&["10.0.0.3", "10.0.0.4"]));
+        misses.try_again(&part, &World::default());
+        assert!(!misses.are_told_of("shop/chat:80"), "a turn about others");
+        misses.try_again(&part, &world(&["10.0.0.3", "10.0.0.4"]));
         assert!(misses.are_told_of("shop/chat:80"));
         // And if it is no better then, that is found again.
-        let after = world(&["10.0.0.3"]);
+        let after = pods(&["10.0.0.3"]);
         misses.look(&BTreeMap::new(), &after, begin + PERSISTENT);
         misses.look(&bad, &after, begin + PERSISTENT * 2);
         assert!(misses.look(&bad, &after, begin + PERSISTENT * 3));
+        misses.try_again(&all, &World::default());
+        assert!(misses.are_told_of("shop/chat:80"), "nobody has it any more");
     }
 }

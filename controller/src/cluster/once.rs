@@ -12,6 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 use kube::api::ListParams;
 
+use super::about::About;
 use super::drains::Drains;
 use super::kind::Kind;
 use super::resolve::Resolved;
@@ -49,7 +50,8 @@ impl Once {
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
-        let resolved = Resolved::read(&store).map(|resolved| resolved.under(&scope.root_namespace));
+        let resolved = Resolved::read(&store.lock(), &About::all())
+            .map(|resolved| resolved.under(&scope.root_namespace));
         Ok(resolved.map(|resolved| Self {
             in_force: resolved.in_force_before(),
             resolved,
@@ -99,7 +101,7 @@ impl Once {
     pub(crate) fn drains(&self, world: &World) -> rules::Drains {
         let mut drains = Drains::default();
         drains
-            .observe(world, &self.resolved.pods, clock::unix_ms())
+            .observe_of(world, |_| true, &self.resolved.pods, clock::unix_ms())
             .clone()
     }
 }

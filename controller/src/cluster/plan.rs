@@ -15,6 +15,7 @@ use clew_filter_config::rule::Draining;
 use super::resolve::{Marks, Resolved};
 use super::secrets;
 use super::steps::{Key, Wanted};
+use super::told::Told;
 use crate::channel::Snapshot;
 
 /// Of the 256 KiB that all annotations of an object may take together.
@@ -26,8 +27,8 @@ pub(crate) struct Plan {
     pub(crate) wanted: Vec<Wanted>,
     /// By what the gateway's proxies call themselves.
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
-    /// The ids of the rules that a route has at a gateway.
-    pub(crate) rules: BTreeMap<(ObjectName, String), BTreeSet<String>>,
+    /// What the filters are told of each route.
+    pub(crate) told: BTreeMap<ObjectName, Told>,
     /// The objects that stand for each route.
     pub(crate) objects: BTreeMap<ObjectName, Vec<Key>>,
     /// As the status names them.
@@ -94,11 +95,13 @@ impl Plan {
         signing_keys: &[SigningKey],
     ) {
         let gateway = proxies.to_string();
+        let shared = Arc::<str>::from(gateway.as_str());
         for rule in attached {
-            self.rules
-                .entry((rule.name.route.clone(), gateway.clone()))
-                .or_default()
-                .insert(rule.id.to_string());
+            let told = self.told.entry(rule.name.route.clone()).or_default();
+            told.add_rule(&shared, rule.id.as_str());
+            for share in &rule.backends {
+                told.add_backend(&shared, &share.id.to_string());
+            }
         }
         let rules::Rules { rules, backends } = rules::render(world, attached.iter().copied(), drains);
         let snapshot = Snapshot {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use clew_core::model::{ObjectName, Parent, Proxies, World};
+use clew_core::model::{ObjectName, Parent, Proxies};
 use clew_core::status::{Applied as Acknowledged, Progress, status};
 use clew_core::validate::{ParentReport, RouteReport};
 use clew_core::versions::{Version, unsupported};
@@ -26,6 +26,7 @@ use serde_json::json;
 use super::Outcome;
 use super::apply::{answered, api, said};
 use super::downloads::Downloads;
+use super::gateways::Gateways;
 use super::kind::Kind;
 use super::lease::Leadership;
 use super::seen::{Body, Seen};
@@ -90,11 +91,11 @@ impl Reporter {
     }
 
     /// Says of every route what became of it. True: something could not be said.
-    pub(crate) async fn report(&self, outcome: &Outcome) -> bool {
+    pub(crate) async fn report(&self, outcome: &Outcome, gateways: &Gateways) -> bool {
         if !self.leadership.is_ours() {
             return false;
         }
-        let writings = self.writings(outcome);
+        let writings = self.writings(outcome, gateways);
         let away = &AtomicBool::new(false);
         let written = stream::iter(writings)
             .map(|writing| async move {
@@ -110,17 +111,17 @@ impl Reporter {
         written.iter().any(Result::is_err)
     }
 
-    fn writings(&self, outcome: &Outcome) -> Vec<Writing> {
+    fn writings(&self, outcome: &Outcome, gateways: &Gateways) -> Vec<Writing> {
         let now = Time(clock::timestamp());
         let shelves = self.store.lock();
         let Some(routes) = shelves.get(&Kind::WebSocketRoute).map(|shelf| &shelf.objects) else {
             return Vec::new();
         };
-        let versions = self.versions(outcome);
+        let versions = self.versions(gateways);
         let of = |report: &RouteReport| {
             let seen = routes.get(&report.name)?;
             let previous = seen.status.as_deref();
-            let progress = |parent: &Parent| match self.progress(outcome, &report.name, parent) {
+            let progress = |parent: &Parent| match self.progress(outcome, gateways, &report.name, parent) {
                 // Whoever has just begun knows of the proxies that have asked since, and not of the others.
                 Progress::Applied(held) if held.acknowledged == held.connected && self.is_gathering() => {
                     kept(report, parent, previous).map_or(Progress::Applied(held), Progress::Kept)
@@ -152,15 +153,15 @@ impl Reporter {
     }
 
     /// Of each gateway's proxies.
-    fn versions<'o>(&self, outcome: &'o Outcome) -> Versions<'o> {
-        let of = |proxies: &'o Proxies| {
+    fn versions<'g>(&self, gateways: &'g Gateways) -> Versions<'g> {
+        let of = |proxies: &'g Proxies| {
             let about = self.channel.about(&proxies.to_string());
             let read = |text: &dyn Fn(&About) -> Option<Version>| about.iter().filter_map(text).collect();
             let envoys = read(&|one| one.envoy.parse().ok());
             let istios = read(&|one| one.istio.parse().ok());
             (proxies, (envoys, istios))
         };
-        outcome.installed.keys().map(of).collect()
+        gateways.installed.keys().map(of).collect()
     }
 
     /// Whether who is connected is not known yet.
@@ -169,7 +170,13 @@ impl Reporter {
     }
 
     /// How far a route is at a parent.
-    fn progress(&self, outcome: &Outcome, route: &ObjectName, parent: &Parent) -> Progress {
+    fn progress(
+        &self,
+        outcome: &Outcome,
+        gateways: &Gateways,
+        route: &ObjectName,
+        parent: &Parent,
+    ) -> Progress {
         let (applied, plan) = (&outcome.applied, &outcome.plan);
         let keys = plan.objects.get(route).map(Vec::as_slice).unwrap_or_default();
         if let Some((key, why)) = keys.iter().find_map(|key| Some((key, applied.failed.get(key)?))) {
@@ -196,35 +203,34 @@ impl Reporter {
         if keys.iter().any(|key| applied.pending.contains(key)) {
             return Progress::Prepared;
         }
-        self.acknowledgement(outcome, route, parent, &outcome.validated.world)
+        self.acknowledgement(outcome, gateways, route, parent)
     }
 
     fn acknowledgement(
         &self,
         outcome: &Outcome,
+        gateways: &Gateways,
         route: &ObjectName,
         parent: &Parent,
-        world: &World,
     ) -> Progress {
-        let Some(proxies) = world.proxies_of(parent) else {
+        let Some(proxies) = outcome.validated.world.proxies_of(parent) else {
             return Progress::Carried;
         };
-        let Some(expected) = outcome.installed.get(proxies) else {
+        let Some(expected) = gateways.installed.get(proxies) else {
             let what = format!(
                 "no filter is installed on the pods of {parent}; install it with clew install --gateway {}",
                 parent.name()
             );
             return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
         };
-        if let Some(silent) = outcome.silent.get(proxies) {
+        if let Some(silent) = gateways.silent.get(proxies) {
             let what = expected.sentence(proxies, silent, &self.downloads);
             return Progress::Hindered(ProgrammedReason::FilterNotInstalled, what);
         }
         let gateway = proxies.to_string();
-        let rules = outcome.plan.rules.get(&(route.clone(), gateway.clone()));
-        let held = self
-            .channel
-            .holding(&gateway, rules.into_iter().flatten().map(String::as_str));
+        let told = outcome.plan.told.get(route);
+        let rules = told.into_iter().flat_map(|told| told.rules_at(&gateway));
+        let held = self.channel.holding(&gateway, rules);
         Progress::Applied(Acknowledged {
             acknowledged: held.proxies - held.behind,
             connected: held.proxies,
@@ -285,7 +291,7 @@ impl Reporter {
 }
 
 /// Envoy's and Istio's, by gateway.
-type Versions<'o> = BTreeMap<&'o Proxies, (Vec<Version>, Vec<Version>)>;
+type Versions<'g> = BTreeMap<&'g Proxies, (Vec<Version>, Vec<Version>)>;
 
 /// What became of a route, and what its proxies are too old for.
 fn with_versions<'r>(

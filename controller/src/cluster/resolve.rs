@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Proxies};
 use clew_core::objects::{Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
+use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
 use clew_crds::status::WebSocketRouteStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::about::About;
 use super::gateway_pods;
 use super::kind::Kind;
+use super::neighbours::is_for_all;
 use super::secrets;
 use super::seen::{Body, Plugin, PodFacts, Seen};
-use super::steps::Cluster;
-use super::store::{Standing, Store};
+use super::store::{Shelves, Standing};
 
 /// Holds a route back from deletion while objects of it are in other namespaces, where it cannot own them.
 pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
@@ -35,8 +37,6 @@ pub(crate) struct Marks {
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) objects: Objects,
-    /// What there is of the kinds that are written.
-    pub(crate) cluster: Cluster,
     /// Kinds that are not installed.
     pub(crate) missing: BTreeSet<Kind>,
     /// Of each route.
@@ -54,26 +54,27 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    /// Everything that is on the shelves. `None`: without the routes' own kind nothing can be said of them, and nothing done.
-    pub(crate) fn read(store: &Store) -> Option<Self> {
-        let shelves = store.lock();
+    /// What is on the shelves and concerns a turn. `None`: without the routes' own kind nothing can be said of them, and
+    /// nothing done.
+    pub(crate) fn read(shelves: &Shelves, about: &About) -> Option<Self> {
         if shelves.get(&Kind::WebSocketRoute)?.standing == Standing::Missing {
             return None;
         }
         let mut resolved = Self::default();
-        for (kind, shelf) in &*shelves {
+        for (kind, shelf) in shelves {
             if shelf.standing == Standing::Missing {
                 resolved.missing.insert(*kind);
             }
+            if !about.everything && !is_for_all(*kind) {
+                continue;
+            }
             for (name, seen) in &shelf.objects {
-                if let Some(live) = &seen.live {
-                    let key = (*kind, name.clone());
-                    resolved.cluster.insert(key, (seen.uid.clone(), live.clone()));
-                }
                 resolved.add(name, seen);
             }
         }
-        drop(shelves);
+        if !about.everything {
+            resolved.add_part(about, shelves);
+        }
         for (kind, parent) in [
             (Kind::Gateway, ParentKind::Gateway),
             (Kind::IstioGateway, ParentKind::IstioGateway),
@@ -90,6 +91,34 @@ impl Resolved {
     pub(crate) fn under(mut self, root: &RootNamespace) -> Self {
         self.objects.root_namespace = root.clone();
         self
+    }
+
+    fn add_part(&mut self, about: &About, shelves: &Shelves) {
+        let find = |kind: Kind, name: &ObjectName| shelves.get(&kind)?.objects.get(name);
+        for route in &about.routes {
+            if let Some(seen) = find(Kind::WebSocketRoute, route) {
+                self.add(route, seen);
+            }
+        }
+        for (kind, name) in about.objects.iter().filter(|key| !is_for_all(key.0)) {
+            if let Some(seen) = find(*kind, name) {
+                self.add(name, seen);
+            }
+        }
+        let slices = self.objects.endpoint_slices.clone();
+        for slice in &slices {
+            let namespace = slice.object.metadata.namespace.clone().unwrap_or_default();
+            for endpoint in slice.object.endpoints.iter().flatten() {
+                let pod = endpoint
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.name.clone());
+                let pod = ObjectName::new(&namespace, pod.unwrap_or_default());
+                if let Some(seen) = find(Kind::Pod, &pod) {
+                    self.add(&pod, seen);
+                }
+            }
+        }
     }
 
     fn add(&mut self, name: &ObjectName, seen: &Seen) {
@@ -144,7 +173,7 @@ impl Resolved {
                 let key = (plugin.gateway.clone(), name.namespace.clone());
                 self.plugins.insert(key, plugin.clone());
             }
-            Body::WasmPlugin(None) | Body::HttpRoute | Body::Unread => {}
+            Body::WasmPlugin(None) | Body::HttpRoute | Body::Unread | Body::Ours => {}
         }
     }
 
@@ -160,6 +189,18 @@ impl Resolved {
             })
         };
         self.objects.routes.iter().filter_map(before).collect()
+    }
+
+    /// Every gateway that there is and may have the filter, by its pods.
+    pub(crate) fn gateways(&self) -> BTreeSet<Proxies> {
+        let of_classes = self.objects.gateways.iter().flat_map(|gateway| {
+            let name = name_of(&gateway.object.metadata);
+            // Of one class only: the filter is installed by what the other has no use for.
+            [Proxies::Of(name.clone()), Proxies::OfEnvoyGateway(name)]
+        });
+        let istios = self.objects.istio_gateways.iter();
+        let istios = istios.map(|gateway| Proxies::Selected(gateway.object.spec.selector.clone()));
+        of_classes.chain(istios).collect()
     }
 }
 
@@ -184,10 +225,15 @@ fn sourced<T>(object: &Arc<T>) -> Sourced<T> {
 #[cfg(test)]
 mod tests {
     use super::{FINALIZER, IN_FORCE, Resolved};
+    use crate::cluster::about::About;
     use crate::cluster::kind::Kind;
     use crate::cluster::store::Store;
     use clew_core::model::{ObjectName, Proxies};
     use serde_json::{Value, json};
+
+    fn read(store: &Store) -> Option<Resolved> {
+        Resolved::read(&store.lock(), &About::all())
+    }
 
     fn route(metadata: Value) -> Value {
         json!({"metadata": metadata, "spec": {
@@ -210,14 +256,14 @@ mod tests {
                 ),
             ),
         ]);
-        let resolved = Resolved::read(&store).unwrap();
+        let resolved = read(&store).unwrap();
         assert_eq!(resolved.objects.routes.len(), 1);
         assert_eq!(resolved.uids[&ObjectName::new("b", "a")], "1");
         let leaving = ObjectName::new("b", "c");
         assert_eq!(resolved.leaving, [leaving.clone()].into());
         assert!(resolved.marks[&leaving].held);
         store.missing(Kind::WebSocketRoute);
-        assert!(Resolved::read(&store).is_none(), "nothing is known of any route");
+        assert!(read(&store).is_none(), "nothing is known of any route");
     }
 
     #[test]
@@ -225,7 +271,7 @@ mod tests {
         let good = route(json!({}))["spec"].to_string();
         let mut refused = route(json!({"name": "a", "namespace": "b", "annotations": {IN_FORCE: good}}));
         refused["spec"]["rules"][0]["backendRefs"][0]["port"] = json!(81);
-        let resolved = Resolved::read(&Store::of(&[(Kind::WebSocketRoute, refused)])).unwrap();
+        let resolved = read(&Store::of(&[(Kind::WebSocketRoute, refused)])).unwrap();
         let before = resolved.in_force_before();
         let ports: Vec<_> = before
             .routes()
@@ -249,7 +295,7 @@ mod tests {
                 (Kind::GatewayClass, class.clone()),
                 (Kind::EnvoyExtensionPolicy, policy(module)),
             ]);
-            let resolved = Resolved::read(&store).unwrap();
+            let resolved = read(&store).unwrap();
             assert_eq!(resolved.is_installed(&proxies), installed);
             assert_eq!(resolved.objects.gateway_classes.len(), 1);
         }

@@ -144,31 +144,30 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
         let failed = cluster.reconcile().await;
         cluster.metrics.queue.ended(failed, clock::now());
         told.store(true, Ordering::Release);
-        let pause = match failed {
-            true => Some(backoff.next()),
+        let again = match failed {
+            true => Some(Instant::now() + backoff.next()),
             false => {
                 backoff.reset();
-                cluster.again()
+                cluster.again().map(Instant::from_std)
             }
         };
-        let again = pause.map(|pause| Instant::now() + pause);
         loop {
             tokio::select! {
                 _ = is_ending.changed() => return,
                 _ = changes.changed() => break together(&mut changes).await,
-                _ = lead.changed() => break,
+                _ = lead.changed() => break cluster.memory.look_at_everything(),
                 () = until(again) => break,
                 _ = said.changed() => {
                     // Every poll is one; what matters is who holds what.
                     clock::pause(LOOK).await;
                     said.mark_unchanged();
-                    if cluster.listen().await {
+                    if cluster.listen() {
                         break;
                     }
                 }
                 // Who falls silent does not say so.
                 () = clock::pause(QUIET) => {
-                    if cluster.listen().await {
+                    if cluster.listen() {
                         break;
                     }
                 }

@@ -34,19 +34,42 @@ pub(crate) struct Seen {
 }
 
 /// An object of a kind that is written here too.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Live {
-    /// Without status and without what the API server keeps for itself.
-    pub(crate) object: Value,
+    /// Without status and without what the API server keeps for itself, as JSON, which is much smaller than what it says.
+    text: Box<str>,
     /// It carries our label.
     pub(crate) is_ours: bool,
     /// And we have written it.
     pub(crate) is_written: bool,
 }
 
+impl Live {
+    pub(crate) fn new(object: &Value, is_ours: bool, is_written: bool) -> Self {
+        Self {
+            // Of other people's objects it only matters that they are there.
+            text: if is_ours {
+                object.to_string()
+            } else {
+                String::new()
+            }
+            .into(),
+            is_ours,
+            is_written,
+        }
+    }
+
+    /// Of ours: what it is.
+    pub(crate) fn object(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+}
+
 /// What is read of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
+    /// Nothing: it is one of ours that says nothing to anybody here.
+    Ours,
     Route(Arc<WebSocketRoute>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
@@ -135,18 +158,17 @@ impl Seen {
             _ => None,
         };
         let value = whole(kind, object)?;
-        let live = kind.is_generated().then(|| {
-            Arc::new(Live {
-                // Of other people's objects it only matters that they are there.
-                object: if is_ours { value.clone() } else { Value::Null },
-                is_ours,
-                is_written: is_ours && is_written,
-            })
-        });
+        let live = kind
+            .is_generated()
+            .then(|| Arc::new(Live::new(&value, is_ours, is_ours && is_written)));
+        let body = match kind {
+            Kind::VirtualService | Kind::DestinationRule if is_ours => Body::Ours,
+            _ => Body::read(kind, value).map_err(|error| error.to_string())?,
+        };
         let seen = Self {
             version: version.and_then(|text| text.parse().ok()).unwrap_or(0),
             uid,
-            body: Body::read(kind, value).map_err(|error| error.to_string())?,
+            body,
             live,
             status,
         };
@@ -360,7 +382,7 @@ mod tests {
             let seen = read(Kind::VirtualService, object(label, manager));
             let live = seen.live.unwrap();
             assert_eq!((live.is_ours, live.is_written), (ours, written));
-            assert_eq!(live.object["metadata"].get("managedFields"), None);
+            assert_eq!(live.object()["metadata"].get("managedFields"), None);
         }
     }
 

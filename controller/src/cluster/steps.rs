@@ -196,7 +196,7 @@ fn step(
         Some((_, live)) if !live.is_ours => Err(Hindrance::NotOwned),
         Some((uid, live)) => {
             let change = || Step::Change(key, uid.clone(), object.clone());
-            Ok(differs(kind, object, &live.object).then(change))
+            Ok(differs(kind, object, &live.object()).then(change))
         }
     }
 }
@@ -211,7 +211,7 @@ fn successors<'w>(key: &Key, wanted: &'w [Wanted], cluster: &Cluster) -> impl It
         all.map(|owner| owner["uid"].clone()).collect()
     };
     let live = cluster.get(key).filter(|_| key.0 == Kind::HttpRoute);
-    let of = live.map(|(_, live)| owners(&live.object)).unwrap_or_default();
+    let of = live.map(|(_, live)| owners(&live.object())).unwrap_or_default();
     let is_of_same = move |one: &&Wanted| owners(&one.object).iter().any(|owner| of.contains(owner));
     wanted
         .iter()
@@ -234,7 +234,8 @@ fn with_old_subsets(wanted: &Wanted, cluster: &Cluster) -> Option<Value> {
     let (_, live) = cluster.get(&wanted.key)?;
     let new = wanted.object["spec"]["subsets"].as_array()?;
     let is_old = |subset: &&Value| new.iter().all(|one| one["name"] != subset["name"]);
-    let old: Vec<_> = live.object["spec"]["subsets"]
+    let object = live.object();
+    let old: Vec<_> = object["spec"]["subsets"]
         .as_array()?
         .iter()
         .filter(is_old)

@@ -1,20 +1,38 @@
 //! What the API server has said: every object that a turn may look at, as it was last seen.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clew_core::model::ObjectName;
 use tokio::sync::watch;
 
 use super::kind::Kind;
-use super::seen::Seen;
+use super::seen::{Live, Seen};
+use super::steps::Key;
 
 /// Everything that was seen. What was seen stays when the API server is away.
 #[derive(Debug)]
 pub(crate) struct Store {
     shelves: Mutex<BTreeMap<Kind, Shelf>>,
+    changes: Mutex<Changes>,
     /// Moves when a turn would find something else than the one before.
     news: watch::Sender<u64>,
+}
+
+/// What was seen of every kind.
+pub(crate) type Shelves = BTreeMap<Kind, Shelf>;
+
+/// What is otherwise than when a turn last asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// A whole kind came, or went.
+    pub(crate) everything: bool,
+    pub(crate) objects: BTreeSet<Key>,
+}
+
+enum News {
+    Everything,
+    Of(Vec<ObjectName>),
 }
 
 /// The objects of one kind.
@@ -53,6 +71,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             shelves: Mutex::new(Kind::ALL.map(|kind| (kind, Shelf::default())).into()),
+            changes: Mutex::default(),
             news: watch::Sender::new(0),
         }
     }
@@ -69,16 +88,36 @@ impl Store {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What has changed since this was asked before.
+    pub(crate) fn changes(&self) -> Changes {
+        std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An object of a kind that is written, and its UID.
+    pub(crate) fn live(&self, keys: impl IntoIterator<Item = Key>) -> BTreeMap<Key, (String, Arc<Live>)> {
+        let shelves = self.lock();
+        let find = |key: Key| {
+            let seen = shelves.get(&key.0)?.objects.get(&key.1)?;
+            Some((key, (seen.uid.clone(), seen.live.clone()?)))
+        };
+        keys.into_iter().filter_map(find).collect()
+    }
+
     /// An object is as it says.
     pub(crate) fn put(&self, kind: Kind, read: Read) {
-        self.change(kind, |shelf| shelf.put(read));
+        let (Ok((name, _)) | Err((name, _))) = &read;
+        let name = name.clone();
+        self.change(kind, |shelf| {
+            News::Of(shelf.put(read).then_some(name).into_iter().collect())
+        });
     }
 
     /// An object is gone.
     pub(crate) fn remove(&self, kind: Kind, name: &ObjectName) {
         self.change(kind, |shelf| {
             shelf.unread.remove(name);
-            shelf.objects.remove(name).is_some()
+            let gone = shelf.objects.remove(name).is_some();
+            News::Of(gone.then(|| name.clone()).into_iter().collect())
         });
     }
 
@@ -95,30 +134,35 @@ impl Store {
             for read in all {
                 shelf.put(read);
             }
-            before.standing != Standing::Listed || !shelf.says_the_same(&before)
+            match before.standing {
+                Standing::Listed => News::Of(shelf.differences(&before)),
+                _ => News::Everything,
+            }
         });
     }
 
     /// The API server has no such kind.
     pub(crate) fn missing(&self, kind: Kind) {
         self.change(kind, |shelf| {
-            let news = shelf.standing != Standing::Missing;
+            if shelf.standing == Standing::Missing {
+                return News::Of(Vec::new());
+            }
             *shelf = Shelf {
                 standing: Standing::Missing,
                 ..Shelf::default()
             };
-            news
+            News::Everything
         });
     }
 
     /// A kind cannot be listed for now. What is on the shelf stays.
     pub(crate) fn failing(&self, kind: Kind, why: String) {
         self.change(kind, |shelf| {
-            let is_known = shelf.standing.is_known();
-            if !is_known {
-                shelf.standing = Standing::Failing(why);
+            if shelf.standing.is_known() {
+                return News::Of(Vec::new());
             }
-            !is_known
+            shelf.standing = Standing::Failing(why);
+            News::Everything
         });
     }
 
@@ -132,11 +176,24 @@ impl Store {
         self.lock().iter().filter_map(unknown).collect()
     }
 
-    fn change(&self, kind: Kind, change: impl FnOnce(&mut Shelf) -> bool) {
+    fn change(&self, kind: Kind, change: impl FnOnce(&mut Shelf) -> News) {
         let mut shelves = self.lock();
         let news = change(shelves.entry(kind).or_default());
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = match news {
+            News::Everything => {
+                changes.everything = true;
+                true
+            }
+            News::Of(names) => {
+                let any = !names.is_empty();
+                changes.objects.extend(names.into_iter().map(|name| (kind, name)));
+                any
+            }
+        };
+        drop(changes);
         drop(shelves);
-        if news {
+        if is_news {
             self.news.send_modify(|n| *n = n.wrapping_add(1));
         }
     }
@@ -167,15 +224,18 @@ impl Shelf {
         }
     }
 
-    fn says_the_same(&self, other: &Self) -> bool {
-        self.objects.len() == other.objects.len()
-            && self
-                .objects
-                .iter()
-                .zip(&other.objects)
-                .all(|((name, seen), (other_name, other_seen))| {
-                    name == other_name && seen.says_the_same(other_seen)
-                })
+    /// The objects that are not the same in both.
+    fn differences(&self, other: &Self) -> Vec<ObjectName> {
+        let is_other = |(name, seen): &(&ObjectName, &Seen)| {
+            let other = other.objects.get(*name);
+            other.is_none_or(|other| !seen.says_the_same(other))
+        };
+        let others = self.objects.iter().filter(is_other).map(|(name, _)| name);
+        let gone = other
+            .objects
+            .keys()
+            .filter(|name| !self.objects.contains_key(*name));
+        others.chain(gone).cloned().collect()
     }
 }
 
@@ -194,7 +254,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::{Read, Standing, Store};
+    use super::{Changes, Read, Standing, Store};
     use crate::cluster::kind::Kind;
     use crate::cluster::seen::Seen;
     use serde_json::json;
@@ -222,6 +282,16 @@ mod tests {
         assert!(told(), "another controller");
         store.put(Kind::GatewayClass, class("a", 2, "x"));
         assert!(!told(), "an older version");
+        assert!(store.changes().everything);
+        assert_eq!(store.changes(), Changes::default(), "all is told once");
+        store.replace(Kind::GatewayClass, vec![class("b", 4, "y"), class("c", 4, "z")]);
+        let names: Vec<_> = store
+            .changes()
+            .objects
+            .into_iter()
+            .map(|(_, name)| name.name)
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Drains {
         }
     }
 
+    /// Forgets which pods of all other backends leave.
+    pub fn retain(&mut self, is_kept: impl Fn(&BackendId) -> bool) {
+        self.pods.retain(|(backend, _), _| is_kept(backend));
+    }
+
     /// An operator wants a pod drained, within a time of its own or the rules'. One that leaves already keeps its
     /// beginning.
     pub fn order(&mut self, backend: &BackendId, pod: &model::Pod, now_ms: u64, timeout_ms: Option<u64>) {

@@ -50,7 +50,9 @@ pub(super) fn parent(
             if index.services.contains_key(&name) {
                 Ok(Parent::MeshService(name))
             } else {
-                Err(not_found("Service", &name, index.services.keys()))
+                // Of Services there are many, and most are nobody's parent.
+                let message = format!("there is no Service {name}; add it, or correct the name");
+                Err(no_place(Code::ParentNotFound, ".name", message))
             }
         }
         (group, kind, _) => {

@@ -22,11 +22,7 @@ fn wanted(kind: Kind, name: &str, spec: Value) -> Wanted {
 
 fn live(objects: &[(Kind, &str, Value, bool)]) -> Cluster {
     let of = |(kind, name, spec, ours): &(Kind, &str, Value, bool)| {
-        let live = Live {
-            object: json!({"metadata": {"name": name}, "spec": spec}),
-            is_ours: *ours,
-            is_written: *ours,
-        };
+        let live = Live::new(&json!({"metadata": {"name": name}, "spec": spec}), *ours, *ours);
         (key(*kind, name), (format!("uid-{name}"), Arc::new(live)))
     };
     objects.iter().map(of).collect()
@@ -140,11 +136,7 @@ fn http_route(name: &str, owner: &str, weight: u32) -> (Wanted, (Key, (String, A
         "metadata": {"name": name, "ownerReferences": [{"uid": owner}]},
         "spec": {"rules": [{"backendRefs": [{"name": "pods", "weight": weight}]}]},
     });
-    let live = Live {
-        object: object.clone(),
-        is_ours: true,
-        is_written: true,
-    };
+    let live = Live::new(&object, true, true);
     let key = key(Kind::HttpRoute, name);
     let wanted = Wanted {
         object,

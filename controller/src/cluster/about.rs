@@ -1,0 +1,355 @@
+//! What a turn is about: everything, or the routes that a change concerns and what these depend on.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
+
+use clew_core::in_force::InForce;
+use clew_core::model::ObjectName;
+use clew_crds::WebSocketRoute;
+
+use super::apply::Applied;
+use super::gateway_pods;
+use super::kind::Kind;
+use super::neighbours::{Hosts, Neighbours, Topic, hosts_of, is_for_all, of_service};
+use super::plan::Plan;
+use super::seen::{Body, Seen};
+use super::steps::Key;
+use super::store::{Changes, Shelf, Shelves, Store};
+use super::told::Told;
+
+/// After this long everything is looked at, whatever is said to have changed.
+const SURELY: Duration = Duration::from_secs(600);
+
+/// What a turn looks at.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    pub(crate) everything: bool,
+    /// With those that are gone and have left something.
+    pub(crate) routes: BTreeSet<ObjectName>,
+    /// What they depend on.
+    pub(crate) objects: BTreeSet<Key>,
+    /// What is written and may have to go.
+    pub(crate) written: BTreeSet<Key>,
+    /// What the filters may know of these routes.
+    pub(crate) told: Told,
+    topics: HashSet<Topic>,
+}
+
+impl About {
+    pub(crate) fn all() -> Self {
+        Self {
+            everything: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether all that there is of a Service is part of it.
+    pub(crate) fn concerns(&self, service: &ObjectName) -> bool {
+        self.everything || self.topics.contains(&of_service(service))
+    }
+
+    /// What is to be looked at again if this turn does not bring it to its end.
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let routes = self
+            .routes
+            .iter()
+            .map(|route| (Kind::WebSocketRoute, route.clone()));
+        routes.chain(self.written.iter().cloned())
+    }
+}
+
+/// What turns leave to those that follow: of each route where it is, and what is left to do.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    neighbours: Neighbours,
+    hosts: Hosts,
+    routes: BTreeMap<ObjectName, Kept>,
+    /// What the next turn looks at, whatever changes.
+    next: Changes,
+    /// What is to be looked at again, and when.
+    due: BTreeMap<Key, Instant>,
+    /// When everything is.
+    everything_due: Option<Instant>,
+    /// Some proxy has not acknowledged these.
+    unacknowledged: BTreeSet<ObjectName>,
+    /// The pods of gateways, and how they are told.
+    selectors: Vec<BTreeMap<String, String>>,
+    gateway_pods: BTreeSet<ObjectName>,
+    /// How many routes are as they ask, and how many not in all.
+    pub(crate) accepted: usize,
+    pub(crate) refused: usize,
+}
+
+/// What is kept of a route.
+#[derive(Debug, Default)]
+struct Kept {
+    objects: Box<[Key]>,
+    told: Told,
+    /// None: it is not there any more.
+    is_refused: Option<bool>,
+}
+
+impl Memory {
+    /// The next turn is about everything.
+    pub(crate) fn look_at_everything(&mut self) {
+        self.next.everything = true;
+    }
+
+    /// The next turn says again of routes that not every proxy had how far they are.
+    pub(crate) fn look_at_unacknowledged(&mut self) {
+        let routes = std::mem::take(&mut self.unacknowledged).into_iter();
+        self.next
+            .objects
+            .extend(routes.map(|route| (Kind::WebSocketRoute, route)));
+    }
+
+    /// Whether another turn has something to do already.
+    pub(crate) fn has_news(&self) -> bool {
+        self.next != Changes::default()
+    }
+
+    /// When something is to be looked at again.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due.values().copied().chain(self.everything_due).min()
+    }
+
+    /// What the turn that begins is about.
+    pub(crate) fn about(
+        &mut self,
+        mut changes: Changes,
+        shelves: &Shelves,
+        in_force: Option<&InForce>,
+        now: Instant,
+    ) -> About {
+        let before = std::mem::take(&mut self.next);
+        changes.everything |= before.everything || in_force.is_none();
+        changes.everything |= self.everything_due.is_some_and(|at| at <= now);
+        changes.objects.extend(before.objects);
+        let is_due = |(key, at): (&Key, &Instant)| (*at <= now).then(|| key.clone());
+        let due: Vec<_> = self.due.iter().filter_map(is_due).collect();
+        for key in due {
+            self.due.remove(&key);
+            changes.objects.insert(key);
+        }
+        changes.everything |= changes
+            .objects
+            .iter()
+            .any(|key| is_for_all(key.0) || self.is_of_gateway(key, shelves));
+        if !changes.everything
+            && !is_leaving(shelves)
+            && let Some(about) = self.part(&changes.objects, shelves, in_force)
+        {
+            return about;
+        }
+        let about = self.everything(shelves, in_force);
+        self.everything_due = Some(now + SURELY);
+        about
+    }
+
+    /// None: somebody depends on it who cannot be told.
+    fn part(
+        &mut self,
+        changed: &BTreeSet<Key>,
+        shelves: &Shelves,
+        in_force: Option<&InForce>,
+    ) -> Option<About> {
+        let mut about = About::default();
+        // Whoever had something in common with what was there, and whoever has with what is.
+        for is_filed in [false, true] {
+            for key in changed {
+                if is_filed {
+                    self.file(key, shelves, in_force);
+                }
+                if self.neighbours.is_everybodys(key) {
+                    return None;
+                }
+                match key.0 {
+                    Kind::WebSocketRoute => drop(about.routes.insert(key.1.clone())),
+                    _ => about.routes.extend(self.neighbours.routes_of(key)),
+                }
+            }
+            let (routes, topics) = self.neighbours.around(std::mem::take(&mut about.routes));
+            about.routes = routes;
+            about.topics.extend(topics);
+        }
+        about.objects = self.neighbours.objects_of(&about.routes);
+        let pods = self.gateway_pods.iter().map(|pod| (Kind::Pod, pod.clone()));
+        about.objects.extend(pods);
+        about.written = changed
+            .iter()
+            .filter(|key| key.0.is_generated())
+            .cloned()
+            .collect();
+        let kept = || about.routes.iter().filter_map(|route| self.routes.get(route));
+        about
+            .written
+            .extend(kept().flat_map(|kept| kept.objects.iter().cloned()));
+        about.told = Told::of(kept().map(|kept| &kept.told));
+        Some(about)
+    }
+
+    fn everything(&mut self, shelves: &Shelves, in_force: Option<&InForce>) -> About {
+        self.neighbours = Neighbours::default();
+        self.due.clear();
+        let all = || {
+            let of = |(kind, shelf): (&Kind, &'_ Shelf)| -> Vec<Key> {
+                shelf.objects.keys().map(|name| (*kind, name.clone())).collect()
+            };
+            shelves.iter().flat_map(of)
+        };
+        let seen = |kind: Kind| shelves.get(&kind).into_iter().flat_map(|shelf| &shelf.objects);
+        let gateways = || seen(Kind::Gateway).chain(seen(Kind::IstioGateway));
+        self.hosts = gateways()
+            .filter_map(|(name, seen)| hosts_of(name, seen))
+            .collect();
+        let selector = |(_, seen): (&ObjectName, &Seen)| match &seen.body {
+            Body::IstioGateway(gateway) => Some(gateway.spec.selector.clone()),
+            _ => None,
+        };
+        self.selectors = gateways().filter_map(selector).collect();
+        let pods = seen(Kind::Pod).filter(|(_, seen)| self.is_selected(seen));
+        self.gateway_pods = pods.map(|(name, _)| name.clone()).collect();
+        let mut about = About {
+            everything: true,
+            routes: self.routes.keys().cloned().collect(),
+            ..About::default()
+        };
+        for key in all() {
+            self.file(&key, shelves, in_force);
+            if key.0 == Kind::WebSocketRoute {
+                about.routes.insert(key.1);
+            } else if find(shelves, &key)
+                .is_some_and(|seen| seen.live.as_ref().is_some_and(|live| live.is_written))
+            {
+                about.written.insert(key);
+            }
+        }
+        about.told = Told::of(self.routes.values().map(|kept| &kept.told));
+        about
+    }
+
+    fn file(&mut self, key: &Key, shelves: &Shelves, in_force: Option<&InForce>) {
+        let seen = find(shelves, key);
+        if key.0 != Kind::WebSocketRoute {
+            self.neighbours.file_object(key.clone(), seen);
+            return;
+        }
+        let name = &key.1;
+        let written = seen.and_then(|seen| match &seen.body {
+            Body::Route(route) => Some(route),
+            _ => None,
+        });
+        let good = in_force.and_then(|in_force| in_force.route(name));
+        // One that is gone has its places until a turn has seen that.
+        let good = good.filter(|good| written.is_none_or(|written| !std::ptr::eq(&***good, &**written)));
+        let texts: Vec<&WebSocketRoute> = written.into_iter().chain(good).map(|route| &**route).collect();
+        let objects = self
+            .routes
+            .get(name)
+            .map(|kept| &*kept.objects)
+            .unwrap_or_default();
+        self.neighbours.file_route(name, texts, objects, &self.hosts);
+    }
+
+    fn is_of_gateway(&self, key: &Key, shelves: &Shelves) -> bool {
+        if key.0 != Kind::Pod {
+            return false;
+        }
+        let is_now = find(shelves, key).is_some_and(|seen| self.is_selected(seen));
+        is_now || self.gateway_pods.contains(&key.1)
+    }
+
+    fn is_selected(&self, seen: &Seen) -> bool {
+        let Body::Pod(facts) = &seen.body else {
+            return false;
+        };
+        gateway_pods::is_any_gateways(facts, self.selectors.iter())
+    }
+
+    /// Keeps what became of a turn.
+    pub(crate) fn keep(&mut self, store: &Store, about: &About, plan: &mut Plan, turn: &Turned<'_>) {
+        for route in &about.routes {
+            let mut kept = Kept {
+                objects: plan.objects.get(route).cloned().unwrap_or_default().into(),
+                told: plan.told.remove(route).unwrap_or_default(),
+                is_refused: turn.refused.get(route).copied(),
+            };
+            let before = self.routes.remove(route).unwrap_or_default();
+            self.count(before.is_refused, kept.is_refused);
+            if !turn.applied.is_done {
+                let old = before.objects.iter().filter(|key| !kept.objects.contains(key));
+                kept.objects = kept.objects.iter().chain(old).cloned().collect();
+                kept.told.add(&before.told);
+            }
+            match turn.unacknowledged.contains(route) {
+                true => self.unacknowledged.insert(route.clone()),
+                false => self.unacknowledged.remove(route),
+            };
+            let is_gone = kept.is_refused.is_none() && turn.applied.is_done;
+            if !is_gone {
+                self.routes.insert(route.clone(), kept);
+            }
+        }
+        let shelves = store.lock();
+        for route in &about.routes {
+            self.file(
+                &(Kind::WebSocketRoute, route.clone()),
+                &shelves,
+                Some(turn.in_force),
+            );
+        }
+        drop(shelves);
+        if turn.failed {
+            match about.everything {
+                true => self.next.everything = true,
+                false => self.next.objects.extend(about.keys()),
+            }
+        }
+        if let Some(after) = turn.applied.again {
+            let at = turn.now + after;
+            match about.everything || about.keys().next().is_none() {
+                true => self.everything_due = Some(self.everything_due.map_or(at, |due| due.min(at))),
+                false => self.due.extend(about.keys().map(|key| (key, at))),
+            }
+        }
+    }
+
+    fn count(&mut self, before: Option<bool>, now: Option<bool>) {
+        for (is_refused, added) in [(before, false), (now, true)] {
+            let count = match is_refused {
+                None => continue,
+                Some(true) => &mut self.refused,
+                Some(false) => &mut self.accepted,
+            };
+            *count = match added {
+                true => count.saturating_add(1),
+                false => count.saturating_sub(1),
+            };
+        }
+    }
+}
+
+/// What became of a turn.
+pub(crate) struct Turned<'t> {
+    pub(crate) in_force: &'t InForce,
+    pub(crate) applied: &'t Applied,
+    pub(crate) failed: bool,
+    /// Of each route that is there, whether something of it is refused.
+    pub(crate) refused: BTreeMap<ObjectName, bool>,
+    pub(crate) unacknowledged: BTreeSet<ObjectName>,
+    pub(crate) now: Instant,
+}
+
+/// Whether all sessions of some gateway leave. Within which time, all of its routes say.
+fn is_leaving(shelves: &Shelves) -> bool {
+    let policies = shelves.get(&Kind::EnvoyExtensionPolicy).into_iter();
+    let mut policies = policies.flat_map(|shelf| shelf.objects.values());
+    policies.any(|seen| match &seen.body {
+        Body::ExtensionPolicy(_, Some(plugin)) => plugin.drain.is_some(),
+        _ => false,
+    })
+}
+
+fn find<'s>(shelves: &'s Shelves, key: &Key) -> Option<&'s Seen> {
+    shelves.get(&key.0)?.objects.get(&key.1)
+}

@@ -1,0 +1,353 @@
+//! Turns about what changed come to the same as one turn about everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clew_core::model::ObjectName;
+use clew_core::status::{Progress, status};
+use clew_core::validate::Target;
+use clew_filter_config::channel::Update;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+use super::lease::Leadership;
+use super::seen::Seen;
+use super::steps::Key;
+use super::store::Store;
+use super::{Cluster, Plan, Scope, Settings};
+use crate::channel::Channel;
+use crate::finding::Finding;
+use crate::metrics::Metrics;
+
+const EDITS: usize = 40;
+const SEEDS: u64 = 4;
+
+/// What was decided by all turns so far.
+#[derive(Default)]
+struct Decided {
+    statuses: BTreeMap<ObjectName, String>,
+    routes_of_last: usize,
+}
+
+struct World {
+    store: Arc<Store>,
+    cluster: Cluster,
+    decided: Decided,
+    version: u64,
+}
+
+fn cluster(store: &Arc<Store>) -> Cluster {
+    let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+    let settings = Settings {
+        scope: Scope {
+            namespace: "clew-system".to_owned(),
+            watched: None,
+        },
+        listen: "127.0.0.1:0".parse().unwrap(),
+        identity: String::new(),
+    };
+    let leadership = Arc::<Leadership>::default();
+    let channel = Channel::with_peers("e".into(), "s".into(), leadership.subscribe());
+    Cluster::new(
+        client,
+        &settings,
+        store.clone(),
+        channel,
+        leadership,
+        Arc::new(Metrics::new()),
+    )
+}
+
+impl World {
+    fn new() -> Self {
+        let store = Arc::<Store>::default();
+        for kind in Kind::ALL {
+            store.replace(kind, Vec::new());
+        }
+        Self {
+            cluster: cluster(&store),
+            store,
+            decided: Decided::default(),
+            version: 0,
+        }
+    }
+
+    fn put(&mut self, kind: Kind, mut object: Value) {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let read = Seen::read(kind, serde_json::from_value(object).unwrap()).unwrap();
+        self.store.put(kind, Ok(read));
+    }
+
+    /// One turn, and what the one who leads would write.
+    async fn turn(&mut self) {
+        let (about, resolved) = self.cluster.resolve().unwrap();
+        let mut in_force = self.cluster.in_force(&about, &resolved);
+        let validated = in_force.validate(&resolved.objects, Target::Every);
+        let drains = self.cluster.observe(&about, &validated.world, &resolved);
+        let plan = Plan::new(&validated.world, &resolved, &in_force, drains);
+        self.cluster.keep_in_force(&about, in_force);
+        self.cluster.applier.settle();
+        let applied = self.cluster.apply(&about, &resolved, &plan).await;
+        for route in &about.routes {
+            self.decided.statuses.remove(route);
+        }
+        self.decided.routes_of_last = validated.routes.len();
+        let now = Time("2026-01-01T00:00:00Z".parse().unwrap());
+        for report in &validated.routes {
+            let mut said = status(report, |_| Progress::Carried, None, &now);
+            said.name_generated(plan.generated.get(&report.name).cloned().unwrap_or_default());
+            let marks = &plan.marks[&report.name];
+            let said = format!("{} {marks:?}", json!(said));
+            self.decided.statuses.insert(report.name.clone(), said);
+        }
+        let wanted: BTreeSet<_> = plan.wanted.iter().map(|one| one.key.clone()).collect();
+        for one in &plan.wanted {
+            let mut object = one.object.clone();
+            object["metadata"]["managedFields"] = json!([{"manager": "clew.dev/controller"}]);
+            object["metadata"]["uid"] = json!(format!("uid-{}", one.key.1));
+            self.put(one.key.0, object);
+        }
+        let there = self.store.live(about.written.iter().cloned());
+        for (key, _) in there
+            .iter()
+            .filter(|(key, (_, live))| live.is_written && !wanted.contains(*key))
+        {
+            self.store.remove(key.0, &key.1);
+        }
+        let outcome = super::Outcome {
+            validated,
+            plan,
+            applied,
+            took: std::time::Duration::ZERO,
+        };
+        self.cluster.report(&about, outcome).await;
+    }
+
+    async fn settle(&mut self) {
+        let mut news = self.store.subscribe();
+        for _ in 0..8 {
+            news.mark_unchanged();
+            self.turn().await;
+            if !news.has_changed().unwrap() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// The same cluster, to somebody who has seen nothing of how it came about.
+    fn fresh(&self) -> Self {
+        let store = Arc::<Store>::default();
+        let shelves = self.store.lock();
+        for (kind, shelf) in &*shelves {
+            let all = shelf.objects.iter();
+            store.replace(
+                *kind,
+                all.map(|(name, seen)| Ok((name.clone(), seen.clone()))).collect(),
+            );
+        }
+        drop(shelves);
+        let mut cluster = cluster(&store);
+        // What was good, and since when pods leave, is not in the cluster.
+        cluster.in_force.clone_from(&self.cluster.in_force);
+        cluster.drains.clone_from(&self.cluster.drains);
+        cluster.memory.look_at_everything();
+        Self {
+            store,
+            cluster,
+            decided: Decided::default(),
+            version: self.version,
+        }
+    }
+
+    /// What was found wrong with routes.
+    fn said(&self) -> Vec<(&String, &BTreeSet<Finding>)> {
+        let of_routes = |(object, _): &(&String, &BTreeSet<Finding>)| object.starts_with("WebSocketRoute ");
+        self.cluster.said.iter().filter(of_routes).collect()
+    }
+
+    fn written(&self) -> BTreeMap<Key, Value> {
+        let shelves = self.store.lock();
+        let mut all = BTreeMap::new();
+        for (kind, shelf) in &*shelves {
+            for (name, seen) in &shelf.objects {
+                if let Some(live) = seen.live.as_ref().filter(|live| live.is_written) {
+                    all.insert((*kind, name.clone()), live.object());
+                }
+            }
+        }
+        all
+    }
+
+    /// What each gateway's filters are told, without what tells one life of a controller from another.
+    fn told(&self) -> BTreeMap<String, Update> {
+        let channel = &self.cluster.channel;
+        let all = |gateway: String| {
+            let everything = channel.everything(&gateway)?;
+            let something = !everything.rules.is_empty() || !everything.backends.is_empty();
+            something.then_some((gateway, everything))
+        };
+        channel.gateways().into_iter().filter_map(all).collect()
+    }
+}
+
+/// Numbers that look like chance, and are the same each time (xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn gateways(world: &mut World) {
+    let servers = json!([{"port": {"number": 80, "protocol": "HTTP"}, "hosts": ["*"]}]);
+    world.put(
+        Kind::IstioGateway,
+        json!({"metadata": {"name": "edge", "namespace": "infra"},
+            "spec": {"selector": {"istio": "edge"}, "servers": servers}}),
+    );
+    world.put(Kind::Gateway, json!({"metadata": {"name": "front", "namespace": "infra"}, "spec": {"gatewayClassName": "istio",
+        "listeners": [{"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}]}}));
+}
+
+fn edit(world: &mut World, chance: &mut Chance) {
+    let namespace = format!("n{}", chance.below(2));
+    let number = chance.below(5);
+    let (kind, name, is_gone) = (chance.below(18), format!("x{number}"), chance.below(4) == 0);
+    let kind = match kind {
+        0..=6 => Kind::WebSocketRoute,
+        7 | 8 => Kind::Service,
+        9 => Kind::EndpointSlice,
+        10 => Kind::DestinationRule,
+        11 => Kind::VirtualService,
+        12 => Kind::ReferenceGrant,
+        13 | 14 => Kind::Pod,
+        15 => Kind::RequestAuthentication,
+        16 => Kind::EnvoyFilter,
+        _ => Kind::WasmPlugin,
+    };
+    if is_gone {
+        let called = ObjectName::new(&namespace, &name);
+        world.store.remove(kind, &called);
+        return;
+    }
+    let mut metadata = json!({"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}"), "generation": 1,
+        "creationTimestamp": format!("2026-01-0{}T00:00:00Z", number + 1)});
+    if kind == Kind::Pod {
+        match chance.below(4) {
+            0 => metadata["annotations"] = json!({"clew.dev/drain": "2026-01-01T00:00:00Z"}),
+            1 => metadata["deletionTimestamp"] = json!("2026-01-02T00:00:00Z"),
+            2 => metadata["labels"] = json!({"istio": "edge"}),
+            _ => {}
+        }
+    }
+    let spec = match kind {
+        Kind::WebSocketRoute => {
+            let parents = [
+                json!({"group": "networking.istio.io", "kind": "Gateway", "name": "edge", "namespace": "infra"}),
+                json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "front", "namespace": "infra"}),
+                json!({"group": "", "kind": "Service", "name": format!("x{}", chance.below(5))}),
+            ];
+            let backend = |chance: &mut Chance| {
+                json!({"name": format!("x{}", chance.below(5)), "port": 80 + chance.below(2),
+                    "namespace": format!("n{}", chance.below(2))})
+            };
+            let rule = json!({"name": "r", "backendRefs": [backend(chance)],
+                "matches": [{"path": {"type": "PathPrefix", "value": format!("/{}", chance.below(2))}}],
+                "drain": {"timeout": format!("{}s", 10 + chance.below(2))},
+                "sessionKey": {"sources": [{"type": "QueryParam", "queryParam": {"name": format!("k{}", chance.below(2))}}]}});
+            let parent = usize::try_from(chance.below(3)).unwrap();
+            json!({"parentRefs": [parents[parent]], "rules": [rule], "hostnames": [format!("h{}.example.com", chance.below(3))]})
+        }
+        Kind::Service => {
+            json!({"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]})
+        }
+        Kind::DestinationRule => {
+            let host = ["x0", "x1", "x2.n0.svc.cluster.local", "*.n1.svc.cluster.local"];
+            let host = host[usize::try_from(chance.below(4)).unwrap()];
+            let to = if chance.below(2) == 0 { "*" } else { "." };
+            json!({"host": host, "exportTo": [to]})
+        }
+        Kind::VirtualService => {
+            json!({"hosts": ["h0.example.com", "x1.n0.svc.cluster.local"], "gateways": ["infra/edge", "mesh"],
+            "http": [{"match": [{"uri": {"prefix": "/0"}}]}]})
+        }
+        Kind::Pod => {
+            json!({"containers": [{"name": "c"}], "terminationGracePeriodSeconds": 5 + 10 * chance.below(2)})
+        }
+        Kind::RequestAuthentication => {
+            json!({"jwtRules": [{"issuer": "i", "outputPayloadToHeader": "x-clew-jwt-payload"}]})
+        }
+        Kind::EnvoyFilter => {
+            json!({"configPatches": [{"applyTo": "HTTP_FILTER", "match": {"context": "GATEWAY"}}]})
+        }
+        Kind::WasmPlugin => json!({"pluginName": "clew", "pluginConfig": {"gateway": "istio=edge"}}),
+        _ => {
+            json!({"from": [{"group": "clew.dev", "kind": "WebSocketRoute", "namespace": "n0"}], "to": [{"group": "", "kind": "Service"}]})
+        }
+    };
+    let mut object = json!({"metadata": metadata, "spec": spec});
+    if kind == Kind::EndpointSlice {
+        let terminating = chance.below(2) == 0;
+        object = json!({"metadata": metadata, "addressType": "IPv4", "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [format!("10.0.{number}.1")], "conditions": {"ready": !terminating, "terminating": terminating},
+                "targetRef": {"kind": "Pod", "name": format!("x{}", chance.below(5)), "uid": "u"}}]});
+        object["metadata"]["labels"] = json!({"kubernetes.io/service-name": format!("x{}", chance.below(5))});
+    }
+    world.put(kind, object);
+}
+
+#[tokio::test]
+async fn turns_about_what_changed_come_to_the_same_as_one_about_everything() {
+    let mut smaller = 0;
+    for seed in 1..=SEEDS {
+        let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut world = World::new();
+        gateways(&mut world);
+        world.settle().await;
+        for number in 0..EDITS {
+            edit(&mut world, &mut chance);
+            world.turn().await;
+            smaller += usize::from(world.decided.routes_of_last < world.decided.statuses.len());
+            world.settle().await;
+            let mut fresh = world.fresh();
+            fresh.settle().await;
+            let at = format!("seed {seed}, edit {number}");
+            assert_eq!(world.written(), fresh.written(), "{at}");
+            assert_eq!(world.told(), fresh.told(), "{at}");
+            assert_eq!(world.decided.statuses, fresh.decided.statuses, "{at}");
+            assert_eq!(world.said(), fresh.said(), "{at}");
+            let counts = |world: &World| (world.cluster.memory.accepted, world.cluster.memory.refused);
+            assert_eq!(counts(&world), counts(&fresh), "{at}");
+        }
+    }
+    assert!(smaller > 40, "{smaller} turns were about less than everything");
+}
+
+#[tokio::test]
+async fn a_turn_about_one_route_of_many_looks_at_its_neighbours_only() {
+    let mut world = World::new();
+    gateways(&mut world);
+    let route = |number: usize, path: &str| {
+        json!({"metadata": {"name": format!("r{number}"), "namespace": "n", "uid": "u"}, "spec": {
+            "parentRefs": [{"group": "networking.istio.io", "kind": "Gateway", "name": "edge", "namespace": "infra"}],
+            "hostnames": [format!("h{number}.example.com")],
+            "rules": [{"backendRefs": [{"name": format!("s{}", number / 4), "port": 80}], "matches": [{"path": {"type": "PathPrefix", "value": path}}]}]}})
+    };
+    for number in 0..40 {
+        world.put(Kind::WebSocketRoute, route(number, "/a"));
+    }
+    world.settle().await;
+    world.put(Kind::WebSocketRoute, route(13, "/b"));
+    let (about, _) = world.cluster.resolve().unwrap();
+    let names: Vec<_> = about.routes.iter().map(|route| route.name.as_str()).collect();
+    assert!(!about.everything);
+    assert_eq!(names, ["r12", "r13", "r14", "r15"], "those of its Service");
+}
