@@ -84,6 +84,20 @@ impl Channel {
         Some(self.lock().get(gateway)?.table.part(scope))
     }
 
+    /// A proxy says which version it has.
+    #[cfg(test)]
+    pub(crate) fn hears(&self, poll: &Poll) {
+        drop(self.open(poll));
+    }
+
+    /// The number of a gateway's newest version.
+    #[cfg(test)]
+    pub(crate) fn version(&self, gateway: &str) -> u64 {
+        self.lock()
+            .get(gateway)
+            .map_or(0, |gateway| gateway.table.version())
+    }
+
     /// What something was published to.
     #[cfg(test)]
     pub(crate) fn gateways(&self) -> Vec<String> {

@@ -243,7 +243,7 @@ impl Cluster {
 
     /// Hears proxies. True: by what they hold, or by who there is of them, another turn has something to do.
     fn listen(&mut self) -> bool {
-        self.hear();
+        let is_news = self.hear();
         let has_gathered = self.gathering && !self.reporter.is_gathering();
         self.gathering &= !has_gathered;
         let now = clock::now();
@@ -252,19 +252,25 @@ impl Cluster {
         // Every route says whether some are silent, and whether they take its sessions elsewhere.
         if self.gateways.listen(&self.channel, now) || persist || has_gathered {
             self.memory.look_at_everything();
+            return true;
         }
-        self.memory.has_news()
+        is_news
     }
 
-    /// Who holds what since it was last heard: every route says how many there are, and how many of them hold it.
-    fn hear(&mut self) {
+    /// Who holds what since it was last heard: every route says how many there are, and how many of them hold it. True: that
+    /// has changed for some.
+    fn hear(&mut self) -> bool {
         let held = self.channel.held();
-        match held.since(&self.heard) {
-            Some(News::Others) => self.memory.look_at_everything(),
-            Some(News::Newer) => self.memory.look_at_unacknowledged(),
-            None => {}
-        }
+        let news = held.since(&self.heard);
         self.heard = held;
+        match news {
+            Some(News::Others) => {
+                self.memory.look_at_everything();
+                true
+            }
+            Some(News::Newer) => self.memory.look_at_unacknowledged(),
+            None => false,
+        }
     }
 
     /// When another turn has something to do, even if nothing changes.

@@ -95,17 +95,30 @@ impl Memory {
         self.next.everything = true;
     }
 
-    /// The next turn says again of routes that not every proxy had how far they are.
-    pub(crate) fn look_at_unacknowledged(&mut self) {
-        let routes = std::mem::take(&mut self.unacknowledged).into_iter();
-        self.next
-            .objects
-            .extend(routes.map(|route| (Kind::WebSocketRoute, route)));
+    /// The next turn says again of routes that not every proxy had how far they are. True: there are some.
+    pub(crate) fn look_at_unacknowledged(&mut self) -> bool {
+        let routes = std::mem::take(&mut self.unacknowledged);
+        let are_some = !routes.is_empty();
+        let keys = routes.into_iter().map(|route| (Kind::WebSocketRoute, route));
+        self.next.objects.extend(keys);
+        are_some
     }
 
-    /// Whether another turn has something to do already.
-    pub(crate) fn has_news(&self) -> bool {
+    /// As if as much time had passed as anything waits for. True: there is something to do.
+    #[cfg(test)]
+    pub(super) fn hasten(&mut self) -> bool {
+        self.next
+            .objects
+            .extend(std::mem::take(&mut self.due).into_keys());
+        let surely = crate::clock::now() + SURELY / 2;
+        self.next.everything |= self.everything_due.is_some_and(|due| due < surely);
         self.next != Changes::default()
+    }
+
+    /// The routes that some proxy does not have yet.
+    #[cfg(test)]
+    pub(super) fn awaits(&self) -> &BTreeSet<ObjectName> {
+        &self.unacknowledged
     }
 
     /// When something is to be looked at again.

@@ -52,6 +52,12 @@ impl Leadership {
         self.changed.subscribe()
     }
 
+    /// For long.
+    #[cfg(test)]
+    pub(super) fn lead(&self) {
+        self.hold(Some(clock::now() + std::time::Duration::from_secs(600)));
+    }
+
     fn hold(&self, until: Option<Instant>) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         let ours = until.is_some();

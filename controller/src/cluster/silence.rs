@@ -17,7 +17,7 @@ use super::server::MODULES;
 use crate::module;
 
 /// So long a filter may take from its installation, or its pod from its start, to its first poll.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who is to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
