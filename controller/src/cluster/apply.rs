@@ -155,17 +155,16 @@ impl Applier {
     ) {
         let is_done = steps.is_done();
         told.append(&mut self.publish(about, plan, order::arrivals));
-        for (route, wanted) in &plan.marks {
+        let marks = plan.marks.iter().filter_map(|(route, wanted)| {
             let have = resolved.marks.get(route).cloned().unwrap_or_default();
             let wanted = Marks {
                 // Until nothing of it is left elsewhere.
                 held: wanted.held || have.held && !is_done,
                 ..wanted.clone()
             };
-            if wanted != have {
-                self.mark(route, resolved.uids.get(route), &wanted, applied).await;
-            }
-        }
+            (wanted != have).then_some((route, wanted))
+        });
+        self.mark_all(marks.collect(), resolved, applied).await;
         self.write_all(steps.needs, applied).await;
         if !steps.routes.is_empty() {
             let waits = told
@@ -202,9 +201,9 @@ impl Applier {
         self.write_all(steps.leftovers, applied).await;
         if is_done {
             let is_held = |route: &&ObjectName| resolved.marks.get(*route).is_some_and(|marks| marks.held);
-            for route in resolved.leaving.iter().filter(is_held) {
-                self.mark(route, None, &Marks::default(), applied).await;
-            }
+            let leaving = resolved.leaving.iter().filter(is_held);
+            let marks = leaving.map(|route| (route, Marks::default())).collect();
+            self.mark_all(marks, resolved, applied).await;
         }
         if self.rotate(plan).await {
             // Nothing else may happen in the cluster for long.
@@ -358,10 +357,29 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes onto a route what is ours there: all of it at once, because what is not named is taken away.
-    async fn mark(&self, route: &ObjectName, uid: Option<&String>, marks: &Marks, applied: &mut Applied) {
+    /// Writes onto routes what is ours there.
+    async fn mark_all(&self, marks: Vec<(&ObjectName, Marks)>, resolved: &Resolved, applied: &mut Applied) {
+        let away = &AtomicBool::new(false);
+        let written = stream::iter(marks)
+            .map(|(route, marks)| async move {
+                let uid = resolved.uids.get(route);
+                (route, answered(away, self.mark(route, uid, &marks)).await)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        for (route, outcome) in written {
+            if let Err(why) = outcome {
+                tracing::error!("CLEW0926: {} {route}: {why}", Kind::WebSocketRoute);
+                applied.failed.insert((Kind::WebSocketRoute, route.clone()), why);
+            }
+        }
+    }
+
+    /// All of it at once, because what is not named is taken away.
+    async fn mark(&self, route: &ObjectName, uid: Option<&String>, marks: &Marks) -> Result<(), String> {
         if !self.leadership.is_ours() {
-            return;
+            return Ok(());
         }
         let kind = Kind::WebSocketRoute;
         let resource = kind.resource();
@@ -381,10 +399,9 @@ impl Applier {
             Ok(answer) if answer.metadata.deletion_timestamp.is_some() => {}
             Ok(answer) => self.keep(kind, answer),
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => {
-                applied.failed.insert((kind, route.clone()), said(error));
-            }
+            Err(error) => return Err(said(error)),
         }
+        Ok(())
     }
 
     /// What the API server answered is what there is.
