@@ -98,5 +98,10 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 	wasm-filter/core/fuzz/run.sh $(or $(TARGET),frame) $(or $(RUNS),10000000)
 
 .PHONY: bench
-bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
+bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|many-routes)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(CARGO) run $(NAMESPACED) --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
+
+# Many routes are in a cluster, which runs in a network of its own.
+bench: OF_CLUSTER = $(filter many-routes,$(or $(SUITE),many-routes))
+bench: IN_A_CLUSTER = $(if $(OF_CLUSTER),CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh))
+bench: NAMESPACED = $(if $(OF_CLUSTER),--config "target.'cfg(unix)'.runner = '$(CURDIR)/e2e/namespace.sh'")

@@ -17,14 +17,35 @@ use tokio::net::{TcpListener, TcpStream};
 /// # Errors
 /// When nobody listens, or no answer comes within 20 s.
 pub async fn send(method: Method, address: SocketAddr, path: &str, body: &str) -> Result<(u16, String)> {
+    exchange(method, address, path, None, body).await
+}
+
+/// [`send`] of a POST by somebody who has a bearer token.
+///
+/// # Errors
+/// As there.
+pub async fn post_as(address: SocketAddr, path: &str, token: &str, body: &str) -> Result<(u16, String)> {
+    exchange(Method::POST, address, path, Some(token), body).await
+}
+
+async fn exchange(
+    method: Method,
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Result<(u16, String)> {
     let exchange = async {
         let io = TcpStream::connect(address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", address.to_string());
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         let response = sender
             .send_request(request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?)
             .await?;

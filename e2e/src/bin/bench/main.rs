@@ -1,5 +1,5 @@
-//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane]…`, all of them when none is named. Each
-//! suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
+//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|many-routes]…`, all of them when none is
+//! named. Each suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
 mod arms;
@@ -7,6 +7,7 @@ mod control_plane;
 mod cost;
 mod drain;
 mod hash;
+mod many_routes;
 mod placement;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Suite {
     Hash,
     Drain,
     ControlPlane,
+    ManyRoutes,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -69,6 +71,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Hash => "hash",
             Suite::Drain => "drain",
             Suite::ControlPlane => "control-plane",
+            Suite::ManyRoutes => "many-routes",
         };
         eprintln!("== {name}");
         let mut figures = Figures::new(name, versions.clone());
@@ -78,6 +81,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Hash => hash::measure(&mut figures).await?,
             Suite::Drain => drain::measure(&mut figures).await?,
             Suite::ControlPlane => control_plane::measure(&mut figures).await?,
+            Suite::ManyRoutes => many_routes::measure(&mut figures).await?,
         }
         let (table, suite_met) = figures.finish(&figures::results())?;
         println!("== {name}\n{table}");
