@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::model::ObjectName;
+use clew_core::objects::RootNamespace;
 use clew_core::status::{Progress, status};
 use clew_core::validate::Target;
 use clew_filter_config::channel::Update;
@@ -47,6 +48,7 @@ fn cluster(store: &Arc<Store>) -> Cluster {
         scope: Scope {
             namespace: "clew-system".to_owned(),
             watched: None,
+            root_namespace: RootNamespace::new("istio-system"),
         },
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: String::new(),
