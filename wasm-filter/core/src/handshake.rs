@@ -8,7 +8,7 @@ use std::rc::Rc;
 use clew_filter_config::facts;
 use clew_filter_config::rule::{Balancer, KeySource, OnMissing, Reason, Rule};
 
-pub use self::persistence::{Binding, Presented, issue, let_go};
+pub use self::persistence::{Binding, Presented, issue};
 use crate::live::{Load, Place};
 use crate::origin::{self, Verdict};
 use crate::placement::{Choice, Draw, KeyHash, Seed, place};
@@ -278,7 +278,7 @@ pub enum Affinity {
     Hit,
     /// It had no key, or a fresh one, or one that did not decide, or no pods are known.
     New,
-    /// Its token's pod takes no sessions any more or could not be connected to, and it reached another one that it is bound to now.
+    /// Its token's pod takes no sessions any more, and it reached another one that it is bound to now.
     Moved,
     /// Envoy took it elsewhere.
     Missed,

@@ -110,7 +110,7 @@ impl Upgrade {
         shared: &mut Shared,
     ) -> Result<(), Strayed> {
         let mut accepted = Series::Accepted;
-        if let Some(mut placed) = self.placed.take() {
+        if let Some(placed) = self.placed.take() {
             if placed.origin_reported {
                 accepted = Series::AcceptedOriginReported;
             }
@@ -118,15 +118,9 @@ impl Upgrade {
                 .ok()
                 .flatten()
                 .unwrap_or_default();
-            let mut affinity = handshake::landed(&placed, &address);
+            let affinity = handshake::landed(&placed, &address);
             if affinity == Affinity::Missed || placed.pod.is_none() {
                 self.move_to(&placed, &address, gateway, shared);
-            }
-            if handshake::strayed(&placed, affinity)
-                && is_retried()
-                && handshake::let_go(&self.rule.rule, &mut placed)
-            {
-                affinity = Affinity::Moved;
             }
             if affinity == Affinity::Missed
                 && let Some(place) = &self.place
@@ -186,13 +180,4 @@ impl Upgrade {
             gateway.enter(place, placed.counted, shared);
         }
     }
-}
-
-/// Whether the pod that Envoy tried first could not be connected to: after that nothing is tried again.
-fn is_retried() -> bool {
-    let count = host::property(b"upstream\0request_attempt_count").ok().flatten();
-    count
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
-        > 1
 }

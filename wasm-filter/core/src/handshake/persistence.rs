@@ -91,18 +91,6 @@ pub(super) fn without(known: &Known<'_>) -> Result<Binding, Reason> {
     }
 }
 
-/// Lets a session go whose token's pod could not be connected to, so that Envoy tried another: as if that pod were gone. Says whether the rule
-/// lets it.
-#[must_use]
-pub fn let_go(rule: &Rule, placed: &mut Placed) -> bool {
-    let persistence = rule.persistence.as_ref();
-    let is_let = persistence.is_some_and(|one| one.on_backend_gone == OnBackendGone::Reassign);
-    if is_let {
-        placed.binding = Binding::Moved;
-    }
-    is_let
-}
-
 /// What the 101 brings the client: the name of a header and its value, where it gets a token. A token that was kept is
 /// only signed anew when its key goes; it never lasts longer for that.
 #[must_use]

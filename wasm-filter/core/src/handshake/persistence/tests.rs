@@ -9,7 +9,7 @@ use clew_filter_config::persistence::{Cookie, OnBackendGone, Persistence, Signin
 use clew_filter_config::rule::{Backend, Draining, OnMissing, Pod, Reason, Rule, WeightedBackend};
 
 use super::super::{Affinity, Known, Placed, Random, landed, plain, strayed, upgrade};
-use super::{Binding, Presented, issue, let_go};
+use super::{Binding, Presented, issue};
 use crate::live::Load;
 use crate::placement::Seed;
 use crate::session_key::Request;
@@ -290,27 +290,6 @@ fn a_bound_session_must_not_be_seen_elsewhere_and_any_other_may() {
             "{headers:?}"
         );
     }
-}
-
-#[test]
-fn a_bound_session_whose_pod_cannot_be_reached_is_let_go_where_one_whose_pod_is_gone_is() {
-    let mut scene = Scene::new();
-    let (token, _) = scene.token("1");
-    let mut placed = scene.upgrade(&[(HEADER, token.as_bytes())]).unwrap();
-    let other = scene.pods[0]
-        .iter()
-        .find(|pod| pod.address != at(&placed))
-        .unwrap();
-    assert!(let_go(&scene.rule, &mut placed));
-    assert!(!strayed(&placed, landed(&placed, other.address.as_bytes())));
-    let (_, next) = scene.issue(&placed, other).unwrap();
-    let bound = scene.upgrade(&[(HEADER, next.as_bytes())]).unwrap();
-    assert_eq!(at(&bound), other.address);
-
-    scene.persistence().on_backend_gone = OnBackendGone::Reject;
-    let mut placed = scene.upgrade(&[(HEADER, token.as_bytes())]).unwrap();
-    assert!(!let_go(&scene.rule, &mut placed));
-    assert!(strayed(&placed, landed(&placed, b"10.9.9.9:80")));
 }
 
 #[test]
