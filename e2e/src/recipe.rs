@@ -8,12 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::{envoy, standalone};
 
 /// No recipe takes longer.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// Recipes use the ports that their pages name.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Its page, and a copy of its folder in which nothing runs yet.
 #[derive(Debug)]
@@ -61,12 +65,12 @@ impl Recipe {
         })
     }
 
-    /// Puts Redis on its `PATH`.
+    /// Puts what a script of `e2e/tools` brings on its `PATH`.
     ///
     /// # Errors
     /// When it cannot be had.
-    pub async fn with_redis(mut self) -> Result<Self> {
-        self.path.push(installed("install-redis.sh", &[]).await?);
+    pub async fn with(mut self, script: &str) -> Result<Self> {
+        self.path.push(installed(script, &[]).await?);
         Ok(self)
     }
 
@@ -76,7 +80,8 @@ impl Recipe {
     /// # Errors
     /// When the page has no such commands, or they hang.
     pub async fn follow(&self, chapters: &[&str]) -> Result<Printed> {
-        let mut script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
+        let _alone = ALONE.lock().await;
+        let mut script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
         for chapter in chapters {
             script.push_str(&self.commands(chapter)?);
         }

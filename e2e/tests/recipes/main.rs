@@ -5,4 +5,8 @@
     reason = "what a test measured belongs beside its verdict"
 )]
 
+mod collaborative_editing;
+mod rooms;
+mod session_store;
 mod socket_io;
+mod subprotocols;

@@ -5,7 +5,7 @@ use clew_e2e::recipe::Recipe;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_socket_io_servers_restart_and_no_message_is_lost() -> Result<()> {
-    let recipe = Recipe::new("socket-io").await?.with_redis().await?;
+    let recipe = Recipe::new("socket-io").await?.with("install-redis.sh").await?;
     let printed = recipe
         .follow(&["The servers", "With Clew", "Without Clew", "Stop"])
         .await?;
