@@ -85,6 +85,8 @@ pub(crate) struct Memory {
 struct Kept {
     objects: Box<[Key]>,
     told: Told,
+    /// What it had in common with others, while what stood for it then may still have to go.
+    former: Box<[Topic]>,
     /// None: it is not there any more.
     is_refused: Option<bool>,
 }
@@ -256,12 +258,11 @@ impl Memory {
         // One that is gone has its places until a turn has seen that.
         let good = good.filter(|good| written.is_none_or(|written| !std::ptr::eq(&***good, &**written)));
         let texts: Vec<&WebSocketRoute> = written.into_iter().chain(good).map(|route| &**route).collect();
-        let objects = self
-            .routes
-            .get(name)
-            .map(|kept| &*kept.objects)
-            .unwrap_or_default();
-        self.neighbours.file_route(name, texts, objects, &self.hosts);
+        let kept = self.routes.get(name);
+        let objects = kept.map(|kept| &*kept.objects).unwrap_or_default();
+        let former = kept.map(|kept| &*kept.former).unwrap_or_default();
+        self.neighbours
+            .file_route(name, texts, (objects, former), &self.hosts);
     }
 
     fn is_of_gateway(&self, key: &Key, shelves: &Shelves) -> bool {
@@ -285,6 +286,7 @@ impl Memory {
             let mut kept = Kept {
                 objects: plan.objects.get(route).cloned().unwrap_or_default().into(),
                 told: plan.told.remove(route).unwrap_or_default(),
+                former: Box::default(),
                 is_refused: turn.refused.get(route).copied(),
             };
             let before = self.routes.remove(route).unwrap_or_default();
@@ -293,6 +295,9 @@ impl Memory {
                 let old = before.objects.iter().filter(|key| !kept.objects.contains(key));
                 kept.objects = kept.objects.iter().chain(old).cloned().collect();
                 kept.told.add(&before.told);
+            }
+            if !turn.applied.is_done || !turn.applied.hindered.is_empty() {
+                kept.former = self.neighbours.joins_of(route).into();
             }
             match turn.unacknowledged.contains(route) {
                 true => self.unacknowledged.insert(route.clone()),

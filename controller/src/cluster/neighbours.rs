@@ -66,15 +66,19 @@ pub(crate) struct Neighbours {
 }
 
 impl Neighbours {
-    /// A route is as it says, and as it says `before` where that is in force; `objects` stand for it.
+    /// A route is as it says, and as it says `before` where that is in force; `objects` stand for it, and it had the topics `former` in
+    /// common with others whose objects these may be too.
     pub(crate) fn file_route<'r>(
         &mut self,
         name: &ObjectName,
         texts: impl IntoIterator<Item = &'r WebSocketRoute>,
-        objects: &[Key],
+        (objects, former): (&[Key], &[Topic]),
         hosts: &Hosts,
     ) {
-        let mut topics = Topics::default();
+        let mut topics = Topics {
+            joins: former.to_vec(),
+            ..Topics::default()
+        };
         for text in texts {
             topics.add_route(name, text, hosts);
         }
@@ -154,6 +158,12 @@ impl Neighbours {
             }
         }
         (all, found)
+    }
+
+    /// What a route has in common with others, as it is filed.
+    pub(crate) fn joins_of(&self, route: &ObjectName) -> &[Topic] {
+        let topics = self.topics.get(&(Kind::WebSocketRoute, route.clone()));
+        topics.map(|topics| &*topics.joins).unwrap_or_default()
     }
 
     /// Every other object on which these routes depend.

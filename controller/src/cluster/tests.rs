@@ -39,6 +39,7 @@ struct World {
     store: Arc<Store>,
     cluster: Cluster,
     decided: Decided,
+    wrote: BTreeMap<Key, Value>,
     version: u64,
 }
 
@@ -75,6 +76,7 @@ impl World {
             cluster: cluster(&store),
             store,
             decided: Decided::default(),
+            wrote: BTreeMap::new(),
             version: 0,
         }
     }
@@ -116,6 +118,13 @@ impl World {
         }
         let wanted: BTreeSet<_> = plan.wanted.iter().map(|one| one.key.clone()).collect();
         for one in &plan.wanted {
+            let there = self.store.live([one.key.clone()]);
+            let is_there = there.get(&one.key).is_some_and(|(_, live)| live.is_written);
+            let before = self.wrote.insert(one.key.clone(), one.object.clone());
+            // What is as it is to be is not written again.
+            if is_there && before.as_ref() == Some(&one.object) {
+                continue;
+            }
             let mut object = one.object.clone();
             object["metadata"]["managedFields"] = json!([{"manager": "clew.dev/controller"}]);
             object["metadata"]["uid"] = json!(format!("uid-{}", one.key.1));
@@ -170,6 +179,7 @@ impl World {
             store,
             cluster,
             decided: Decided::default(),
+            wrote: self.wrote.clone(),
             version: self.version,
         }
     }
