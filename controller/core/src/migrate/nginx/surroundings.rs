@@ -135,9 +135,12 @@ pub(super) fn speak_of_location(location: &Location<'_>, rule: &mut Rule, ledger
     for directive in location.nearest("limit_req") {
         limit_req(location.http, directive, rule, ledger);
     }
+    let mut is_next_asked = true;
     for directive in location.nearest("proxy_next_upstream") {
         let resilience = rule.policy.map("resilience");
-        if directive.has("off") {
+        // Only these two are of a server that cannot be connected to.
+        is_next_asked = directive.has("error") || directive.has("timeout");
+        if !is_next_asked {
             resilience.set("connectRetries", 0);
         } else if resilience.get("connectRetries").is_none() {
             resilience.set("connectRetries", 1);
@@ -147,7 +150,7 @@ pub(super) fn speak_of_location(location: &Location<'_>, rule: &mut Rule, ledger
     }
     for directive in location.nearest("proxy_next_upstream_tries") {
         let tries = directive.first().parse::<u32>().unwrap_or(0);
-        if tries > 0 {
+        if tries > 0 && is_next_asked {
             rule.policy
                 .map("resilience")
                 .set("connectRetries", (tries - 1).min(10));
