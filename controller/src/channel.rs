@@ -99,7 +99,6 @@ impl Channel {
     }
 
     /// What something was published to.
-    #[cfg(test)]
     pub(crate) fn gateways(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }

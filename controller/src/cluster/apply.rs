@@ -255,11 +255,12 @@ impl Applier {
         let Some((secret, signer)) = &plan.next_signer else {
             return false;
         };
-        let standing = plan
-            .snapshots
-            .keys()
-            .map(|gateway| self.channel.standing(gateway));
-        if standing.into_iter().any(|standing| standing.behind > 0) {
+        // Also of gateways that the turn is not about.
+        let gateways = self.channel.gateways();
+        if gateways
+            .iter()
+            .any(|gateway| self.channel.standing(gateway).behind > 0)
+        {
             return true;
         }
         let said = secrets::sign_with(&self.client, secret, signer).await;

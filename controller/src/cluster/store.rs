@@ -132,6 +132,11 @@ impl Store {
                 },
             );
             for read in all {
+                if let Err((name, _)) = &read
+                    && let Some(seen) = before.objects.get(name)
+                {
+                    shelf.objects.insert(name.clone(), seen.clone());
+                }
                 shelf.put(read);
             }
             match before.standing {
@@ -311,5 +316,29 @@ mod tests {
         let shelves = store.lock();
         let shelf = &shelves[&Kind::GatewayClass];
         assert_eq!((shelf.objects.len(), &shelf.standing), (0, &Standing::Missing));
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_it_was_before_also_when_all_is_listed_anew() {
+        let store = Store::default();
+        store.replace(Kind::GatewayClass, vec![class("a", 1, "x"), class("b", 1, "x")]);
+        store.changes();
+        let Ok((name, _)) = class("a", 2, "x") else {
+            unreachable!("it can be read")
+        };
+        store.replace(Kind::GatewayClass, vec![Err((name.clone(), "no".to_owned()))]);
+        let there: Vec<_> = store.lock()[&Kind::GatewayClass]
+            .objects
+            .keys()
+            .cloned()
+            .collect();
+        assert_eq!(there, [name]);
+        let gone: Vec<_> = store
+            .changes()
+            .objects
+            .into_iter()
+            .map(|(_, name)| name.name)
+            .collect();
+        assert_eq!(gone, ["b"]);
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use super::difference::differs;
 use super::kind::Kind;
 use super::lease::Leadership;
 use super::seen::Seen;
@@ -39,7 +40,8 @@ struct World {
     store: Arc<Store>,
     cluster: Cluster,
     decided: Decided,
-    wrote: BTreeMap<Key, Value>,
+    /// What turns took away.
+    taken: BTreeSet<String>,
     version: u64,
 }
 
@@ -76,7 +78,7 @@ impl World {
             cluster: cluster(&store),
             store,
             decided: Decided::default(),
-            wrote: BTreeMap::new(),
+            taken: BTreeSet::new(),
             version: 0,
         }
     }
@@ -95,6 +97,7 @@ impl World {
 
     /// A turn while something changes.
     async fn turn_while(&mut self, meanwhile: impl FnOnce(&mut Self)) {
+        let known = self.known();
         let (about, resolved) = self.cluster.resolve().unwrap();
         let mut in_force = self.cluster.in_force(&about, &resolved);
         let validated = in_force.validate(&resolved.objects, Target::Every);
@@ -117,14 +120,16 @@ impl World {
             self.decided.statuses.insert(report.name.clone(), said);
         }
         let wanted: BTreeSet<_> = plan.wanted.iter().map(|one| one.key.clone()).collect();
+        let mut is_still = true;
         for one in &plan.wanted {
             let there = self.store.live([one.key.clone()]);
-            let is_there = there.get(&one.key).is_some_and(|(_, live)| live.is_written);
-            let before = self.wrote.insert(one.key.clone(), one.object.clone());
-            // What is as it is to be is not written again.
-            if is_there && before.as_ref() == Some(&one.object) {
+            let is_as_wanted = there
+                .get(&one.key)
+                .is_some_and(|(_, live)| live.is_written && !differs(one.key.0, &one.object, &live.object()));
+            if is_as_wanted {
                 continue;
             }
+            is_still = false;
             let mut object = one.object.clone();
             object["metadata"]["managedFields"] = json!([{"manager": "clew.dev/controller"}]);
             object["metadata"]["uid"] = json!(format!("uid-{}", one.key.1));
@@ -135,7 +140,11 @@ impl World {
             .iter()
             .filter(|(key, (_, live))| live.is_written && !wanted.contains(*key))
         {
-            self.store.remove(key.0, &key.1);
+            // What routes needed goes in a later turn than they.
+            if is_still || key.0.is_route() {
+                self.store.remove(key.0, &key.1);
+                self.taken.insert(format!("{} {}", key.0, key.1));
+            }
         }
         let outcome = super::Outcome {
             validated,
@@ -144,6 +153,26 @@ impl World {
             took: std::time::Duration::ZERO,
         };
         self.cluster.report(&about, outcome).await;
+        let now = self.known();
+        self.taken.extend(known.difference(&now).cloned());
+    }
+
+    /// The backends that filters know.
+    fn known(&self) -> BTreeSet<String> {
+        let of = |(gateway, update): (String, Update)| {
+            let backends = update.backends.into_keys();
+            backends
+                .map(|backend| format!("{gateway} {backend}"))
+                .collect::<Vec<_>>()
+        };
+        self.told().into_iter().flat_map(of).collect()
+    }
+
+    /// All that is written, and all that filters know.
+    fn there(&self) -> BTreeSet<String> {
+        let written = self.written().into_keys();
+        let written = written.map(|key| format!("{} {}", key.0, key.1));
+        written.chain(self.known()).collect()
     }
 
     async fn settle(&mut self) {
@@ -179,7 +208,7 @@ impl World {
             store,
             cluster,
             decided: Decided::default(),
-            wrote: self.wrote.clone(),
+            taken: BTreeSet::new(),
             version: self.version,
         }
     }
@@ -363,10 +392,12 @@ async fn turns_about_what_changed_come_to_the_same_as_one_about_everything() {
         gateways(&mut world);
         world.settle().await;
         for number in 0..EDITS {
+            world.taken.clear();
             edit(&mut world, &mut chance);
-            match chance.below(3) {
-                0 => world.turn_while(|world| edit(world, &mut chance)).await,
-                _ => world.turn().await,
+            let is_edited_meanwhile = chance.below(3) == 0;
+            match is_edited_meanwhile {
+                true => world.turn_while(|world| edit(world, &mut chance)).await,
+                false => world.turn().await,
             }
             smaller += usize::from(world.decided.routes_of_last < world.decided.statuses.len());
             world.settle().await;
@@ -374,6 +405,11 @@ async fn turns_about_what_changed_come_to_the_same_as_one_about_everything() {
             fresh.settle().await;
             let at = format!("seed {seed}, edit {number}");
             assert_eq!(world.written(), fresh.written(), "{at}");
+            let missed: Vec<_> = world.taken.intersection(&fresh.there()).cloned().collect();
+            assert!(
+                is_edited_meanwhile || missed.is_empty(),
+                "{at}: taken and wanted: {missed:?}"
+            );
             assert_eq!(world.told(), fresh.told(), "{at}");
             assert_eq!(world.decided.statuses, fresh.decided.statuses, "{at}");
             assert_eq!(world.said(), fresh.said(), "{at}");

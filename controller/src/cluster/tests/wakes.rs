@@ -249,42 +249,55 @@ async fn a_route_that_moves_during_a_turn_leaves_its_host_to_the_next() {
 }
 
 /// At Envoy Gateway's, where routes of different hosts have no object in common.
-fn route_at_eg(name: &str, service: &str) -> Value {
-    let mut route = route(name, &backend("shop", service));
+fn route_at_eg(name: &str, backend: &Value) -> Value {
+    let mut route = route(name, backend);
     route["spec"]["parentRefs"] = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "eg", "namespace": "infra"}]);
     route
 }
 
 #[tokio::test]
-async fn a_service_that_a_route_leaves_stays_with_those_who_still_use_it() {
-    for is_deleted in [false, true] {
-        let mut world = World::new();
-        gateways(&mut world);
-        for name in ["a", "x"] {
-            let spec = json!({"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]});
-            world.put(Kind::Service, named("shop", name, &spec));
-        }
-        for name in ["a", "b"] {
-            world.put(Kind::WebSocketRoute, route_at_eg(name, "a"));
-        }
-        world.settle().await;
-        let is_told = |world: &World| {
-            let told = world.told();
-            told["infra/eg"]
-                .backends
-                .iter()
-                .any(|one| json!(one).to_string().contains("shop/a:80"))
-        };
-        assert!(is_told(&world), "{:?}", world.told());
-        match is_deleted {
-            false => world.put(Kind::WebSocketRoute, route_at_eg("a", "x")),
-            true => world
-                .store
-                .remove(Kind::WebSocketRoute, &ObjectName::new("shop", "a")),
-        }
-        for turn in 0..4 {
-            world.turn().await;
-            assert!(is_told(&world), "after turn {turn}, deleted {is_deleted}");
+async fn what_a_route_leaves_stays_with_those_who_still_use_it() {
+    type Make = fn(&str, &Value) -> Value;
+    for (gateway, make) in [("istio=edge", route as Make), ("infra/eg", route_at_eg as Make)] {
+        for is_deleted in [false, true] {
+            let mut world = World::new();
+            gateways(&mut world);
+            for name in ["a", "x"] {
+                let spec = json!({"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]});
+                world.put(Kind::Service, named("shop", name, &spec));
+            }
+            for name in ["a", "b"] {
+                world.put(Kind::WebSocketRoute, make(name, &backend("shop", "a")));
+            }
+            world.settle().await;
+            let used = |world: &World| -> Vec<String> {
+                let there = world.there().into_iter();
+                there
+                    .filter(|one| {
+                        one.ends_with("shop/a:80")
+                            || one.ends_with(" shop/a-clew") && one.starts_with("DestinationRule")
+                    })
+                    .collect()
+            };
+            let before = used(&world);
+            let rules = usize::from(gateway == "istio=edge");
+            assert_eq!(before.len(), 1 + rules, "{:?}", world.there());
+            match is_deleted {
+                false => world.put(Kind::WebSocketRoute, make("a", &backend("shop", "x"))),
+                true => world
+                    .store
+                    .remove(Kind::WebSocketRoute, &ObjectName::new("shop", "a")),
+            }
+            for turn in 0..4 {
+                world.turn().await;
+                assert_eq!(
+                    used(&world),
+                    before,
+                    "{gateway}, turn {turn}, deleted: {is_deleted}"
+                );
+                // What happens to the new Service concerns the route alone.
+                world.put(Kind::EndpointSlice, slice("shop", "x", &format!("x-{turn}")));
+            }
         }
     }
 }
