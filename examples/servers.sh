@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The three servers. `servers.sh start`; `restart`: one after the other, as it is done without Clew; `roll`: the same, but each of them
-# is drained first; `stop`.
+# Three servers of the example whose folder this is run in. `../servers.sh start`; `restart`: one after the other, as it is done without Clew; `roll`: the same, but
+# each of them is drained first; `stop`. PODS is what the pods are called in manifests/, without their numbers; SERVER, where there are several, the server's file.
 set -euo pipefail
-cd "$(dirname "$0")"
+: "${PODS:?what the pods are called in manifests/}" "${SERVER:=server.js}"
 mkdir -p run
 
 start() {
-  PORT=900$1 node server.js >"run/$1.log" 2>&1 &
+  PORT=900$1 node "$SERVER" >"run/$1.log" 2>&1 &
   echo $! >"run/$1.pid"
   until grep -q listening "run/$1.log"; do
     kill -0 "$(cat "run/$1.pid")" || { cat "run/$1.log" >&2; exit 1; }
@@ -24,9 +24,9 @@ for n in 1 2 3; do
   start) start $n ;;
   restart) stop $n && start $n ;;
   roll)
-    clew drain "chat-$n" --watch
+    clew drain "$PODS-$n" --watch
     stop $n && start $n
-    clew drain "chat-$n" --cancel
+    clew drain "$PODS-$n" --cancel
     ;;
   stop) stop $n ;;
   *) echo "servers.sh start|restart|roll|stop" >&2 && exit 2 ;;

@@ -1,4 +1,4 @@
-//! A recipe of the guide, followed to the letter: its page's commands, in a copy of its folder of `examples/`.
+//! A recipe of the guide, followed to the letter: its page's commands, in a copy of the folder of `examples/` that it goes to, beside what examples share.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,44 +23,45 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 #[derive(Debug)]
 pub struct Recipe {
     page: String,
-    folder: TempDir,
+    home: PathBuf,
+    _folder: TempDir,
     path: Vec<PathBuf>,
 }
 
 impl Recipe {
-    /// The recipe of this name, with the packages that its lock file pins.
+    /// The recipe whose page has this name, in the folder that the page goes to, with the packages that its lock file pins.
     ///
     /// # Errors
     /// When a part is missing.
-    pub async fn new(name: &str) -> Result<Self> {
+    pub async fn new(page: &str) -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let example = root.join("examples").join(name);
-        let page = std::fs::read_to_string(root.join(format!("docs/guide/{name}.md")))?;
+        let page = std::fs::read_to_string(root.join(format!("docs/guide/{page}.md")))?;
+        let examples = root.join("examples");
+        let name = page
+            .lines()
+            .find_map(|line| line.strip_prefix("$ cd examples/"))
+            .context("the page goes to no folder of examples/")?;
         let folder = tempfile::Builder::new().prefix("clew-recipe-").tempdir()?;
-        let entries = std::fs::read_dir(&example)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<Vec<_>>>()?;
+        let home = folder.path().join(name);
+        std::fs::create_dir(&home)?;
+        let shared = files(&examples)?.filter(|path| path.is_file());
+        copy(shared, folder.path()).await?;
         // What somebody's own run left is not part of it.
-        let shipped = entries
-            .iter()
-            .filter(|path| !path.ends_with("node_modules") && !path.ends_with("run"));
-        let copied = Command::new("cp")
-            .arg("-r")
-            .args(shipped)
-            .arg(folder.path())
-            .status()
-            .await?;
-        ensure!(copied.success(), "{} cannot be copied", example.display());
+        let example = examples.join(name);
+        let shipped =
+            files(&example)?.filter(|path| !path.ends_with("node_modules") && !path.ends_with("run"));
+        copy(shipped, &home).await?;
         let modules = installed("install-npm.sh", &[&example]).await?;
-        std::os::unix::fs::symlink(modules, folder.path().join("node_modules"))?;
+        std::os::unix::fs::symlink(modules, home.join("node_modules"))?;
         // A command goes by `clew`, whatever the file that is tested is called.
-        let bin = folder.path().join("run/bin");
+        let bin = home.join("run/bin");
         std::fs::create_dir_all(&bin)?;
         std::os::unix::fs::symlink(standalone::binary()?, bin.join("clew"))?;
         std::os::unix::fs::symlink(envoy::find()?, bin.join("envoy"))?;
         Ok(Self {
             page,
-            folder,
+            home,
+            _folder: folder,
             path: vec![bin],
         })
     }
@@ -90,9 +91,9 @@ impl Recipe {
         path.push(std::env::var_os("PATH").context("a PATH")?);
         let shell = Command::new("bash")
             .args(["-uc", &script])
-            .current_dir(self.folder.path())
+            .current_dir(&self.home)
             .env("PATH", path)
-            .env("XDG_STATE_HOME", self.folder.path().join("run/state"))
+            .env("XDG_STATE_HOME", self.home.join("run/state"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -148,6 +149,21 @@ impl Printed {
         }
         tables
     }
+}
+
+fn files(folder: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>> {
+    let entries: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    Ok(entries.into_iter().map(|entry| entry.path()))
+}
+
+async fn copy(files: impl Iterator<Item = PathBuf>, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-r").args(files).arg(to).status();
+    ensure!(
+        copied.await?.success(),
+        "nothing can be copied to {}",
+        to.display()
+    );
+    Ok(())
 }
 
 async fn installed(script: &str, arguments: &[&Path]) -> Result<PathBuf> {

@@ -16,7 +16,7 @@ let isOver = false;
 
 class Person {
   heard = [];
-  sequence = 0;
+  position = -1;
   count = 0;
   unkept = new Map();
   constructor(index) {
@@ -25,7 +25,7 @@ class Person {
     this.connect();
   }
   connect() {
-    const after = process.env.FORGET && this.ws ? "new" : this.sequence;
+    const after = process.env.FORGET && this.ws ? "new" : this.position;
     this.ws = new WebSocket(`ws://${host}/rooms/${this.room}?after=${after}`);
     this.ws.on("upgrade", (response) => (this.server = response.headers["x-server"]));
     this.ws.on("open", () => this.unkept.forEach((text, id) => this.ws.send(JSON.stringify({ id, text }))));
@@ -37,10 +37,10 @@ class Person {
       setTimeout(() => this.connect(), Math.random() * 200);
     });
   }
-  hear({ kept, sequence, id }) {
+  hear({ kept, position, id }) {
     if (kept) return this.unkept.delete(kept);
-    this.heard.push({ sequence, id });
-    this.sequence = Math.max(this.sequence, sequence);
+    this.heard.push({ position, id });
+    this.position = Math.max(this.position, position);
   }
   say() {
     const id = `${this.name}-${this.count++}`;
@@ -74,7 +74,7 @@ for (const person of people) {
   figures.got += person.heard.length;
   figures.lost += lacks(person);
   figures.doubled += person.heard.length - new Set(person.heard.map(({ id }) => id)).size;
-  figures["out of order"] += person.heard.filter(({ sequence }, at) => sequence < person.heard[at - 1]?.sequence).length;
+  figures["out of order"] += person.heard.filter(({ position }, at) => position < person.heard[at - 1]?.position).length;
 }
 for (const [name, figure] of Object.entries(figures)) console.log(`${name}: ${figure}`);
 isOver = true;

@@ -29,7 +29,7 @@ messages.on("data", ({ key, value, offset }) => {
   // Whoever was not told that a message is kept says it again.
   if (ids.has(id)) return;
   ids.add(id);
-  said.push({ offset: Number(offset), id, text });
+  said.push({ position: Number(offset), id, text });
   for (const hear of sessions) hear(said.at(-1));
 });
 
@@ -41,8 +41,8 @@ sockets.on("connection", (ws, request) => {
   const name = pathname.split("/")[2];
   const { said, sessions } = roomOf(name);
   const given = searchParams.get("after") ?? "-1";
-  const after = given === "new" ? (said.at(-1)?.offset ?? -1) : Number(given);
-  const hear = (message) => message.offset > after && ws.send(JSON.stringify(message));
+  const after = given === "new" ? (said.at(-1)?.position ?? -1) : Number(given);
+  const hear = (message) => message.position > after && ws.send(JSON.stringify(message));
   said.forEach(hear);
   sessions.add(hear);
   ws.on("close", () => sessions.delete(hear));

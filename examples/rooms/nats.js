@@ -22,12 +22,12 @@ sockets.on("connection", async (ws, request) => {
     await streams.publish(subject, JSON.stringify({ id, text }), { msgID: id });
     ws.send(JSON.stringify({ kept: id }));
   });
-  const after = searchParams.get("after") ?? "0";
-  const from = after === "new" ? { deliver_policy: DeliverPolicy.New } : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Number(after) + 1 };
+  const after = searchParams.get("after") ?? "-1";
+  const from = after === "new" ? { deliver_policy: DeliverPolicy.New } : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, Number(after) + 1) };
   const consumer = await streams.consumers.get(STREAM, { filter_subjects: subject, ...from });
   const messages = await consumer.consume();
   ws.on("close", () => messages.close());
   if (ws.readyState !== ws.OPEN) messages.close();
-  for await (const message of messages) ws.send(JSON.stringify({ sequence: message.seq, ...message.json() }));
+  for await (const message of messages) ws.send(JSON.stringify({ position: message.seq, ...message.json() }));
 });
 server.listen(PORT, "127.0.0.1", () => console.log(`listening on ${PORT}`));
