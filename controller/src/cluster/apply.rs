@@ -22,7 +22,6 @@ use super::lease::Leadership;
 use super::plan::Plan;
 use super::resolve::{FINALIZER, IN_FORCE, Marks, Resolved};
 use super::secrets;
-use super::seen::Seen;
 use super::steps::{Hindrance, Key, Step, Steps, Wanted};
 use super::store::Store;
 use crate::channel::{Channel, Scope, Snapshot, order};
@@ -299,7 +298,7 @@ impl Applier {
             Step::Create(_, object) => {
                 // What appeared in the meantime may be somebody else's.
                 if let Some(found) = api.get_opt(&name.name).await.map_err(said)? {
-                    self.keep(*kind, found);
+                    self.store.answered(*kind, found);
                     return Err("it appeared just now".to_owned());
                 }
                 object.clone()
@@ -328,7 +327,7 @@ impl Applier {
                 .map_err(said)?;
         }
         let still = rest(*kind, &wanted, &answer).is_some();
-        self.keep(*kind, answer);
+        self.store.answered(*kind, answer);
         tracing::info!("wrote {kind} {name}");
         match still {
             true => Err("somebody changes it while it is written".to_owned()),
@@ -398,18 +397,11 @@ impl Applier {
         match api.patch(&route.name, &params, &Patch::Apply(&wanted)).await {
             // It is gone with the finalizer, and no watch has said so yet.
             Ok(answer) if answer.metadata.deletion_timestamp.is_some() => {}
-            Ok(answer) => self.keep(kind, answer),
+            Ok(answer) => self.store.answered(kind, answer),
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => return Err(said(error)),
         }
         Ok(())
-    }
-
-    /// What the API server answered is what there is.
-    fn keep(&self, kind: Kind, answer: DynamicObject) {
-        if let Ok(read) = Seen::read(kind, answer) {
-            self.store.put(kind, Ok(read));
-        }
     }
 }
 

@@ -264,11 +264,7 @@ impl Reporter {
             .patch_status(&route.name, &params, &Patch::Apply(&wanted))
             .await
         {
-            Ok(answer) => {
-                if let Ok(read) = Seen::read(Kind::WebSocketRoute, answer) {
-                    self.store.put(Kind::WebSocketRoute, Ok(read));
-                }
-            }
+            Ok(answer) => self.store.answered(Kind::WebSocketRoute, answer),
             // It is gone, or another one of its name.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
             Err(error) => return Err(said(error)),

@@ -23,8 +23,8 @@ use super::kind::Kind;
 /// An object, as of one version.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// Numbers that the API server makes larger with each change of a kind.
-    version: u64,
+    /// See [`version`].
+    pub(crate) version: u64,
     pub(crate) uid: String,
     pub(crate) body: Body,
     /// Of a generated kind: all of it, so that it can be compared with what it is to be.
@@ -138,7 +138,8 @@ impl Seen {
                 .iter()
                 .any(|one| one.manager.as_deref() == Some(CONTROLLER_NAME))
         });
-        let version = object.metadata.resource_version.take();
+        let version = version(&object);
+        object.metadata.resource_version = None;
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let labels = object.metadata.labels.as_ref();
         let is_ours = labels
@@ -166,7 +167,7 @@ impl Seen {
             _ => Body::read(kind, value).map_err(|error| error.to_string())?,
         };
         let seen = Self {
-            version: version.and_then(|text| text.parse().ok()).unwrap_or(0),
+            version,
             uid,
             body,
             live,
@@ -180,10 +181,21 @@ impl Seen {
         self.version == 0 || self.version >= other.version
     }
 
+    /// Whether whoever has come to a version has come past this one.
+    pub(crate) fn is_of_or_before(&self, version: u64) -> bool {
+        self.version != 0 && self.version <= version
+    }
+
     /// Whether a turn would find the same in both. The status of a route is what a turn says, not what it reads.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.body == other.body && self.live == other.live && self.uid == other.uid
     }
+}
+
+/// A number that the API server makes larger with each change of a kind; 0: it cannot be told.
+pub(crate) fn version(object: &DynamicObject) -> u64 {
+    let version = object.metadata.resource_version.as_ref();
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The whole object, with the type that lists leave out.

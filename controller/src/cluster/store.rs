@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clew_core::model::ObjectName;
+use kube::core::DynamicObject;
 use tokio::sync::watch;
 
 use super::kind::Kind;
@@ -42,6 +43,8 @@ pub(crate) struct Shelf {
     pub(crate) objects: BTreeMap<ObjectName, Seen>,
     /// What could not be read, and why.
     unread: BTreeMap<ObjectName, String>,
+    /// The latest version that the watch has told of.
+    passed: u64,
 }
 
 /// What is known of a kind.
@@ -103,7 +106,7 @@ impl Store {
         keys.into_iter().filter_map(find).collect()
     }
 
-    /// An object is as it says.
+    /// The watch says that an object is as it says.
     pub(crate) fn put(&self, kind: Kind, read: Read) {
         let (Ok((name, _)) | Err((name, _))) = &read;
         let name = name.clone();
@@ -112,13 +115,29 @@ impl Store {
         });
     }
 
-    /// An object is gone.
-    pub(crate) fn remove(&self, kind: Kind, name: &ObjectName) {
+    /// The API server answered a write with an object as it then was. What the watch has passed it has told itself, and
+    /// also whether the object has gone since.
+    pub(crate) fn answered(&self, kind: Kind, answer: DynamicObject) {
+        let Ok((name, seen)) = Seen::read(kind, answer) else {
+            return;
+        };
         self.change(kind, |shelf| {
-            shelf.unread.remove(name);
-            let gone = shelf.objects.remove(name).is_some();
-            News::Of(gone.then(|| name.clone()).into_iter().collect())
+            let is_news = !seen.is_of_or_before(shelf.passed) && shelf.keep(name.clone(), seen);
+            News::Of(is_news.then_some(name).into_iter().collect())
         });
+    }
+
+    /// The watch says that an object is gone.
+    pub(crate) fn gone(&self, kind: Kind, name: &ObjectName, version: u64) {
+        self.change(kind, |shelf| {
+            shelf.passed = shelf.passed.max(version);
+            shelf.remove(name)
+        });
+    }
+
+    /// An object was deleted here.
+    pub(crate) fn remove(&self, kind: Kind, name: &ObjectName) {
+        self.change(kind, |shelf| shelf.remove(name));
     }
 
     /// All objects of a kind were listed.
@@ -131,6 +150,7 @@ impl Store {
                     ..Shelf::default()
                 },
             );
+            shelf.passed = before.passed;
             for read in all {
                 if let Err((name, _)) = &read
                     && let Some(seen) = before.objects.get(name)
@@ -210,14 +230,8 @@ impl Shelf {
         match read {
             Ok((name, seen)) => {
                 self.unread.remove(&name);
-                match self.objects.get(&name) {
-                    Some(before) if !seen.is_newer(before) => false,
-                    before => {
-                        let news = before.is_none_or(|before| !seen.says_the_same(before));
-                        self.objects.insert(name, seen);
-                        news
-                    }
-                }
+                self.passed = self.passed.max(seen.version);
+                self.keep(name, seen)
             }
             // What it said before is better than nothing.
             Err((name, why)) => {
@@ -227,6 +241,24 @@ impl Shelf {
                 false
             }
         }
+    }
+
+    /// True: a turn would find something else.
+    fn keep(&mut self, name: ObjectName, seen: Seen) -> bool {
+        match self.objects.get(&name) {
+            Some(before) if !seen.is_newer(before) => false,
+            before => {
+                let news = before.is_none_or(|before| !seen.says_the_same(before));
+                self.objects.insert(name, seen);
+                news
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &ObjectName) -> News {
+        self.unread.remove(name);
+        let gone = self.objects.remove(name).is_some();
+        News::Of(gone.then(|| name.clone()).into_iter().collect())
     }
 
     /// The objects that are not the same in both.
@@ -297,6 +329,28 @@ mod tests {
             .map(|(_, name)| name.name)
             .collect();
         assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_of_what_it_tells_of_brings_nothing_back() {
+        let answer = |version: &str| {
+            let object = json!({"metadata": {"name": "a", "resourceVersion": version}, "spec": {"controllerName": "x"}});
+            serde_json::from_value(object).unwrap()
+        };
+        let store = Store::default();
+        store.replace(Kind::GatewayClass, vec![class("a", 1, "x")]);
+        let (name, _) = class("a", 1, "x").unwrap();
+        let is_there = || store.lock()[&Kind::GatewayClass].objects.contains_key(&name);
+        store.gone(Kind::GatewayClass, &name, 3);
+        store.answered(Kind::GatewayClass, answer("2"));
+        assert!(!is_there(), "written, then deleted");
+        store.replace(Kind::GatewayClass, Vec::new());
+        store.answered(Kind::GatewayClass, answer("2"));
+        assert!(!is_there(), "and also after a new list");
+        store.answered(Kind::GatewayClass, answer("4"));
+        assert!(is_there(), "made anew, which the watch has not told yet");
+        store.remove(Kind::GatewayClass, &name);
+        assert!(!is_there());
     }
 
     #[test]

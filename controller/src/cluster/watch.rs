@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 
 use super::backoff::Backoff;
 use super::kind::Kind;
-use super::seen::Seen;
+use super::seen::{Seen, version};
 use super::settings::{SIGNING_KEYS, Scope, Settings};
 use super::store::{Read, Store};
 use crate::clock;
@@ -50,7 +50,7 @@ fn took(kind: Kind, event: Event<DynamicObject>, listing: &mut Vec<Read>, store:
         Event::InitApply(object) => listing.push(read(kind, object)),
         Event::InitDone => store.replace(kind, std::mem::take(listing)),
         Event::Apply(object) => store.put(kind, read(kind, object)),
-        Event::Delete(object) => store.remove(kind, &name(&object)),
+        Event::Delete(object) => store.gone(kind, &name(&object), version(&object)),
     }
 }
 
