@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Data goes to stdout, progress and logs to stderr.
 
 mod ask;
+mod bug_report;
 mod check;
 mod completion;
 mod controller;
@@ -94,6 +95,8 @@ enum Command {
     Drain(drain::Args),
     /// In the cluster: look whether all is as it must be
     Check(check::Args),
+    /// Collect what somebody who helps has to see, without secrets
+    BugReport(bug_report::Args),
     /// Print the CustomResourceDefinition
     Crd,
     /// Write the filter's module, or say which it is
@@ -127,6 +130,7 @@ impl Cli {
             Command::Diff(args) => diff::main(&args),
             Command::Simulate(args) => simulate::main(&args),
             Command::Migrate(args) => migrate::main(&args),
+            Command::BugReport(args) => bug_report::main(&args),
             Command::Crd => crd::main(),
             Command::Wasm(args) => wasm::main(&args),
             Command::Completion(args) => completion::main(&args),

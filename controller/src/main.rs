@@ -2,6 +2,7 @@
 //!
 //! The IO half: files, processes, sockets and clocks. What they mean is decided in `clew-core`.
 
+mod bug_report;
 mod channel;
 mod cli;
 mod clock;

@@ -33,9 +33,17 @@ impl Api {
         self.api.is_some() || self.state_dir.is_some()
     }
 
+    /// The state folder of the one that is meant, where that is known.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match (&self.state_dir, self.api) {
+            (None, Some(_)) => None,
+            (said, _) => said.clone().or_else(State::default_folder),
+        }
+    }
+
     /// Where a `clew run` has its port, as its state folder says.
     pub(crate) fn kept(&self) -> Option<SocketAddr> {
-        let folder = self.state_dir.clone().or_else(State::default_folder)?;
+        let folder = self.folder()?;
         let kept = std::fs::read_to_string(folder.join(API_ADDRESS)).ok()?;
         kept.trim().parse().ok()
     }
@@ -50,6 +58,11 @@ impl Api {
 }
 
 impl Standalone {
+    /// Where it has its port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends one request; answers what came back as JSON.
     ///
     /// # Errors

@@ -74,6 +74,11 @@ pub(crate) struct Cluster {
 }
 
 impl Target {
+    /// The state folder of the `clew run` that is meant, where that is known.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.api.folder()
+    }
+
     /// The one that is meant; `cluster`: something else on the command line is for a cluster only.
     ///
     /// # Errors

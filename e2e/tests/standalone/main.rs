@@ -8,6 +8,7 @@
 mod access_log;
 mod all_at_once;
 mod bad_input;
+mod bug_report;
 mod bursts;
 mod close;
 mod collision;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clew_e2e::bug_report;
 use clew_e2e::chart;
 use clew_e2e::cluster::{Client, Cluster};
 use clew_e2e::controller::NAMESPACE;
@@ -223,6 +224,67 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
         let asked = clew(&file, &[command]).await?;
         ensure!(asked.code == 3, "{command}: {asked:?}");
     }
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_has_what_whoever_asks_may_read_names_the_rest_and_gives_no_secret_away() -> Result<()> {
+    let (mesh, _controller) = alone().await?;
+    let shop = Shop::open(mesh, "reported").await?;
+    let _sessions = shop.visitors.sessions(3, Traffic::idle()).await?;
+    let admin = &mesh.cluster.kubeconfig();
+    let jane = &operator(&mesh.cluster, &shop.client, "reported").await?;
+    let report = async |kubeconfig: &Path, name: &str| {
+        let file = mesh.cluster.folder().join(name);
+        let output = file.to_str().context("a path")?;
+        let said = clew(kubeconfig, &["bug-report", "--output", output]).await?;
+        ensure!(said.success()?.trim() == output, "{said:?}");
+        bug_report::read(&file).await
+    };
+    let all = report(admin, "admin.tar.gz").await?;
+    for (name, what) in [
+        ("about.yaml", "apiServer: v1."),
+        ("check.yaml", "verdict: ok"),
+        ("controller/replicas.yaml", "acknowledged: true"),
+        ("objects/websocketroutes.clew.dev.yaml", "namespace: reported"),
+        (
+            "objects/virtualservices.networking.istio.io.yaml",
+            "namespace: reported",
+        ),
+        ("objects/wasmplugins.extensions.istio.io.yaml", "pluginConfig"),
+        ("objects/services.yaml", "name: chat"),
+        ("objects/endpointslices.discovery.k8s.io.yaml", "name: reported-0"),
+        ("objects/pods.yaml", "name: reported-0"),
+        ("objects/events.yaml", "kind: Event"),
+    ] {
+        let text = all
+            .get(name)
+            .with_context(|| format!("no {name}: {:?}", all.keys()))?;
+        ensure!(text.contains(what), "{name} has no {what}: {text}");
+    }
+    let plugins = mesh
+        .cluster
+        .kubectl(["get", "wasmplugins", "-A", "-o", "json"])
+        .await?;
+    let token = plugins.json()?["items"][0]["spec"]["pluginConfig"]["token"]
+        .as_str()
+        .map(str::to_owned);
+    let token = token.context("the channel's token is in the plugin")?;
+    for (name, text) in &all {
+        ensure!(!text.contains(&token), "{name} has the channel's token");
+    }
+    let some = report(jane, "jane.tar.gz").await?;
+    let missing = &some["missing.yaml"];
+    ensure!(
+        missing.contains("objects/destinationrules.networking.istio.io.yaml")
+            && missing.contains("forbidden"),
+        "{missing}"
+    );
+    ensure!(
+        some["objects/websocketroutes.clew.dev.yaml"].contains("namespace: reported"),
+        "{:?}",
+        some.keys()
+    );
     shop.close().await
 }
 
