@@ -190,6 +190,16 @@ impl Seen {
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.body == other.body && self.live == other.live && self.uid == other.uid
     }
+
+    /// Takes over what is the same in another one, so that it is there once, wherever it is kept.
+    pub(crate) fn share(&mut self, other: &Self) {
+        if self.body == other.body {
+            self.body = other.body.clone();
+        }
+        if self.live == other.live {
+            self.live.clone_from(&other.live);
+        }
+    }
 }
 
 /// A number that the API server makes larger with each change of a kind; 0: it cannot be told.

@@ -244,15 +244,18 @@ impl Shelf {
     }
 
     /// True: a turn would find something else.
-    fn keep(&mut self, name: ObjectName, seen: Seen) -> bool {
-        match self.objects.get(&name) {
-            Some(before) if !seen.is_newer(before) => false,
-            before => {
-                let news = before.is_none_or(|before| !seen.says_the_same(before));
-                self.objects.insert(name, seen);
-                news
-            }
+    fn keep(&mut self, name: ObjectName, mut seen: Seen) -> bool {
+        let Some(before) = self.objects.get(&name) else {
+            self.objects.insert(name, seen);
+            return true;
+        };
+        if !seen.is_newer(before) {
+            return false;
         }
+        let news = !seen.says_the_same(before);
+        seen.share(before);
+        self.objects.insert(name, seen);
+        news
     }
 
     fn remove(&mut self, name: &ObjectName) -> News {
@@ -293,8 +296,9 @@ impl Store {
 mod tests {
     use super::{Changes, Read, Standing, Store};
     use crate::cluster::kind::Kind;
-    use crate::cluster::seen::Seen;
+    use crate::cluster::seen::{Body, Seen};
     use serde_json::json;
+    use std::sync::Arc;
 
     fn class(name: &str, version: u32, controller: &str) -> Read {
         let object = json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "spec": {"controllerName": controller}});
@@ -351,6 +355,30 @@ mod tests {
         assert!(is_there(), "made anew, which the watch has not told yet");
         store.remove(Kind::GatewayClass, &name);
         assert!(!is_there());
+    }
+
+    #[test]
+    fn what_a_new_version_has_in_common_with_the_one_before_is_there_once() {
+        let route = |version: u32, status: serde_json::Value| {
+            let object = json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": version.to_string()}, "status": status,
+                "spec": {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "chat", "port": 80}]}]}});
+            Ok(Seen::read(Kind::WebSocketRoute, serde_json::from_value(object).unwrap()).unwrap())
+        };
+        let store = Store::default();
+        let text = || match store.lock()[&Kind::WebSocketRoute].objects.values().next() {
+            Some(Seen {
+                body: Body::Route(route),
+                ..
+            }) => route.clone(),
+            other => panic!("{other:?}"),
+        };
+        store.put(Kind::WebSocketRoute, route(1, json!({"conditions": []})));
+        let before = text();
+        store.put(
+            Kind::WebSocketRoute,
+            route(2, json!({"observedGeneration": 1, "conditions": []})),
+        );
+        assert!(Arc::ptr_eq(&before, &text()), "only its status is another");
     }
 
     #[test]
