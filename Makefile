@@ -54,6 +54,7 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 .PHONY: golden
 golden: ## rewrite the golden folders and the chart's golden files; read the diff
 	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields --test migrate
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-e2e --lib side_by_side
 	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
 
 .PHONY: generate
@@ -98,10 +99,11 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 	wasm-filter/core/fuzz/run.sh $(or $(TARGET),frame) $(or $(RUNS),10000000)
 
 .PHONY: bench
-bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|many-routes)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(CARGO) run $(NAMESPACED) --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
+bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|many-routes|side-by-side)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(BESIDE) $(CARGO) run $(NAMESPACED) --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
 
 # Many routes are in a cluster, which runs in a network of its own.
 bench: OF_CLUSTER = $(filter many-routes,$(or $(SUITE),many-routes))
 bench: IN_A_CLUSTER = $(if $(OF_CLUSTER),CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh))
 bench: NAMESPACED = $(if $(OF_CLUSTER),--config "target.'cfg(unix)'.runner = '$(CURDIR)/e2e/namespace.sh'")
+bench: BESIDE = $(if $(filter side-by-side,$(or $(SUITE),side-by-side)),CLEW_BALANCERS=$$(e2e/tools/install-balancers.sh))

@@ -159,6 +159,16 @@ impl Balancer {
         self.listen
     }
 
+    /// Its first process, which starts the others.
+    pub fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        self.daemon.log()
+    }
+
     /// Writes another configuration and reloads, as its manual says.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ pub mod recipe;
 pub mod rendered;
 pub mod requests;
 pub mod scene;
+pub mod side_by_side;
 pub mod sidecar;
 pub mod standalone;
 pub mod statistics;

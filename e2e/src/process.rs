@@ -21,6 +21,28 @@ pub fn cpu_nanos(pid: u32) -> Result<u64> {
     Ok(total)
 }
 
+/// A process and all that it has started, and these, and so on.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = family.get(next).copied() {
+        next += 1;
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+        }
+    }
+    family
+}
+
 /// One thread of a process.
 #[derive(Debug)]
 pub struct Thread {

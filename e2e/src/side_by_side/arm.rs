@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::address;
+use crate::balancer::{Balancer, Configuration, Kind, Server};
+use crate::echo_server::EchoServer;
+use crate::manifests::Folder;
+use crate::standalone::{self, Clew, Options, State};
+use crate::ws_client::{Request, Socket};
 use anyhow::{Context, Result, ensure};
-use clew_e2e::address;
-use clew_e2e::balancer::{Balancer, Configuration, Kind, Server};
-use clew_e2e::echo_server::EchoServer;
-use clew_e2e::manifests::Folder;
-use clew_e2e::standalone::{self, Clew, Options, State};
-use clew_e2e::ws_client::{Request, Socket};
 
-/// How long a drain may take.
-pub(crate) const DRAIN: &str = "2s";
 const SERVERS: usize = 3;
 
 /// What tells clients apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Clients {
+pub enum Clients {
     /// Their addresses, each in a network of its own.
     Addresses,
     /// The query parameter `room`.
@@ -30,6 +29,7 @@ pub(crate) enum Clients {
 }
 
 /// Who carries the sessions.
+#[derive(Debug)]
 enum Carrier {
     Balancer(Balancer),
     Clew {
@@ -40,21 +40,38 @@ enum Carrier {
 }
 
 /// A carrier and its servers.
-pub(crate) struct Arm {
+#[derive(Debug)]
+pub struct Arm {
     carrier: Carrier,
-    pub(crate) configuration: Configuration,
-    pub(crate) servers: Vec<EchoServer>,
+    /// What the balancer is told, or was migrated.
+    pub configuration: Configuration,
+    servers: Vec<EchoServer>,
+    /// How long a drain may take.
+    pub(super) drain: Duration,
     jars: Mutex<BTreeMap<usize, String>>,
 }
 
 impl Arm {
-    pub(crate) async fn balancer(kind: Kind, balance: &'static str) -> Result<Self> {
+    /// A balancer as it is configured.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn balancer(kind: Kind, balance: &'static str, drain: Duration) -> Result<Self> {
         let (servers, configuration) = servers(kind, balance).await?;
         let balancer = Balancer::start(&configuration, address::next()).await?;
-        Ok(Self::new(Carrier::Balancer(balancer), configuration, servers))
+        Ok(Self::new(
+            Carrier::Balancer(balancer),
+            configuration,
+            servers,
+            drain,
+        ))
     }
 
-    pub(crate) async fn clew(kind: Kind, balance: &'static str) -> Result<Self> {
+    /// Clew with what `clew migrate` makes of the same configuration.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn clew(kind: Kind, balance: &'static str, drain: Duration) -> Result<Self> {
         let (servers, configuration) = servers(kind, balance).await?;
         let (folder, state) = (Folder::new()?, State::new()?);
         migrate(&configuration, address::next(), &folder).await?;
@@ -62,14 +79,20 @@ impl Arm {
         state.owns(clew.ready.pid);
         let clew = Box::new(clew);
         let carrier = Carrier::Clew { clew, folder, state };
-        Ok(Self::new(carrier, configuration, servers))
+        Ok(Self::new(carrier, configuration, servers, drain))
     }
 
-    fn new(carrier: Carrier, configuration: Configuration, servers: Vec<EchoServer>) -> Self {
+    fn new(
+        carrier: Carrier,
+        configuration: Configuration,
+        servers: Vec<EchoServer>,
+        drain: Duration,
+    ) -> Self {
         Self {
             carrier,
             configuration,
             servers,
+            drain,
             jars: Mutex::default(),
         }
     }
@@ -82,14 +105,21 @@ impl Arm {
     }
 
     /// Puts the configuration in force as it is now.
-    pub(crate) async fn apply(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn apply(&self) -> Result<()> {
         match &self.carrier {
             Carrier::Balancer(balancer) => balancer.apply(&self.configuration),
             Carrier::Clew { clew, folder, .. } => migrate(&self.configuration, clew.gateway(), folder).await,
         }
     }
 
-    pub(crate) async fn add_server(&mut self) -> Result<String> {
+    /// One more server, which is told at once.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn add_server(&mut self) -> Result<String> {
         let server = EchoServer::start(&format!("s{}", self.servers.len())).await?;
         let name = server.name().to_owned();
         self.configuration.servers.push(written(&server));
@@ -99,7 +129,10 @@ impl Arm {
     }
 
     /// Lets a server's sessions go in the way that this carrier has: the others only know how to send no new ones.
-    pub(crate) async fn drain(&mut self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn drain(&mut self, name: &str) -> Result<()> {
         match &self.carrier {
             Carrier::Balancer(_) => {
                 for server in self
@@ -115,32 +148,62 @@ impl Arm {
             Carrier::Clew { state, .. } => {
                 let address = self.server(name)?.address().to_string();
                 let state = state.path().display().to_string();
-                let arguments = ["drain", &address, "--timeout", DRAIN, "--state-dir", &state];
+                let timeout = format!("{}s", self.drain.as_secs());
+                let arguments = ["drain", &address, "--timeout", &timeout, "--state-dir", &state];
                 standalone::clew(arguments).await?.success()?;
                 Ok(())
             }
         }
     }
 
-    pub(crate) async fn remove(&mut self, name: &str) -> Result<()> {
+    /// Takes a server out of the configuration.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn remove(&mut self, name: &str) -> Result<()> {
         self.configuration.servers.retain(|server| server.name != name);
         self.apply().await
     }
 
-    pub(crate) fn server(&self, name: &str) -> Result<&EchoServer> {
+    /// A server by its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn server(&self, name: &str) -> Result<&EchoServer> {
         self.servers
             .iter()
             .find(|server| server.name() == name)
             .with_context(|| format!("no server {name}"))
     }
 
+    /// Who carries its sessions.
+    pub fn name(&self) -> &'static str {
+        match &self.carrier {
+            Carrier::Balancer(_) => self.configuration.kind.name(),
+            Carrier::Clew { .. } => "Clew",
+        }
+    }
+
+    /// What it said last.
+    pub fn log(&self) -> String {
+        let log = match &self.carrier {
+            Carrier::Balancer(balancer) => balancer.log(),
+            Carrier::Clew { clew, .. } => clew.stderr(),
+        };
+        let lines: Vec<_> = log.lines().rev().take(20).collect();
+        lines.into_iter().rev().map(|line| format!("{line}\n")).collect()
+    }
+
     /// Whether sessions that are drained get a Close from the carrier.
-    pub(crate) fn closes(&self) -> bool {
+    pub fn closes(&self) -> bool {
         matches!(self.carrier, Carrier::Clew { .. })
     }
 
     /// One session of this key.
-    pub(crate) async fn open(&self, clients: Clients, key: usize) -> Result<Socket> {
+    ///
+    /// # Errors
+    /// When it is not opened.
+    pub async fn open(&self, clients: Clients, key: usize) -> Result<Socket> {
         let request = Request::new("/ws");
         let (high, low) = (u8::try_from(key / 256)?, u8::try_from(key % 256)?);
         let request = match clients {
@@ -161,7 +224,7 @@ impl Arm {
     }
 
     /// Takes the cookies away that this key and those after it were given.
-    pub(crate) fn forget(&self, from: usize) {
+    pub fn forget(&self, from: usize) {
         self.jars().retain(|key, _| *key < from);
     }
 

@@ -1,50 +1,60 @@
-//! What both sides go through, and what is counted.
+//! What both sides go through, and what is counted of their sessions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::balancer::Kind;
+use crate::statistics::peak;
+use crate::wait;
+use crate::ws_client::{Session, Traffic};
 use anyhow::{Context, Result};
-use clew_e2e::balancer::Kind;
-use clew_e2e::wait;
-use clew_e2e::ws_client::{Session, Traffic};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::arm::{Arm, Clients};
+use super::arm::{Arm, Clients};
 
 const SOON: Duration = Duration::from_secs(30);
+/// And for each key more, for all are looked at several times.
+const EACH: Duration = Duration::from_millis(200);
 /// How long a handshake is tried again after its server died.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Keys that went to another server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Movement {
-    pub(crate) moved: usize,
+pub struct Movement {
+    /// How many did.
+    pub moved: usize,
     /// The keys of the server that joined or left: no fewer can move.
-    pub(crate) minimum: usize,
+    pub minimum: usize,
     /// Keys that moved between servers that stayed.
-    pub(crate) innocent: usize,
+    pub innocent: usize,
 }
 
 /// What became of the sessions of one side.
 #[derive(Debug, Clone)]
-pub(crate) struct Figures {
+pub struct Outcome {
     /// The share of keys whose sessions were all on one server.
-    pub(crate) sticky: f64,
-    pub(crate) joins: Movement,
-    pub(crate) leaves: Movement,
+    pub sticky: f64,
+    /// A server joins.
+    pub joins: Movement,
+    /// A server leaves.
+    pub leaves: Movement,
     /// Live sessions that a change of the configuration ended.
-    pub(crate) lost_by_reload: usize,
+    pub lost_by_reload: usize,
     /// Sessions on a server that was drained and then ended.
-    pub(crate) on_drained: usize,
+    pub on_drained: usize,
     /// Those of them that got a Close.
-    pub(crate) orderly: usize,
+    pub orderly: usize,
+    /// Messages of theirs that were sent whole and had no answer.
+    pub unanswered: u64,
+    /// The most of them that ended within a tenth of the drain's time ÷ an even tenth.
+    pub peak: f64,
     /// The share of a dead server's keys whose first handshake was answered.
-    pub(crate) answered_at_once: f64,
+    pub answered_at_once: f64,
     /// The same, when it had been tried again for a while.
-    pub(crate) answered_in_the_end: f64,
+    pub answered_in_the_end: f64,
     /// How long that took.
-    pub(crate) recovery: Duration,
+    pub recovery: Duration,
 }
 
 type Homes = BTreeMap<usize, String>;
@@ -71,13 +81,24 @@ async fn settled(
     is_seen: impl Fn(&Homes) -> bool,
 ) -> Result<Homes> {
     let mut before = Homes::new();
-    let settled = wait::until("sessions land as the change says", SOON, async || {
-        let now = homes(arm, clients, keys).await.ok()?;
+    let mut last = String::new();
+    let limit = SOON + EACH * u32::try_from(keys)?;
+    let settled = wait::until("sessions land as the change says", limit, async || {
+        let now = match homes(arm, clients, keys).await {
+            Ok(now) => now,
+            Err(error) => {
+                last = format!("{error:#}");
+                return None;
+            }
+        };
         let is_same = now == before;
+        let differ = now.iter().filter(|(key, home)| before.get(key) != Some(home));
+        last = format!("{} landed elsewhere than before", differ.count());
         before = now.clone();
         (is_same && is_seen(&now)).then_some(now)
-    });
-    settled.await
+    })
+    .await;
+    settled.with_context(|| format!("with {}: {last}\n{}", arm.name(), arm.log()))
 }
 
 fn movement(before: &Homes, after: &Homes, of: &str) -> Movement {
@@ -94,7 +115,11 @@ fn movement(before: &Homes, after: &Homes, of: &str) -> Movement {
     }
 }
 
-pub(crate) async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Result<Figures> {
+/// Sends an arm through all of it.
+///
+/// # Errors
+/// When something of it does not come about.
+pub async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Result<Outcome> {
     // Stickiness: three sessions of each key.
     let first = settled(&arm, clients, keys, |homes| {
         homes.values().collect::<std::collections::BTreeSet<_>>().len() > 1
@@ -154,21 +179,29 @@ pub(crate) async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Resu
 
     // A server is drained, and ends when its time is over, as pods do.
     let drained = sessions.first().context("a session")?.served_by.clone();
+    let drained_at = Instant::now();
     arm.drain(&drained).await?;
     let (mut on_it, rest): (Vec<_>, Vec<_>) = sessions
         .drain(..)
         .partition(|session| session.served_by == drained);
     if arm.closes() {
-        wait::until_true("the drain is over", SOON, || {
+        wait::until_true("the drain is over", arm.drain + SOON, || {
             on_it.iter().all(|session| !session.is_live())
         })
         .await?;
     }
     arm.server(&drained)?.die();
-    let mut orderly = 0;
+    let (mut orderly, mut unanswered, mut ends) = (0, 0, Vec::new());
     for session in &mut on_it {
-        orderly += usize::from(session.ended(SOON).await?.close.is_some());
+        let record = session.ended(SOON).await?;
+        orderly += usize::from(record.close.is_some());
+        unanswered += record.sent.saturating_sub(record.echoes.received);
+        let closed = record.close.map(|(.., at)| at);
+        let ended = closed.or(record.end.map(|(_, at)| at)).context("an end")?;
+        ends.push((ended - drained_at).as_secs_f64());
     }
+    let tenth = arm.drain.as_secs_f64() / 10.0;
+    let peak = peak(&ends, tenth) as f64 / (ends.len() as f64 / 10.0);
     drop(rest);
     arm.remove(&drained).await?;
     let after = settled(&arm, clients, keys, |homes| {
@@ -199,13 +232,15 @@ pub(crate) async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Resu
         .fold(0, async |sum, one| sum + one)
         .await;
     let share = |count: usize| count as f64 / orphans.len() as f64;
-    Ok(Figures {
+    Ok(Outcome {
         sticky,
         joins,
         leaves,
         lost_by_reload,
         on_drained: on_it.len(),
         orderly,
+        unanswered,
+        peak,
         answered_at_once: share(at_once),
         answered_in_the_end: share(in_the_end),
         recovery: died.elapsed(),
@@ -213,7 +248,7 @@ pub(crate) async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Resu
 }
 
 /// Both sides, row by row.
-pub(crate) fn table(kind: Kind, what: &str, keys: usize, before: &Figures, after: &Figures) -> String {
+pub fn table(kind: Kind, what: &str, keys: usize, before: &Outcome, after: &Outcome) -> String {
     let moved = |one: &Movement| match one.minimum {
         0 => format!("{} (none had to)", one.moved),
         minimum => format!(
@@ -248,6 +283,16 @@ pub(crate) fn table(kind: Kind, what: &str, keys: usize, before: &Figures, after
             "drained sessions that got a Close",
             format!("{} of {}", before.orderly, before.on_drained),
             format!("{} of {}", after.orderly, after.on_drained),
+        ),
+        (
+            "… their messages without an answer",
+            before.unanswered.to_string(),
+            after.unanswered.to_string(),
+        ),
+        (
+            "… who ended at once at most ÷ evenly",
+            format!("{:.1}", before.peak),
+            format!("{:.1}", after.peak),
         ),
         (
             "a server dies: handshakes answered at once",

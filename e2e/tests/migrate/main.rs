@@ -3,17 +3,16 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what the reader came for")]
 
-mod arm;
-mod figures;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clew_e2e::balancer::Kind;
-
-use arm::{Arm, Clients};
-use figures::Figures;
+use clew_e2e::side_by_side::{Outcome, Way, table, ways};
 
 const BOUND: &str = "HAProxy checks its servers and gives the session of a dead one to another. Clew's token holds its session to its server while \
     that is in the EndpointSlice, and a 101 of any other is never shown.";
+
+/// How long a drain takes.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// How many keys are followed.
 fn keys() -> usize {
@@ -25,21 +24,15 @@ fn keys() -> usize {
 }
 
 /// Both arms through the same events, one after the other; `loses` says why Clew does worse when a server dies, where it does.
-async fn compare(
-    kind: Kind,
-    what: &str,
-    balance: &'static str,
-    clients: Clients,
-    loses: Option<&str>,
-) -> Result<(Figures, Figures)> {
-    let before = figures::measure(Arm::balancer(kind, balance).await?, clients, keys()).await?;
-    let after = figures::measure(Arm::clew(kind, balance).await?, clients, keys()).await?;
-    println!("{}", figures::table(kind, what, keys(), &before, &after));
+async fn compare(way: Way, loses: Option<&str>) -> Result<[Outcome; 2]> {
+    let both = way.compare(keys(), DRAIN).await?;
+    let [before, after] = &both;
+    println!("{}", table(way.kind, way.what, keys(), before, after));
     ensure!(
         after.sticky >= before.sticky && after.sticky == 1.0,
         "keys that kept to one server: {} with {}, {} with Clew",
         before.sticky,
-        kind.name(),
+        way.kind.name(),
         after.sticky
     );
     ensure!(
@@ -69,105 +62,60 @@ async fn compare(
     match loses {
         None => ensure!(after.answered_in_the_end == 1.0, "a server dies: {after:?}"),
         Some(why) => {
-            println!("{what}: fewer handshakes are answered with Clew when a server dies: {why}");
+            println!(
+                "{}: fewer handshakes are answered with Clew when a server dies: {why}",
+                way.what
+            );
             ensure!(
                 after.answered_in_the_end < before.answered_in_the_end,
                 "that is no longer so: {after:?}"
             );
         }
     }
-    Ok((before, after))
+    Ok(both)
 }
 
 /// The rows are as they are for a reason: a drain without Closes, and keys that move without need.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nginx_ip_hash() -> Result<()> {
-    let (before, _) = compare(Kind::Nginx, "ip_hash", "ip_hash;", Clients::Addresses, None).await?;
+async fn moves_keys_without_need(way: Way) -> Result<()> {
+    let [before, _] = compare(way, None).await?;
     ensure!(
         before.joins.innocent > 0,
         "the control moves keys without need: {before:?}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_ip_hash() -> Result<()> {
+    moves_keys_without_need(ways::NGINX_IP_HASH).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_hash_of_a_query_parameter() -> Result<()> {
-    compare(
-        Kind::Nginx,
-        "hash $arg_room consistent",
-        "hash $arg_room consistent;",
-        Clients::Query,
-        None,
-    )
-    .await?;
-    Ok(())
+    compare(ways::NGINX_QUERY, None).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_hash_of_a_cookie() -> Result<()> {
-    let (before, _) = compare(
-        Kind::Nginx,
-        "hash $cookie_sid",
-        "hash $cookie_sid;",
-        Clients::Cookie,
-        None,
-    )
-    .await?;
-    ensure!(
-        before.joins.innocent > 0,
-        "the control moves keys without need: {before:?}"
-    );
-    Ok(())
+    moves_keys_without_need(ways::NGINX_COOKIE).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_source() -> Result<()> {
-    let balance = "balance source\nhash-type consistent";
-    compare(
-        Kind::Haproxy,
-        "balance source, consistent",
-        balance,
-        Clients::Addresses,
-        None,
-    )
-    .await?;
-    Ok(())
+    compare(ways::HAPROXY_SOURCE, None).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_url_param() -> Result<()> {
-    let (before, _) = compare(
-        Kind::Haproxy,
-        "balance url_param room",
-        "balance url_param room",
-        Clients::Query,
-        None,
-    )
-    .await?;
-    ensure!(
-        before.joins.innocent > 0,
-        "the control moves keys without need: {before:?}"
-    );
-    Ok(())
+    moves_keys_without_need(ways::HAPROXY_QUERY).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_cookie_insert() -> Result<()> {
-    let balance = "balance roundrobin\ncookie SERVERID insert indirect nocache";
-    compare(
-        Kind::Haproxy,
-        "cookie SERVERID insert",
-        balance,
-        Clients::Jar,
-        Some(BOUND),
-    )
-    .await?;
-    Ok(())
+    compare(ways::HAPROXY_COOKIE, Some(BOUND)).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_stick_table() -> Result<()> {
-    let balance = "balance roundrobin\nstick-table type ip size 100k expire 30m\nstick on src";
-    compare(Kind::Haproxy, "stick on src", balance, Clients::Addresses, None).await?;
-    Ok(())
+    compare(ways::HAPROXY_STICK_TABLE, None).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|many-routes]…`, all of them when none is
+//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|many-routes|side-by-side]…`, all of them when none is
 //! named. Each suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
@@ -9,6 +9,7 @@ mod drain;
 mod hash;
 mod many_routes;
 mod placement;
+mod side_by_side;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use clew_e2e::envoy;
 use clew_e2e::figures::{self, Figures};
+use clew_e2e::side_by_side::page;
 use clew_e2e::standalone::clew;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +36,7 @@ enum Suite {
     Drain,
     ControlPlane,
     ManyRoutes,
+    SideBySide,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +75,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Drain => "drain",
             Suite::ControlPlane => "control-plane",
             Suite::ManyRoutes => "many-routes",
+            Suite::SideBySide => "side-by-side",
         };
         eprintln!("== {name}");
         let mut figures = Figures::new(name, versions.clone());
@@ -82,9 +86,13 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Drain => drain::measure(&mut figures).await?,
             Suite::ControlPlane => control_plane::measure(&mut figures).await?,
             Suite::ManyRoutes => many_routes::measure(&mut figures).await?,
+            Suite::SideBySide => side_by_side::measure(&mut figures).await?,
         }
         let (table, suite_met) = figures.finish(&figures::results())?;
         println!("== {name}\n{table}");
+        if matches!(suite, Suite::SideBySide) {
+            std::fs::write(page::file(), page::page()?)?;
+        }
         met &= suite_met;
     }
     Ok(met)

@@ -1,0 +1,103 @@
+//! The figures of `make bench SUITE=side-by-side` as the page about them shows them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::ways;
+use crate::figures::results;
+
+const BEGIN: &str = "<!-- measured: make bench SUITE=side-by-side -->\n";
+const END: &str = "<!-- end -->\n";
+/// What of each way is shown, and with how many decimals.
+const SHOWN: [(&str, &str, usize); 6] = [
+    ("sticky", "keys that kept to one server, %", 0),
+    ("moved", "keys moved ÷ minimum", 2),
+    ("reload", "live sessions lost by a reload", 0),
+    ("orderly", "drained sessions that got a Close, %", 0),
+    ("unanswered", "their messages without an answer", 0),
+    ("peak", "busiest tenth of a drain ÷ evenly", 1),
+];
+
+/// Where the page is.
+pub fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md")
+}
+
+/// The page with the figures as they are in `bench/results`.
+///
+/// # Errors
+/// When there is no page, or there are no figures.
+pub fn page() -> Result<String> {
+    let text = std::fs::read_to_string(file())?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .context("the page has no place for figures")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("the figures of the page have no end")?;
+    let report = std::fs::read_to_string(results().join("side-by-side.json"))?;
+    let tables = tables(&serde_json::from_str(&report)?)?;
+    Ok(format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+}
+
+fn tables(report: &Value) -> Result<String> {
+    let figures = report["figures"].as_array().context("figures")?;
+    let find = |id: &str| {
+        let found = figures.iter().find(|figure| figure["id"] == id);
+        found.with_context(|| format!("there is no figure {id}"))
+    };
+    let number = |value: &Value, decimals: usize| {
+        let value = value.as_f64().unwrap_or(f64::NAN);
+        format!("{value:.decimals$}")
+    };
+    let mut text = String::from("| theirs → Clew |");
+    for (_, what, _) in SHOWN {
+        text += &format!(" {what} |");
+    }
+    text += &format!("\n|---|{}\n", "---|".repeat(SHOWN.len()));
+    for way in ways::ALL {
+        text += &format!("| {} `{}` |", way.kind.name(), way.what);
+        for (id, _, decimals) in SHOWN {
+            let figure = find(&format!("{id}.{}", way.id))?;
+            let (before, after) = (&figure["control"][way.kind.name()], &figure["value"]);
+            text += &format!(" {} → {} |", number(before, decimals), number(after, decimals));
+        }
+        text += "\n";
+    }
+    text += "\n| | NGINX | HAProxy | Envoy without Clew | Clew | noise |\n|---|---|---|---|---|---|\n";
+    for id in ["upgrade", "message", "idle"] {
+        let figure = find(id)?;
+        let control = &figure["control"];
+        text += &format!(
+            "| {}, {} | {} | {} | {} | {} | ± {} |\n",
+            figure["what"].as_str().unwrap_or_default(),
+            figure["unit"].as_str().unwrap_or_default(),
+            number(&control["NGINX"], 1),
+            number(&control["HAProxy"], 1),
+            number(&control["Envoy without Clew"], 1),
+            number(&figure["value"], 1),
+            number(&figure["noise"], 1),
+        );
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{file, page};
+
+    #[test]
+    fn the_page_says_what_was_measured() {
+        let page = page().unwrap();
+        if std::env::var_os("CLEW_GOLDEN").is_some() {
+            std::fs::write(file(), &page).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(file()).unwrap(),
+            page,
+            "make golden writes it"
+        );
+    }
+}
