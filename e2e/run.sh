@@ -28,7 +28,7 @@ for group in "${groups[@]}"; do
   recipes)
     namespaced+=(--test recipes)
     # From inside a namespace nothing can be fetched. Where that fails every test says what it lacks.
-    for tool in redis nats kafka; do "e2e/tools/install-$tool.sh" >/dev/null; done
+    for tool in redis nats kafka rabbitmq; do "e2e/tools/install-$tool.sh" >/dev/null; done
     for pins in examples/*/package-lock.json; do e2e/tools/install-npm.sh "$(dirname "$pins")" >/dev/null; done
     ;;
   *)

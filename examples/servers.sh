@@ -6,6 +6,8 @@ set -euo pipefail
 mkdir -p run
 
 start() {
+  # What the one before said is not what this one says.
+  : >"run/$1.log"
   PORT=900$1 node "$SERVER" >"run/$1.log" 2>&1 &
   echo $! >"run/$1.pid"
   until grep -q listening "run/$1.log"; do

@@ -1,7 +1,11 @@
 //! Rooms that a broker carries: all servers restart while people talk, and who resumes misses nothing.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use clew_e2e::recipe::Recipe;
+
+type Table<'a> = BTreeMap<&'a str, u64>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_resumes_by_sequence() -> Result<()> {
@@ -11,6 +15,43 @@ async fn nats_resumes_by_sequence() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_resumes_by_offset() -> Result<()> {
     resumes("kafka", "install-kafka.sh").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_resumes_by_offset_and_waits_for_who_reads_slowly() -> Result<()> {
+    let recipe = Recipe::new("rabbitmq").await?.with("install-rabbitmq.sh").await?;
+    let printed = recipe
+        .follow(&[
+            "The servers",
+            "With Clew",
+            "Without resuming",
+            "Without Clew",
+            "Who reads slowly",
+            "Stop",
+        ])
+        .await?;
+    let tables = printed.figures();
+    let [restarts @ .., slow, eager] = tables.as_slice() else {
+        anyhow::bail!("{printed:?}");
+    };
+    nothing_is_missed(restarts).with_context(|| format!("{printed:?}"))?;
+    println!("one does not read: {slow:?}; acknowledged before it is sent: {eager:?}");
+    let sent = figure(slow, "sent")?;
+    for all in ["got by the others", "got by that one afterwards"] {
+        ensure!(figure(slow, all)? == sent, "{all}: {printed:?}");
+    }
+    ensure!(figure(slow, "got by who does not read")? == 0, "{printed:?}");
+    let before = figure(slow, "ms until the others hear, before")?;
+    let meanwhile = figure(slow, "ms until the others hear, meanwhile")?;
+    ensure!(meanwhile <= 5 * before + 50, "{printed:?}");
+    let held = |table| figure(table, "most messages held for a session");
+    // A chunk of the stream comes as a whole, and is as long as what came in at once.
+    ensure!(held(slow)? >= 32, "{printed:?}");
+    ensure!(
+        2 * held(slow)? < held(eager)?,
+        "the control that is eager: {printed:?}"
+    );
+    Ok(())
 }
 
 async fn resumes(recipe: &str, broker: &str) -> Result<()> {
@@ -24,16 +65,18 @@ async fn resumes(recipe: &str, broker: &str) -> Result<()> {
             "Stop",
         ])
         .await?;
-    let tables = printed.figures();
+    nothing_is_missed(&printed.figures()).with_context(|| format!("{printed:?}"))
+}
+
+fn nothing_is_missed(tables: &[Table<'_>]) -> Result<()> {
     println!("with Clew, without resuming, without Clew: {tables:?}");
-    let [with, forgetful, without] = tables.as_slice() else {
-        anyhow::bail!("{printed:?}");
+    let [with, forgetful, without] = tables else {
+        anyhow::bail!("{} tables", tables.len());
     };
-    let figure = |name: &str| with.get(name).copied().with_context(|| format!("no {name}"));
-    let sent = figure("sent")?;
-    ensure!(sent > 1000 && figure("got")? == 4 * sent, "{printed:?}");
+    let sent = figure(with, "sent")?;
+    ensure!(sent > 1000 && figure(with, "got")? == 4 * sent, "not all is got");
     // Each of the thirty-two had to move at least once.
-    ensure!(figure("closed with 1012")? >= 32, "{printed:?}");
+    ensure!(figure(with, "closed with 1012")? >= 32, "not all were moved");
     for none in [
         "lost",
         "doubled",
@@ -41,13 +84,15 @@ async fn resumes(recipe: &str, broker: &str) -> Result<()> {
         "rooms on several servers",
         "ended otherwise",
     ] {
-        ensure!(figure(none)? == 0, "{none}: {printed:?}");
+        ensure!(figure(with, none)? == 0, "{none}");
     }
-    let lost = forgetful.get("lost").copied();
-    ensure!(lost > Some(0), "the control that forgets: {printed:?}");
+    ensure!(figure(forgetful, "lost")? > 0, "the control that forgets");
     for some in ["rooms on several servers", "ended otherwise"] {
-        let count = without.get(some).copied();
-        ensure!(count > Some(0), "the control, {some}: {printed:?}");
+        ensure!(figure(without, some)? > 0, "the control, {some}");
     }
     Ok(())
+}
+
+fn figure(table: &Table<'_>, name: &str) -> Result<u64> {
+    table.get(name).copied().with_context(|| format!("no {name}"))
 }
