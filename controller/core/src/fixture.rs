@@ -169,6 +169,7 @@ impl Manifests {
             request_authentications: typed(&self.request_authentications, None),
             authorization_policies: typed(&self.authorization_policies, None),
             envoy_filters: typed(&self.envoy_filters, None),
+            bystanders: Vec::new(),
             gateway_classes: typed(&self.gateway_classes, None),
             extension_policies: typed(&self.extension_policies, None),
             pods: Default::default(),

@@ -30,7 +30,7 @@ pub use istio::{
 
 pub use pod::PodEnd;
 pub use security::{
-    AuthorizationPolicy, AuthorizationPolicySpec, AuthorizationRule, ConfigPatch, EnvoyFilter,
+    AuthorizationPolicy, AuthorizationPolicySpec, AuthorizationRule, Bystander, ConfigPatch, EnvoyFilter,
     EnvoyFilterSpec, JwtHeader, JwtRule, Operation, Principals, RequestAuthentication,
     RequestAuthenticationSpec, RuleFrom, RuleTo, Scope, Selector, TargetRef, When,
 };
@@ -61,6 +61,8 @@ pub struct Objects {
     pub authorization_policies: Vec<Sourced<AuthorizationPolicy>>,
     /// `networking.istio.io` EnvoyFilters.
     pub envoy_filters: Vec<Sourced<EnvoyFilter>>,
+    /// Telemetries and other people's WasmPlugins, where somebody has looked for them: no turn does.
+    pub bystanders: Vec<Bystander>,
     /// `gateway.envoyproxy.io` EnvoyExtensionPolicies.
     pub extension_policies: Vec<Sourced<ExtensionPolicy>>,
     /// Core Services.

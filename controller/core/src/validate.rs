@@ -130,6 +130,12 @@ pub enum Concern {
     Cuts,
     /// It changes what we write.
     Patches,
+    /// It cuts sessions that say nothing, or are old.
+    Ends,
+    /// It has Envoy take healthy pods for ill.
+    Ejects,
+    /// It places sessions otherwise than their keys say.
+    Misplaces,
 }
 
 impl Concern {
@@ -139,7 +145,16 @@ impl Concern {
         match self {
             Self::Cuts => "CLEW0302",
             Self::Patches => "CLEW0303",
+            Self::Ends => "CLEW0304",
+            Self::Ejects => "CLEW0305",
+            Self::Misplaces => "CLEW0306",
         }
+    }
+
+    /// Whether sessions suffer as long as it is there, and not only when it is edited or by what nobody knows.
+    #[must_use]
+    pub const fn is_harm(self) -> bool {
+        matches!(self, Self::Ends | Self::Ejects | Self::Misplaces)
     }
 }
 

@@ -32,18 +32,47 @@ impl fmt::Display for Version {
     }
 }
 
-/// From here on a session that says nothing can be sent a Close.
-const ARMS: Version = Version(1, 40, 0);
+/// Before it, weighted clusters ignore the hash.
+const OLDEST: Version = Version(1, 36, 0);
+/// What everything is tried with. From here on a session that says nothing can be sent a Close.
+pub const PREFERRED: Version = Version(1, 40, 0);
 /// These do not notice that pods come and go: their hash tables stay as they were built first.
 const ENVOY_THAT_BUILDS_TABLES_ONCE: Version = Version(1, 38, 0);
 const ISTIO_THAT_BUILDS_TABLES_ONCE: Version = Version(1, 30, 0);
+
+/// What is wrong with this version of Envoy: as an error a reason to run another one, else a warning.
+///
+/// # Errors
+/// When sessions do not find their pods with it.
+pub fn judge(envoy: Version) -> Result<Option<String>, String> {
+    if envoy < OLDEST {
+        return Err(format!(
+            "Envoy {envoy} is older than {OLDEST}, the oldest that clew can drive"
+        ));
+    }
+    if envoy == ENVOY_THAT_BUILDS_TABLES_ONCE {
+        return Err(format!(
+            "Envoy {envoy} does not notice when backends come and go; take its next patch or {PREFERRED}"
+        ));
+    }
+    Ok((envoy < PREFERRED).then(|| {
+        format!("Envoy {envoy} cannot send a Close into an idle session: on a drain such sessions are reset at the deadline, and where they are idle for too long; {PREFERRED} can")
+    }))
+}
+
+/// What is wrong with this version of Istio.
+#[must_use]
+pub fn judge_istio(istio: Version) -> Option<String> {
+    (istio == ISTIO_THAT_BUILDS_TABLES_ONCE)
+        .then(|| format!("Istio {istio} does not notice when backends come and go; take its next patch"))
+}
 
 /// What a route asks for and some of these proxies do not do.
 #[must_use]
 pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version]) -> Vec<Unsupported> {
     let mut found = Vec::new();
     let mut add = |field: String, why: String| found.push(Unsupported { field, why });
-    let oldest = envoys.iter().min().filter(|oldest| **oldest < ARMS);
+    let oldest = envoys.iter().min().filter(|oldest| **oldest < PREFERRED);
     let builds_once = |of: &str, versions: &[Version], once| {
         let is_there = versions.contains(&once);
         is_there.then(|| {
@@ -58,7 +87,7 @@ pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version
         let policy = &rule.policy;
         if let Some(oldest) = oldest {
             let why = format!(
-                "a proxy runs Envoy {oldest}, and below {ARMS} a session that says nothing is reset instead of closed"
+                "a proxy runs Envoy {oldest}, and below {PREFERRED} a session that says nothing is reset instead of closed"
             );
             for (written, field) in [
                 (true, "drain"),
@@ -86,7 +115,7 @@ pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version
 
 #[cfg(test)]
 mod tests {
-    use super::{Version, unsupported};
+    use super::{Version, judge, unsupported};
     use crate::fixture::{Manifests, good};
     use serde_json::json;
 
@@ -101,6 +130,15 @@ mod tests {
         ] {
             assert_eq!(text.parse(), version, "{text}");
         }
+    }
+
+    #[test]
+    fn an_envoy_is_refused_warned_of_or_well() {
+        assert_eq!(judge(Version(1, 40, 0)), Ok(None));
+        assert_eq!(judge(Version(1, 41, 2)), Ok(None));
+        assert!(judge(Version(1, 39, 1)).unwrap().is_some());
+        assert!(judge(Version(1, 38, 0)).is_err());
+        assert!(judge(Version(1, 35, 9)).is_err());
     }
 
     #[test]

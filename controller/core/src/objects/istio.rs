@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::security::Selector;
+
 /// `networking.istio.io`, kind `Gateway`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IstioGateway {
@@ -146,5 +148,5 @@ pub struct DestinationRuleSpec {
     pub export_to: Vec<String>,
     /// Only for clients with these labels.
     #[serde(default)]
-    pub workload_selector: Option<Value>,
+    pub workload_selector: Option<Selector>,
 }

@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::model::ObjectName;
+
 /// Whose pods a policy is for: neither, all of its namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -227,4 +229,18 @@ pub struct ConfigPatch {
     /// Which of them; null: all.
     #[serde(default)]
     pub r#match: Value,
+    /// What is done to them: `operation` and `value`.
+    #[serde(default)]
+    pub patch: Value,
+}
+
+/// An object of a kind of which nothing matters but whose pods it is for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bystander {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Name and namespace.
+    pub name: ObjectName,
+    /// Of which pods.
+    pub scope: Scope,
 }

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
 use crate::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, IstioGateway, Objects,
-    ParentKind, ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
+    AuthorizationPolicy, Bystander, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, IstioGateway,
+    Objects, ParentKind, ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
@@ -33,6 +33,7 @@ pub(super) struct Index<'a> {
     pub(super) authorization_policies: ByName<'a, AuthorizationPolicy>,
     /// Other people's.
     pub(super) envoy_filters: ByName<'a, EnvoyFilter>,
+    pub(super) bystanders: &'a [Bystander],
     /// Kinds of which nobody knows yet what there is.
     pub(super) unknown_parents: &'a BTreeSet<ParentKind>,
     /// Labels, by namespace.
@@ -140,6 +141,7 @@ impl<'a> Index<'a> {
                 ),
                 |filter| &filter.metadata,
             ),
+            bystanders: &objects.bystanders,
             unknown_parents: &objects.unknown_parents,
             namespaces: &objects.namespaces,
             root_namespace: objects.root_namespace.name(),

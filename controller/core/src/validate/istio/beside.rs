@@ -1,6 +1,8 @@
 //! Other people's objects for the pods of a gateway that has routes of ours: an edit of them ends its sessions, or they change
 //! what we write. They are named, and left as they are.
 
+mod harm;
+
 use super::host;
 use super::workloads::Workloads;
 use crate::model::{AttachedRoute, Hostname, ObjectName, Parent};
@@ -67,19 +69,28 @@ impl Attached {
                     continue;
                 }
                 for patch in &spec.config_patches {
-                    match touches(patch, parent, &routes) {
-                        Some(Concern::Cuts) => {
-                            add("EnvoyFilter", name, &found.source, Concern::Cuts, cuts());
-                        }
-                        Some(Concern::Patches) => {
-                            let message = format!(
-                                "it patches {} at {parent}, also what Clew writes there; what that does to sessions nobody checks; narrow its match",
-                                patch.apply_to
-                            );
-                            add("EnvoyFilter", name, &found.source, Concern::Patches, message);
-                        }
-                        None => {}
+                    let Some(concern) = touches(patch, parent, &routes) else {
+                        continue;
+                    };
+                    let harms = harm::harms(patch);
+                    if concern == Concern::Cuts {
+                        add("EnvoyFilter", name, &found.source, Concern::Cuts, cuts());
+                    } else if harms.is_empty() {
+                        let message = format!(
+                            "it patches {} at {parent}, also what Clew writes there; what that does to sessions nobody checks; narrow its match",
+                            patch.apply_to
+                        );
+                        add("EnvoyFilter", name, &found.source, Concern::Patches, message);
                     }
+                    for (concern, message) in harms {
+                        let message = format!("at {parent} {message}");
+                        add("EnvoyFilter", name, &found.source, concern, message);
+                    }
+                }
+            }
+            for other in index.bystanders {
+                if is_here(&other.name, &other.scope) {
+                    add(other.kind, &other.name, &Source::default(), Concern::Cuts, cuts());
                 }
             }
         }

@@ -1,19 +1,21 @@
 //! DestinationRules of other people's that a gateway would follow instead of ours. Istio looks into the namespace of the
 //! client first (unless that is the root namespace), then into the Service's, then into the root namespace, and takes what
-//! it finds first whole.
+//! it finds first whole: also for clients whose labels a rule there does not select, which then have none.
 
 use std::collections::BTreeSet;
 
-use super::service::{rule, rules_of};
+use super::service::{all_rules_of, rule};
 use super::workloads::Workloads;
 use super::{Candidate, Hindrance, host};
 use crate::model::{ObjectName, Parent, Target};
+use crate::objects::{DestinationRuleSpec, Scope};
 use crate::refusal::Code;
 use crate::validate::index::Index;
 
 /// What hides the rules that a route needs at a parent.
 pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_>) -> Vec<Hindrance> {
-    let clients = match Workloads::of(parent, index) {
+    let pods = Workloads::of(parent, index);
+    let clients = match &pods {
         Some(pods) => pods.namespaces(),
         None => [candidate.name.namespace.as_str()].into(),
     };
@@ -23,7 +25,9 @@ pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_
         for share in &rule.backends {
             if share.target == Target::Service && seen.insert(&share.id.service) {
                 let mut clients = clients.iter();
-                let why = clients.find_map(|clients| why_hidden(&share.id.service, parent, clients, index));
+                let service = &share.id.service;
+                let why =
+                    clients.find_map(|clients| why_hidden(service, parent, (clients, pods.as_ref()), index));
                 found.extend(why.map(|why| (Code::RuleHidden, format!("spec.rules[{i}].backendRefs"), why)));
             }
         }
@@ -31,7 +35,12 @@ pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_
     found
 }
 
-fn why_hidden(service: &ObjectName, parent: &Parent, clients: &str, index: &Index<'_>) -> Option<String> {
+fn why_hidden(
+    service: &ObjectName,
+    parent: &Parent,
+    (clients, pods): (&str, Option<&Workloads<'_>>),
+    index: &Index<'_>,
+) -> Option<String> {
     // The second Service has a rule for itself alone, and a name that only a wildcard meets.
     let host = match parent {
         Parent::IstioClass(_) => host(&ObjectName::new(
@@ -41,7 +50,7 @@ fn why_hidden(service: &ObjectName, parent: &Parent, clients: &str, index: &Inde
         _ => host(service),
     };
     if clients != service.namespace {
-        let theirs = rules_of(clients, &host, index)
+        let theirs = all_rules_of(clients, &host, index)
             .find(|(_, spec)| clients != index.root_namespace || spec.export_to == ["."]);
         if let Some((name, spec)) = theirs {
             return Some(format!(
@@ -49,6 +58,24 @@ fn why_hidden(service: &ObjectName, parent: &Parent, clients: &str, index: &Inde
                 spec.host, service.namespace
             ));
         }
+    }
+    // Where ours is, a rule for some clients is for these before ours.
+    let is_for_them = |spec: &DestinationRuleSpec| {
+        let selector = spec.workload_selector.clone()?;
+        let scope = Scope {
+            selector,
+            ..Scope::default()
+        };
+        pods?.some_in(clients, &scope).then_some(())
+    };
+    if clients == service.namespace
+        && let Some((name, spec)) =
+            all_rules_of(clients, &host, index).find(|(_, spec)| is_for_them(spec).is_some())
+    {
+        return Some(format!(
+            "DestinationRule {name} for {} selects the gateway's pods, and Istio takes it there instead of the one that Clew writes beside it; narrow its host, or its workloadSelector",
+            spec.host
+        ));
     }
     if matches!(parent, Parent::IstioClass(_)) {
         return None;

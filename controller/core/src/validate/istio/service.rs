@@ -72,7 +72,16 @@ fn read_rule(spec: &DestinationRuleSpec, is_merged: bool) -> UserRule {
 }
 
 /// The DestinationRules of a namespace that are for a host and for all clients, the oldest first.
-pub(super) fn rules_of<'i>(
+fn rules_of<'i>(
+    namespace: &str,
+    host: &str,
+    index: &'i Index<'_>,
+) -> impl Iterator<Item = (ObjectName, &'i DestinationRuleSpec)> {
+    all_rules_of(namespace, host, index).filter(|(_, spec)| spec.workload_selector.is_none())
+}
+
+/// The same, and those for some clients only.
+pub(super) fn all_rules_of<'i>(
     namespace: &str,
     host: &str,
     index: &'i Index<'_>,
@@ -81,7 +90,7 @@ pub(super) fn rules_of<'i>(
     all.unwrap_or_default()
         .iter()
         .map(|found| (&found.object.metadata, &found.object.spec))
-        .filter(move |(_, spec)| spec.workload_selector.is_none() && full_host(spec, namespace).serves(host))
+        .filter(move |(_, spec)| full_host(spec, namespace).serves(host))
         .map(|(metadata, spec)| (name_of(metadata), spec))
 }
 

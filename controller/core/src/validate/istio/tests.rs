@@ -2,10 +2,10 @@ use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::model::ObjectName;
-use crate::objects::{ParentKind, RootNamespace};
+use crate::objects::{Bystander, ParentKind, RootNamespace};
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
-use crate::validate::{Target, Validated, validate};
+use crate::validate::{Concern, Target, Validated, validate};
 
 fn validated(manifests: &Manifests) -> Validated {
     validate(&manifests.objects(), Target::Every)
@@ -376,6 +376,51 @@ fn a_rule_hides_ours_where_the_gateways_pods_are() {
     );
     assert!(!hides_elsewhere("mesh-root"), "as it is called");
     assert!(hides_elsewhere("istio-system"), "which is none");
+}
+
+/// In the clients' namespace it hides ours from all, whom it does not select too; beside ours only from those whom it selects.
+#[test]
+fn a_rule_for_some_clients_hides_ours_from_them() {
+    let hides = |rules: &str, pods: &str, label: &str| {
+        let mut manifests = on_istio();
+        manifests.destination_rules.push(json!({
+            "metadata": {"name": "some", "namespace": rules},
+            "spec": {
+                "host": "chat.shop.svc.cluster.local",
+                "workloadSelector": {"matchLabels": {"istio": label}},
+            },
+        }));
+        manifests.gateway_pods = vec![(ObjectName::new(pods, "gw"), json!({"istio": "ingressgateway"}))];
+        validated(&manifests)
+            .refusals()
+            .any(|refusal| refusal.code == Code::RuleHidden)
+    };
+    assert!(hides("edges", "edges", "ingressgateway"));
+    assert!(hides("edges", "edges", "other"));
+    assert!(!hides("infra", "edges", "ingressgateway"));
+    assert!(hides("shop", "shop", "ingressgateway"));
+    assert!(!hides("shop", "shop", "other"));
+    assert!(!hides("shop", "edges", "ingressgateway"));
+}
+
+#[test]
+fn objects_that_no_turn_looks_at_are_named_where_somebody_did() {
+    let mut objects = on_istio().objects();
+    let bystander = |kind, namespace: &str| Bystander {
+        kind,
+        name: ObjectName::new(namespace, "beside"),
+        ..Bystander::default()
+    };
+    objects.bystanders = vec![
+        bystander("Telemetry", "infra"),
+        bystander("WasmPlugin", "elsewhere"),
+    ];
+    let notices = validate(&objects, Target::Every).notices;
+    let named: Vec<_> = notices
+        .iter()
+        .map(|one| (one.concern, one.object.to_string()))
+        .collect();
+    assert_eq!(named, [(Concern::Cuts, "Telemetry infra/beside".to_owned())]);
 }
 
 #[test]
