@@ -20,6 +20,7 @@ mod plan;
 mod report;
 mod requests;
 mod resolve;
+pub(crate) mod rights;
 mod run;
 mod secrets;
 mod seen;

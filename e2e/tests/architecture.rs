@@ -117,6 +117,7 @@ fn few_rooms_write_to_a_cluster() {
         "operate/replicas",
         "operate/check/access",
         "cluster/operators",
+        "cluster/rights",
     ];
     let others = others.map(|room| format!("controller/src/{room}.rs"));
     for word in ["PatchParams", "PostParams", "DeleteParams"] {

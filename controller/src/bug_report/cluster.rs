@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{Archive, about, file_of};
-use crate::cluster::Kind;
+use crate::cluster::{Kind, Scope};
 use crate::failure::Failure;
 use crate::operate::{Connection, Controller, check, now, routes};
 
@@ -25,6 +25,7 @@ pub(crate) async fn of_cluster(
     archive: &mut Archive,
     connection: &Connection,
     controller: &Controller,
+    scope: &Scope,
     namespace: Option<&str>,
 ) -> Result<(), Failure> {
     now(connection).await?;
@@ -34,7 +35,10 @@ pub(crate) async fn of_cluster(
     about["apiServer"] = version.map_or(Value::Null, |version| version.git_version.into());
     archive.yaml("about.yaml", &about)?;
     let of = namespace.unwrap_or(&connection.namespace);
-    archive.add("check.yaml", check::run(connection, controller, of, false).await)?;
+    archive.add(
+        "check.yaml",
+        check::run(connection, controller, scope, of, false).await,
+    )?;
     let collecting = Collecting {
         client,
         controller,

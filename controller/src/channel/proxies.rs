@@ -135,6 +135,8 @@ impl Proxies {
             id: id.clone(),
             node: proxy.about.node.clone(),
             installation: proxy.about.installation.clone(),
+            envoy: proxy.about.envoy.clone(),
+            istio: proxy.about.istio.clone(),
             heard_ms: u64::try_from(now.duration_since(proxy.said).as_millis()).unwrap_or(u64::MAX),
             acknowledged: proxy.holds >= version,
             live: proxy.live.clone(),

@@ -19,6 +19,9 @@ pub(crate) struct ReplicaView {
     pub(crate) module: String,
     /// Whether it writes.
     pub(crate) leads: bool,
+    /// What it may not do and has to; None: nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lacks: Option<Vec<String>>,
     pub(crate) gateways: Vec<GatewayView>,
 }
 
@@ -43,6 +46,11 @@ pub(crate) struct ProxyView {
     /// Which installation of the filter it runs, where Envoy Gateway runs it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) installation: String,
+    /// Envoy's version, and that of the Istio that runs it, as far as it says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) envoy: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) istio: String,
     /// How long ago it said all this.
     pub(crate) heard_ms: u64,
     /// It holds the newest of what it is to know.
@@ -110,6 +118,8 @@ mod tests {
             id: id.into(),
             node: String::new(),
             installation: String::new(),
+            envoy: String::new(),
+            istio: String::new(),
             heard_ms,
             acknowledged: true,
             live: vec![live],
@@ -134,6 +144,7 @@ mod tests {
             version: String::new(),
             module: String::new(),
             leads,
+            lacks: None,
             gateways: vec![gateway],
         }
     }

@@ -30,7 +30,15 @@ async fn bug_report(args: &Args) -> Result<ExitCode, Failure> {
     match args.target.find(false).await? {
         Found::Cluster(cluster) => {
             let namespace = cluster.namespace.as_deref();
-            of_cluster(&mut archive, &cluster.connection, &cluster.controller, namespace).await?;
+            let scope = cluster.scope();
+            of_cluster(
+                &mut archive,
+                &cluster.connection,
+                &cluster.controller,
+                &scope,
+                namespace,
+            )
+            .await?;
         }
         Found::Standalone(standalone) => {
             of_standalone(

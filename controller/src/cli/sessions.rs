@@ -131,6 +131,8 @@ mod tests {
                 id: "0".into(),
                 node: String::new(),
                 installation: String::new(),
+                envoy: String::new(),
+                istio: String::new(),
                 heard_ms: 0,
                 acknowledged: true,
                 live: vec![

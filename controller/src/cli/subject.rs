@@ -9,7 +9,7 @@ use clew_core::validate::Validated;
 
 use super::manifests::{Paths, StateDir};
 use super::target::{Cluster, Kube};
-use crate::cluster::{Once, Scope};
+use crate::cluster::Once;
 use crate::failure::Failure;
 use crate::operate::{refused, routes::UNKNOWN_KIND};
 
@@ -61,12 +61,7 @@ impl Cluster {
     /// # Errors
     /// When something of it cannot be listed.
     pub(crate) async fn once(&self) -> Result<Once, Failure> {
-        let scope = Scope {
-            namespace: self.controller.service.namespace.clone(),
-            watched: None,
-            root_namespace: self.root_namespace.clone(),
-        };
-        let looked = Once::look(&self.connection.client, &scope).await;
+        let looked = Once::look(&self.connection.client, &self.scope()).await;
         let looked =
             looked.map_err(|unseen| refused(&format!("{} cannot be listed", unseen.kind), &unseen.error))?;
         looked.ok_or_else(|| Failure::refused(UNKNOWN_KIND))

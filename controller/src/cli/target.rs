@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::ask::{Api, Standalone};
 use super::{ControllerService, IstioRoot};
+use crate::cluster::Scope;
 use crate::failure::Failure;
 use crate::operate::{Connection, Controller};
 
@@ -134,6 +135,15 @@ impl Kube {
 }
 
 impl Cluster {
+    /// What a controller of all namespaces would look at.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            namespace: self.controller.service.namespace.clone(),
+            watched: None,
+            root_namespace: self.root_namespace.clone(),
+        }
+    }
+
     /// Whose objects are meant where not all are.
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.connection.namespace)

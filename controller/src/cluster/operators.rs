@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Json, State};
+use axum::extract::{Json, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,13 +15,16 @@ use kube::{Client, api::ObjectMeta};
 use tokio::sync::Semaphore;
 
 use super::lease::Leadership;
-use super::settings::Settings;
+use super::rights;
+use super::settings::{Scope, Settings};
 use crate::channel::Channel;
 use crate::channel::view::ReplicaView;
 use crate::module;
 
 /// Where it is asked for.
 pub(crate) const GATEWAYS: &str = "/v1/gateways";
+/// The query of whoever also wants to know what our account may not do, which the API server is asked then.
+pub(crate) const RIGHTS: &str = "rights";
 /// The header that the token is in.
 pub(crate) const TOKEN: &str = "x-clew-token";
 /// Whom the token is for.
@@ -42,6 +45,7 @@ pub(crate) struct Operators {
     leadership: Arc<Leadership>,
     reviews: Arc<Semaphore>,
     identity: Arc<str>,
+    scope: Arc<Scope>,
     /// As a token's review names it.
     reader: Arc<str>,
 }
@@ -59,6 +63,7 @@ impl Operators {
             leadership,
             reviews: Arc::new(Semaphore::new(REVIEWS)),
             identity: settings.identity.as_str().into(),
+            scope: Arc::new(settings.scope.clone()),
             reader: format!("system:serviceaccount:{}:{READER}", settings.scope.namespace).into(),
         }
     }
@@ -116,15 +121,24 @@ fn is_reader(status: &TokenReviewStatus, reader: &str) -> bool {
         && audiences.into_iter().any(|audience| audience == AUDIENCE)
 }
 
-async fn gateways(State(operators): State<Operators>, headers: HeaderMap) -> Response {
+async fn gateways(
+    State(operators): State<Operators>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     if let Err(refusal) = operators.may_read(&headers).await {
         return refusal.into_response();
     }
+    let lacks = match query.as_deref() {
+        Some(RIGHTS) => rights::lacking(&operators.client, &operators.scope).await,
+        _ => Ok(None),
+    };
     Json(ReplicaView {
         replica: operators.identity.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         module: module::sha256(),
         leads: operators.leadership.is_ours(),
+        lacks: lacks.unwrap_or_default(),
         gateways: operators.channel.view(),
     })
     .into_response()

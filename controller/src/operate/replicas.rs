@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::connection::refused;
 use crate::channel::view::{GatewayView, ReplicaView, merged};
-use crate::cluster::operators::{AUDIENCE, GATEWAYS, READER, TOKEN};
+use crate::cluster::operators::{AUDIENCE, GATEWAYS, READER, RIGHTS, TOKEN};
 use crate::failure::Failure;
 
 /// As long as the API server lets a token live at the least.
@@ -37,6 +37,8 @@ pub(crate) struct Replicas {
     client: Client,
     controller: Controller,
     token: String,
+    /// What they are asked for.
+    what: String,
 }
 
 /// What the replicas said.
@@ -84,6 +86,7 @@ impl Controller {
             client: client.clone(),
             controller: self.clone(),
             token: made.status.and_then(|status| status.token).unwrap_or_default(),
+            what: GATEWAYS.to_owned(),
         })
     }
 
@@ -97,20 +100,25 @@ impl Controller {
 }
 
 impl Replicas {
+    /// Has each say, too, what its account may not do.
+    pub(crate) fn with_rights(mut self) -> Self {
+        self.what = format!("{GATEWAYS}?{RIGHTS}");
+        self
+    }
+
     /// Asks each replica.
     ///
     /// # Errors
     /// When there is none, or none answers.
     pub(crate) async fn ask(&self) -> Result<Answers, Failure> {
-        let pods = self.pods().await?;
-        let asked = join_all(pods.iter().map(|(pod, port)| self.ask_one(pod, *port))).await;
-        let mut answers = Answers::default();
-        for ((replica, _), answer) in pods.into_iter().zip(asked) {
-            match answer {
-                Ok(view) => answers.replicas.push(view),
-                Err(why) => answers.silent.push(Silent { replica, why }),
-            }
+        let pods = self.pods(true).await?;
+        if pods.is_empty() {
+            let service = &self.controller.service;
+            return Err(Failure::unreachable(format!(
+                "no controller is ready: Service {service} has no endpoints; --clew-namespace and --service say where it is"
+            )));
         }
+        let answers = self.ask_each(pods).await;
         match (&answers.replicas[..], &answers.silent[..]) {
             ([], [first, ..]) => Err(Failure::unreachable(format!(
                 "no replica of the controller answers; {}: {}",
@@ -120,8 +128,28 @@ impl Replicas {
         }
     }
 
-    /// The pods behind the Service, and the port of each.
-    async fn pods(&self) -> Result<Vec<(String, i32)>, Failure> {
+    /// Asks those that are not ready, which know nothing of proxies and may know why.
+    ///
+    /// # Errors
+    /// When nobody says which there are.
+    pub(crate) async fn ask_unready(&self) -> Result<Answers, Failure> {
+        Ok(self.ask_each(self.pods(false).await?).await)
+    }
+
+    async fn ask_each(&self, pods: Vec<(String, i32)>) -> Answers {
+        let asked = join_all(pods.iter().map(|(pod, port)| self.ask_one(pod, *port))).await;
+        let mut answers = Answers::default();
+        for ((replica, _), answer) in pods.into_iter().zip(asked) {
+            match answer {
+                Ok(view) => answers.replicas.push(view),
+                Err(why) => answers.silent.push(Silent { replica, why }),
+            }
+        }
+        answers
+    }
+
+    /// The pods behind the Service that are ready, or those that are not, and the port of each.
+    async fn pods(&self, ready: bool) -> Result<Vec<(String, i32)>, Failure> {
         let Controller { service, port } = &self.controller;
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &service.namespace);
         let of_it = ListParams::default().labels(&format!("kubernetes.io/service-name={}", service.name));
@@ -148,23 +176,21 @@ impl Replicas {
                 let pod = endpoint
                     .target_ref
                     .filter(|target| target.kind.as_deref() == Some("Pod"));
-                let name = pod.filter(|_| is_ready).and_then(|pod| pod.name);
+                let name = pod.filter(|_| is_ready == ready).and_then(|pod| pod.name);
                 pods.extend(name.map(|name| (name, *port)));
             }
         }
         pods.sort();
         pods.dedup();
-        if pods.is_empty() {
-            return Err(Failure::unreachable(format!(
-                "no controller is ready: Service {service} has no endpoints; --clew-namespace and --service say where it is"
-            )));
-        }
         Ok(pods)
     }
 
     async fn ask_one(&self, pod: &str, port: i32) -> Result<ReplicaView, String> {
         let namespace = &self.controller.service.namespace;
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{GATEWAYS}");
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{}",
+            self.what
+        );
         let request = Request::get(path)
             .header(TOKEN, &self.token)
             .body(Vec::new())

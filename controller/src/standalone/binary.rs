@@ -1,57 +1,15 @@
 //! Which Envoy: where it is found, and whether its version will do.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clew_core::versions::{PREFERRED, Version, judge};
+
 use crate::failure::Failure;
 
-/// What `make demo` installs and what everything is tried with.
-const PREFERRED: Version = Version(1, 40, 0);
-/// Before it, weighted clusters ignore the hash.
-const OLDEST: Version = Version(1, 36, 0);
-/// Does not rebuild its table of hosts when their number changes.
-const BROKEN: [Version; 1] = [Version(1, 38, 0)];
-
-/// Envoy's version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(u16, u16, u16);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
-impl Version {
-    /// From `envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
-    fn parse(output: &str) -> Option<Self> {
-        let mut parts = output
-            .split_once("version:")?
-            .1
-            .split('/')
-            .nth(1)?
-            .split(['.', '-']);
-        let mut number = || parts.next()?.parse().ok();
-        Some(Self(number()?, number()?, number()?))
-    }
-
-    /// What is wrong with it: a reason to refuse, or a warning.
-    fn judge(self) -> Result<Option<String>, String> {
-        if self < OLDEST {
-            return Err(format!(
-                "Envoy {self} is older than {OLDEST}, the oldest that clew can drive"
-            ));
-        }
-        if BROKEN.contains(&self) {
-            return Err(format!(
-                "Envoy {self} does not notice when backends come and go; take its next patch or {PREFERRED}"
-            ));
-        }
-        Ok((self < PREFERRED).then(|| {
-            format!("Envoy {self} cannot send a Close into an idle session: on a drain such sessions are reset at the deadline, and where they are idle for too long; {PREFERRED} can")
-        }))
-    }
+/// From `envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
+fn version_in(output: &str) -> Option<Version> {
+    output.split_once("version:")?.1.split('/').nth(1)?.parse().ok()
 }
 
 /// An Envoy that can be started.
@@ -86,9 +44,9 @@ impl Binary {
             .output()
             .map_err(|error| unusable(error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = Version::parse(&text)
+        let version = version_in(&text)
             .ok_or_else(|| unusable("`--version` does not answer with Envoy's version".to_owned()))?;
-        match version.judge() {
+        match judge(version) {
             Ok(None) => {}
             Ok(Some(warning)) => tracing::warn!("CLEW0906: {warning}"),
             Err(refusal) => {
@@ -121,24 +79,20 @@ fn installed() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Binary, Version};
+    use super::{Binary, Version, version_in};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn versions_are_read_and_judged() {
+    fn the_version_is_read_from_what_envoy_prints() {
         let read = |version: &str| {
-            Version::parse(&format!(
+            version_in(&format!(
                 "\n/usr/bin/envoy  version: 9e5580/{version}/Clean/RELEASE/BoringSSL\n"
             ))
-            .unwrap()
         };
-        assert_eq!(read("1.40.0").judge(), Ok(None));
-        assert_eq!(read("1.41.2").judge(), Ok(None));
-        assert!(read("1.39.1-dev").judge().unwrap().is_some());
-        assert!(read("1.38.0").judge().is_err());
-        assert!(read("1.35.9").judge().is_err());
-        assert_eq!(Version::parse("nginx version: 1.2"), None);
+        assert_eq!(read("1.40.0"), Some(Version(1, 40, 0)));
+        assert_eq!(read("1.39.1-dev"), Some(Version(1, 39, 1)));
+        assert_eq!(version_in("nginx version: 1.2"), None);
     }
 
     #[test]

@@ -193,6 +193,8 @@ mod tests {
                     id: String::new(),
                     node: String::new(),
                     installation: String::new(),
+                    envoy: String::new(),
+                    istio: String::new(),
                     heard_ms: 0,
                     acknowledged: true,
                     live: vec![live("shop/chat:80", 3), live("game/chat:80", 9)],

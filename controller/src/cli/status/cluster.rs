@@ -160,6 +160,8 @@ mod tests {
             id: id.into(),
             node: String::new(),
             installation: String::new(),
+            envoy: String::new(),
+            istio: String::new(),
             heard_ms: 1,
             acknowledged,
             live: Vec::new(),

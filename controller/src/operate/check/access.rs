@@ -71,7 +71,8 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
                 CATEGORY,
                 format!("you may not use clew {command}: not {}", lacks.join(", not ")),
                 "the guide has the smallest role for it",
-            ),
+            )
+            .see("what-you-may-not-do"),
         });
     }
     Ok(checks)

@@ -31,11 +31,14 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         }
     }
     if !istio && !envoy_gateway {
-        checks.push(Check::failed(
-            CATEGORY,
-            "neither Istio's kinds are installed nor Envoy Gateway's",
-            "install one of them: their gateways carry the routes out",
-        ));
+        checks.push(
+            Check::failed(
+                CATEGORY,
+                "neither Istio's kinds are installed nor Envoy Gateway's",
+                "install one of them: their gateways carry the routes out",
+            )
+            .see("a-missing-kind"),
+        );
     }
     checks.push(match has("gateway.networking.k8s.io") {
         true => Check::ok(CATEGORY, "Gateway API's kinds are installed"),
@@ -52,7 +55,9 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
 async fn ours(scene: &Scene<'_>) -> Check {
     let api: Api<CustomResourceDefinition> = Api::all(scene.connection.client.clone());
     match api.get_opt(OURS).await {
-        Ok(None) => Check::failed(CATEGORY, format!("{OURS} is not installed"), INSTALL),
+        Ok(None) => {
+            Check::failed(CATEGORY, format!("{OURS} is not installed"), INSTALL).see("a-missing-kind")
+        }
         Ok(Some(found)) => match missing(&schema(&printed()), &schema(&json!(found))) {
             None => Check::ok(
                 CATEGORY,
@@ -62,7 +67,8 @@ async fn ours(scene: &Scene<'_>) -> Check {
                 CATEGORY,
                 format!("{OURS} is of another version: it lacks {field}"),
                 INSTALL,
-            ),
+            )
+            .see("a-missing-kind"),
         },
         Err(kube::Error::Api(status)) if status.is_forbidden() => Check::warning(
             CATEGORY,

@@ -1,15 +1,19 @@
 //! The gateways that have the filter: whether every pod of theirs reaches the controller, and has the module that it serves.
 
+use std::collections::BTreeSet;
+
+use clew_core::versions::{Version, judge, judge_istio};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
-use super::{Check, Scene, routes};
+use super::{Check, Scene};
 use crate::channel::view::ProxyView;
 use crate::cluster::{Kind, Plugin, install::of_envoy_gateway, install::selector};
 
 const CATEGORY: &str = "proxies";
+const NEWER: &str = "roll the gateway out with a newer one: an upgrade of Istio or Envoy Gateway brings it";
 
 pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
     let Ok(answers) = &scene.answers else {
@@ -45,35 +49,23 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
                 CATEGORY,
                 format!("{gateway} has another module than {} serves", older.join(", ")),
                 "clew install --gateway NAMESPACE/NAME of a Gateway on these pods: it cuts nothing, and on Envoy Gateway lets all sessions leave first",
-            ),
+            )
+            .see("a-filter-of-another-version"),
         });
         let polls = gateways.iter().filter(|known| known.name == gateway);
         let polls: Vec<_> = polls.flat_map(|known| &known.proxies).collect();
         checks.extend(pods(scene, kind, gateway, &polls).await);
+        checks.extend(versions(gateway, &polls));
     }
     if checks.is_empty() {
-        checks.push(Check::warning(
-            CATEGORY,
-            "no gateway has the filter",
-            "clew install --gateway NAMESPACE/NAME",
-        ));
-    }
-    if let Ok(routes) = routes::list(scene.connection, None).await {
-        let unready: Vec<_> = routes.iter().filter(|route| !route.is_ready()).collect();
-        checks.push(match &unready[..] {
-            [] => Check::ok(CATEGORY, format!("all of {} routes are ready", routes.len())),
-            [first, ..] => Check::failed(
+        checks.push(
+            Check::warning(
                 CATEGORY,
-                format!(
-                    "{} of {} routes are not ready, {}/{} for one",
-                    unready.len(),
-                    routes.len(),
-                    first.namespace,
-                    first.name
-                ),
-                "clew status -A",
-            ),
-        });
+                "no gateway has the filter",
+                "clew install --gateway NAMESPACE/NAME",
+            )
+            .see("no-gateway-has-the-filter"),
+        );
     }
     checks
 }
@@ -158,17 +150,49 @@ fn standing(gateway: &str, pod: &Pod, polls: &[&ProxyView]) -> Check {
             CATEGORY,
             format!("{gateway}: pod {namespace}/{name} does not reach the controller"),
             format!(
-                "kubectl logs -n {namespace} {name} | grep clew; a NetworkPolicy, a Sidecar or \
-                 PILOT_FILTER_GATEWAY_CLUSTER_CONFIG may keep it from the controller's Service"
+                "kubectl logs -n {namespace} {name} | grep clew; a NetworkPolicy, a Sidecar, a DestinationRule with TLS or \
+                 PILOT_FILTER_GATEWAY_CLUSTER_CONFIG may keep it from the controller's Service, which takes plain HTTP"
             ),
-        ),
+        )
+        .see("a-proxy-that-does-not-reach-the-controller"),
     }
+}
+
+/// What the proxies of a gateway run: a line for each that will not do, or not do everything, else one for all.
+fn versions(gateway: &str, polls: &[&ProxyView]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut known = BTreeSet::new();
+    for proxy in polls {
+        let called = proxy.called();
+        let line = |verdict: fn(&'static str, String, &'static str) -> Check, why: String, hint| {
+            verdict(CATEGORY, format!("{gateway}: {called}: {why}"), hint).see("an-old-envoy")
+        };
+        if let Ok(envoy) = proxy.envoy.parse::<Version>() {
+            known.insert(format!("Envoy {envoy}"));
+            match judge(envoy) {
+                Ok(None) => {}
+                Ok(Some(why)) => checks.push(line(Check::warning, why, NEWER)),
+                Err(why) => checks.push(line(Check::failed, why, NEWER)),
+            }
+        }
+        if let Some(why) = proxy.istio.parse().ok().and_then(judge_istio) {
+            checks.push(line(Check::failed, why, NEWER));
+        }
+    }
+    if checks.is_empty() && !known.is_empty() {
+        let all: Vec<_> = known.into_iter().collect();
+        checks.push(Check::ok(
+            CATEGORY,
+            format!("{gateway}: its proxies run {}", all.join(", ")),
+        ));
+    }
+    checks
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
-    use super::{Pod, ProxyView, standing};
+    use super::{Pod, ProxyView, standing, versions};
     use serde_json::json;
 
     fn pod(name: &str, ready: bool) -> Pod {
@@ -186,6 +210,8 @@ mod tests {
             id: "0".into(),
             node: node.into(),
             installation: String::new(),
+            envoy: String::new(),
+            istio: String::new(),
             heard_ms: 0,
             acknowledged,
             live: Vec::new(),
@@ -203,5 +229,33 @@ mod tests {
             assert_eq!(check.verdict, verdict, "{check:?}");
             assert!(check.what.contains(name));
         }
+    }
+
+    #[test]
+    fn a_proxy_that_is_too_old_is_named() {
+        let proxy = |node: &str, envoy: &str, istio: &str| ProxyView {
+            id: "0".into(),
+            node: node.into(),
+            installation: String::new(),
+            envoy: envoy.into(),
+            istio: istio.into(),
+            heard_ms: 0,
+            acknowledged: true,
+            live: Vec::new(),
+        };
+        let new = proxy("edge-0", "1.40.0", "1.31.0");
+        let silent = proxy("edge-1", "", "");
+        let well = versions("istio=edge", &[&new, &silent]);
+        assert_eq!(well.len(), 1, "{well:?}");
+        assert_eq!(well[0].what, "istio=edge: its proxies run Envoy 1.40.0");
+        let (old, older) = (proxy("edge-2", "1.39.1", ""), proxy("edge-3", "1.35.0", "1.30.0"));
+        let checks = versions("istio=edge", &[&new, &old, &older]);
+        let verdicts: Vec<_> = checks.iter().map(|check| check.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Warning, Verdict::Failed, Verdict::Failed]);
+        assert!(
+            checks[1].what.contains("edge-3: Envoy 1.35.0 is older"),
+            "{checks:?}"
+        );
+        assert!(versions("istio=edge", &[&silent]).is_empty(), "it does not say");
     }
 }
