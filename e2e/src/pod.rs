@@ -11,7 +11,8 @@ use crate::echo_server::EchoServer;
 
 mod registration;
 
-pub(crate) use registration::{Registrant, Registration, any_spec};
+pub use registration::any_spec;
+pub(crate) use registration::{Registrant, Registration};
 
 /// The port of every Service.
 pub const PORT: u16 = 8080;
@@ -63,7 +64,11 @@ impl Pod {
         Self::start_as(spec, client, namespace, service, name).await
     }
 
-    async fn start_as(
+    /// [`Pod::start`] with a spec of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_as(
         spec: Value,
         client: &Client,
         namespace: &str,

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::cluster::{Client, Object};
 
 /// The spec of a pod of which nobody looks at what is in it.
-pub(crate) fn any_spec() -> Value {
+#[must_use]
+pub fn any_spec() -> Value {
     json!({"containers": [{"name": "server", "image": "server"}]})
 }
 

@@ -1,5 +1,6 @@
 //! `clew controller`: what a route becomes in the cluster, what its status says, and what comes back when somebody takes it away.
 
+pub(crate) mod broken;
 mod coming;
 mod cuts;
 mod edits;

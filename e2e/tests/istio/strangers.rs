@@ -15,7 +15,7 @@ use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::controller::{clew, reasons};
+use crate::controller::{broken, clew, reasons};
 
 const SOON: Duration = Duration::from_secs(60);
 const CLEW: &str = "clew.dev/v1alpha1";
@@ -35,6 +35,7 @@ async fn kinds_and_permissions_that_come_later_are_found_and_said_until_then() -
     let mut controller = Controller::launch(&cluster, NAMESPACE, "clew-alone", None)?;
     controller.ready().await?;
     says(&controller, "the API server knows no WebSocketRoute").await?;
+    broken::a_missing_kind(&cluster).await?;
 
     cluster.install_clew().await?;
     cluster.install(&[part(bundles::OLDEST)?]).await?;

@@ -149,7 +149,7 @@ async fn talking(shop: &Shop) -> Result<Vec<Session>> {
 }
 
 /// Our module with a section more, which says nothing, and where it can be got.
-async fn other_module() -> Result<(String, String)> {
+pub(super) async fn other_module() -> Result<(String, String)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("clew.wasm");
     let path = file.to_str().context("a path")?;

@@ -36,6 +36,15 @@ impl Shop {
 
     /// One whose route is not applied yet.
     pub(crate) async fn closed(mesh: &Mesh, name: &'static str) -> Result<Self> {
+        let mut shop = Self::empty(mesh, name).await?;
+        for n in 0..3 {
+            shop.add_pod(n).await?;
+        }
+        Ok(shop)
+    }
+
+    /// And that has no pods yet.
+    pub(crate) async fn empty(mesh: &Mesh, name: &'static str) -> Result<Self> {
         let client = mesh.cluster.client().await?;
         client.apply(&namespace(name)).await?;
         client.apply(&service(name, "chat")).await?;
@@ -54,9 +63,6 @@ impl Shop {
             name,
         };
         shop.manifest["spec"]["rules"][0]["drain"] = json!({"timeout": "6s"});
-        for n in 0..3 {
-            shop.add_pod(n).await?;
-        }
         Ok(shop)
     }
 
