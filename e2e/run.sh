@@ -24,7 +24,10 @@ for group in "${groups[@]}"; do
     ;;
   istio) namespaced+=(--test rendered --test istio) cluster=1 ;;
   envoy-gateway) namespaced+=(--test envoy_gateway) cluster=1 ;;
-  chart) namespaced+=(--test chart) cluster=1 ;;
+  chart)
+    namespaced+=(--test chart) cluster=1
+    CLEW_PROMETHEUS=$(e2e/tools/install-prometheus.sh) && export CLEW_PROMETHEUS
+    ;;
   recipes)
     namespaced+=(--test recipes)
     # From inside a namespace nothing can be fetched. Where that fails every test says what it lacks.

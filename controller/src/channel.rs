@@ -24,7 +24,7 @@ use proxies::Proxies;
 pub(crate) use proxies::{Acknowledgement, Held, News};
 use table::Table;
 pub(crate) use table::{Scope, Snapshot};
-use view::GatewayView;
+use view::{GatewayView, ProxyView};
 
 /// The longest that a poll waits. Short, because live counts arrive with the next poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -265,6 +265,16 @@ impl Channel {
             }
         };
         self.lock().iter_mut().map(of).collect()
+    }
+
+    /// The proxies of all gateways.
+    pub(crate) fn proxies(&self) -> Vec<ProxyView> {
+        let now = clock::now();
+        let of = |gateway: &mut Gateway| {
+            gateway.proxies.expire(now);
+            gateway.proxies.view(gateway.table.version(), now)
+        };
+        self.lock().values_mut().flat_map(of).collect()
     }
 
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.

@@ -1,7 +1,10 @@
 //! The controller's own metrics, in Prometheus' text format: under names of Clew's, and under those that dashboards for controllers
 //! made with controller-runtime and client-go know, where they mean the same.
 
+mod places;
 mod queue;
+#[cfg(test)]
+mod reference;
 
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -13,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::channel::view::ProxyView;
 use crate::clock;
 use crate::cluster::Kind;
 
@@ -261,12 +265,16 @@ impl Metrics {
         self.envoy_restarts.get()
     }
 
-    /// All of it.
-    pub(crate) fn text(&self) -> String {
+    /// All of it, and where the sessions of these proxies are.
+    pub(crate) fn text(&self, proxies: &[ProxyView]) -> String {
         self.queue.look(clock::now());
+        let mut now = Registry::default();
+        places::register(proxies, &mut now);
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &now);
+        let _ = text::encode_eof(&mut text);
         text
     }
 }
@@ -274,6 +282,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::Metrics;
+    use super::places::tests::proxy;
     use std::time::Duration;
 
     #[test]
@@ -284,8 +293,9 @@ mod tests {
         metrics.routes(2, 1);
         metrics.leads(true);
         metrics.requested("200".to_owned(), "GET", "a:443");
-        let text = metrics.text();
+        let text = metrics.text(&[proxy(&[("shop/chat/rooms", "chat-0", 7)])]);
         for line in [
+            "clew_controller_sessions{clew_proxy=\"edge-0.infra\",clew_backend=\"shop/chat:80\",clew_pod=\"chat-0\"} 7",
             "clew_controller_reconcile_total{result=\"applied\"} 1",
             "clew_controller_reconcile_total{result=\"failed\"} 1",
             "clew_controller_reconcile_duration_seconds_count 2",

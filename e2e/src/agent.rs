@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use clew_filter_config::metrics::LABELS;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,6 +14,9 @@ use crate::daemon::Daemon;
 use crate::envoy::{self, Admin};
 use crate::istio::Istio;
 use crate::{http, process};
+
+/// What the number of its metrics' port ends with.
+pub(crate) const METRICS: u16 = 90;
 
 /// The pod that it is in.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Agent {
     /// When it does not become ready.
     pub(crate) async fn start(istio: &Istio, place: &Place<'_>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("clew-agent-").tempdir()?;
-        let [admin, status, probe, metrics] = [0, 20, 21, 90].map(|port| place.ports + port);
+        let [admin, status, probe, metrics] = [0, 20, 21, METRICS].map(|port| place.ports + port);
         let mut command = command(place, folder.path())?;
         command
             .env(
@@ -93,6 +97,7 @@ fn config(istio: &Istio, folder: &Path, admin: u16, status: u16) -> Result<Value
         "statusPort": status,
         "concurrency": 2,
         "terminationDrainDuration": "5s",
+        "extraStatTags": LABELS,
         "proxyStatsMatcher": {"inclusionSuffixes": ["downstream_cx_upgrades_active"]},
         // What a listener's change cuts, it cuts soon.
         "drainDuration": "5s",

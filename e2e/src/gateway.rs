@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::address;
-use crate::agent::{Agent, Place};
+use crate::agent::{self, Agent, Place};
 use crate::cluster::{Client, Cluster};
 use crate::envoy::Admin;
 use crate::istio::{Istio, NAMESPACE};
-use crate::pod::{Registrant, Registration, any_spec};
+use crate::pod::{Registrant, Registration};
 
 /// What an Istio Gateway selects it by.
 pub const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
@@ -19,6 +19,8 @@ pub const PORT: u16 = 80;
 
 const NAME: &str = "istio-ingressgateway";
 const PORTS: u16 = 15000;
+/// Where its Envoy tells its metrics.
+const METRICS: u16 = PORTS + agent::METRICS;
 
 /// One pod of a gateway, killed when dropped.
 #[derive(Debug)]
@@ -121,7 +123,11 @@ async fn register(
         service: name.to_owned(),
         name: format!("{name}-0"),
         labels: labels.clone(),
-        spec: any_spec(),
+        spec: json!({"containers": [{
+            "name": "istio-proxy",
+            "image": "proxyv2",
+            "ports": [{"name": "http-envoy-prom", "containerPort": METRICS}],
+        }]}),
         port: "http",
         address,
     };

@@ -26,6 +26,7 @@ pub mod mesh;
 pub mod module;
 pub mod pod;
 pub mod process;
+pub mod prometheus;
 pub mod recipe;
 pub mod rendered;
 pub mod requests;

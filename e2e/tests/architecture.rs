@@ -7,6 +7,7 @@ use std::process::Command;
 
 use clew_e2e::chart::{self, Grant, grants};
 use clew_e2e::controller::guide;
+use clew_filter_config::metrics::{LABELS, METRICS};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -320,6 +321,17 @@ fn every_code_is_in_the_reference() {
     assert!(used.len() > 15, "the codes were read: {used:?}");
     let missing: Vec<_> = used.difference(&documented).collect();
     assert!(missing.is_empty(), "not in docs/reference: {missing:?}");
+}
+
+/// What is no label to Istio stays in the names of metrics.
+#[test]
+fn the_guide_tells_istio_of_every_label() {
+    let guide = fs::read_to_string(root().join("docs/guide/observability.md")).expect("the guide is there");
+    let told = format!("extraStatTags: [{}]\n", LABELS.join(", "));
+    assert!(guide.contains(&told), "{told}");
+    let labels = METRICS.iter().flat_map(|metric| metric.series);
+    let mut labels = labels.filter_map(|((_, _, label), _)| *label);
+    assert!(labels.all(|(label, _)| LABELS.contains(&label)));
 }
 
 /// What the guide shows must be right: every block of YAML in it is validated as a folder of its own.

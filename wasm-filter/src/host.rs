@@ -13,6 +13,8 @@ mod raw;
 use core::ptr::null_mut;
 use std::cell::Cell;
 
+use clew_filter_config::metrics::Kind;
+
 pub(crate) use pairs::Pairs;
 
 /// A status of the host that is not OK.
@@ -61,15 +63,6 @@ pub(crate) enum Direction {
 pub(crate) enum Level {
     Info = 2,
     Warn = 3,
-}
-
-/// What a metric does with what it is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum MetricKind {
-    Counter = 0,
-    Gauge = 1,
-    Histogram = 2,
 }
 
 fn check(status: u32) -> Result<()> {
@@ -359,7 +352,7 @@ pub(crate) fn call_foreign(name: &str, argument: &[u8]) -> Result<()> {
 }
 
 /// The same name gives the same metric in every VM.
-pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32> {
+pub(crate) fn define_metric(kind: Kind, name: &str) -> Result<u32> {
     let mut id = 0;
     // SAFETY: the name is a live slice, the place a live local.
     check(unsafe { raw::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) })

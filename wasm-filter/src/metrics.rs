@@ -6,13 +6,11 @@
 
 use std::rc::Rc;
 
-use clew_filter_config::metrics as names;
-use clew_filter_config::rule::Reason;
-use clew_filter_core::handshake::Affinity;
-use clew_filter_core::session::{Cause, Ended, Traffic};
+use clew_filter_config::metrics::{LABEL_END, LABEL_IS, LABEL_ROUTE, SERIES, Series};
+use clew_filter_core::session::Traffic;
 use clew_filter_core::table::Table;
 
-use crate::host::{self, MetricKind};
+use crate::host;
 
 /// Rules with series of their own in one worker.
 const MOST_RULES: usize = 4_096;
@@ -20,113 +18,6 @@ const MOST_RULES: usize = 4_096;
 const OTHERS: &str = "others";
 /// The label of handshakes on routes of ours whose rule nothing is known of.
 pub(crate) const UNKNOWN: &str = "unknown";
-
-macro_rules! series {
-    ($($name:ident = $kind:ident $metric:ident $(, $label:literal $value:literal)?;)*) => {
-        /// One series of a rule.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Series { $($name),* }
-
-        const SERIES: &[(MetricKind, &str, Option<(&str, &str)>)] =
-            &[$((MetricKind::$kind, names::$metric, series!(@label $($label $value)?))),*];
-    };
-    (@label) => { None };
-    (@label $label:literal $value:literal) => { Some(($label, $value)) };
-}
-
-series! {
-    Active = Gauge SESSIONS_ACTIVE;
-    Opened = Counter SESSIONS_OPENED;
-    ClosedClient = Counter SESSIONS_CLOSED, "reason" "client";
-    ClosedServer = Counter SESSIONS_CLOSED, "reason" "server";
-    ClosedDrain = Counter SESSIONS_CLOSED, "reason" "drain";
-    ClosedReset = Counter SESSIONS_CLOSED, "reason" "reset";
-    ClosedAborted = Counter SESSIONS_CLOSED, "reason" "aborted";
-    ClosedIdle = Counter SESSIONS_CLOSED, "reason" "idle";
-    ClosedDuration = Counter SESSIONS_CLOSED, "reason" "duration";
-    ClosedTokenExpired = Counter SESSIONS_CLOSED, "reason" "token_expired";
-    ClosedMessageSize = Counter SESSIONS_CLOSED, "reason" "message_size";
-    ClosedMessageRate = Counter SESSIONS_CLOSED, "reason" "message_rate";
-    ClosedProtocol = Counter SESSIONS_CLOSED, "reason" "protocol_error";
-    Accepted = Counter HANDSHAKES, "result" "accepted";
-    AcceptedOriginReported = Counter HANDSHAKES, "result" "accepted_origin_reported";
-    Failed = Counter HANDSHAKES, "result" "failed";
-    RefusedKeyMissing = Counter HANDSHAKES, "result" "refused_key_missing";
-    RefusedBackendGone = Counter HANDSHAKES, "result" "refused_backend_gone";
-    RefusedDraining = Counter HANDSHAKES, "result" "refused_draining";
-    RefusedConfigPending = Counter HANDSHAKES, "result" "refused_config_pending";
-    RefusedOriginRefused = Counter HANDSHAKES, "result" "refused_origin_refused";
-    RefusedRateLimited = Counter HANDSHAKES, "result" "refused_rate_limited";
-    RefusedTooManySessions = Counter HANDSHAKES, "result" "refused_too_many_sessions";
-    AffinityHit = Counter AFFINITY, "result" "hit";
-    AffinityNew = Counter AFFINITY, "result" "new";
-    AffinityMoved = Counter AFFINITY, "result" "moved";
-    AffinityInvalid = Counter AFFINITY, "result" "invalid";
-    AffinityMissed = Counter AFFINITY, "result" "missed";
-    DrainCloseFrame = Counter DRAIN_CLOSES, "how" "close_frame";
-    DrainReset = Counter DRAIN_CLOSES, "how" "reset";
-    MessagesReceived = Counter MESSAGES, "direction" "received";
-    MessagesSent = Counter MESSAGES, "direction" "sent";
-    BytesReceived = Counter BYTES, "direction" "received";
-    BytesSent = Counter BYTES, "direction" "sent";
-    DroppedBytes = Counter DRAIN_DROPPED_BYTES;
-    Duration = Histogram SESSION_DURATION;
-}
-
-impl Series {
-    /// The value of its own label, if it has one.
-    pub(crate) fn label(self) -> &'static str {
-        let series = SERIES.get(self as usize);
-        series
-            .and_then(|(_, _, label)| *label)
-            .map_or("", |(_, value)| value)
-    }
-}
-
-impl From<Reason> for Series {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::OriginRefused => Self::RefusedOriginRefused,
-            Reason::KeyMissing => Self::RefusedKeyMissing,
-            Reason::RateLimited => Self::RefusedRateLimited,
-            Reason::TooManySessions => Self::RefusedTooManySessions,
-            Reason::BackendGone => Self::RefusedBackendGone,
-            Reason::Draining => Self::RefusedDraining,
-            Reason::ConfigPending => Self::RefusedConfigPending,
-        }
-    }
-}
-
-impl From<Affinity> for Series {
-    fn from(affinity: Affinity) -> Self {
-        match affinity {
-            Affinity::Hit => Self::AffinityHit,
-            Affinity::New => Self::AffinityNew,
-            Affinity::Moved => Self::AffinityMoved,
-            Affinity::Missed => Self::AffinityMissed,
-        }
-    }
-}
-
-impl From<Ended> for Series {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Client => Self::ClosedClient,
-            Ended::Server => Self::ClosedServer,
-            Ended::Aborted => Self::ClosedAborted,
-            Ended::Ours { cause, reset } => match cause {
-                Cause::Drain if reset => Self::ClosedReset,
-                Cause::Drain => Self::ClosedDrain,
-                Cause::Idle => Self::ClosedIdle,
-                Cause::Duration => Self::ClosedDuration,
-                Cause::TokenExpired => Self::ClosedTokenExpired,
-                Cause::MessageSize => Self::ClosedMessageSize,
-                Cause::MessageRate => Self::ClosedMessageRate,
-                Cause::Protocol => Self::ClosedProtocol,
-            },
-        }
-    }
-}
 
 /// A rule's metrics, by their place in [`Metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,8 +154,8 @@ impl Gathered {
 
 fn stat_name(rule: &str, metric: &str, label: Option<(&str, &str)>) -> String {
     let mut name = String::new();
-    for (label, value) in [(names::LABEL_ROUTE, rule)].into_iter().chain(label) {
-        for part in [label, names::LABEL_IS, value, names::LABEL_END] {
+    for (label, value) in [(LABEL_ROUTE, rule)].into_iter().chain(label) {
+        for part in [label, LABEL_IS, value, LABEL_END] {
             name.push_str(part);
         }
     }

@@ -8,6 +8,7 @@ mod window;
 use std::rc::Rc;
 
 use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
+use clew_filter_config::metrics::Series;
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
 use clew_filter_config::rule::Reason;
@@ -20,7 +21,7 @@ use clew_filter_core::world::{LaidBackend, LaidRule};
 use crate::abi::Flow;
 use crate::gateway::{Gateway, Refusal, read};
 use crate::host::{self, Buffer, Map, Pairs};
-use crate::metrics::{RuleMetrics, Series, UNKNOWN};
+use crate::metrics::{RuleMetrics, UNKNOWN};
 use crate::vm::Shared;
 
 use self::act::{close, cut};

@@ -23,6 +23,7 @@ pub(crate) const MODULES: &str = "/module/";
 /// What is served.
 #[derive(Clone)]
 struct Served {
+    channel: Arc<Channel>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     /// A turn has told the filters all that there is.
@@ -41,6 +42,7 @@ pub(crate) fn router(
     downloads: Arc<Downloads>,
 ) -> Router {
     let served = Served {
+        channel: Arc::clone(&channel),
         store,
         metrics,
         told,
@@ -53,7 +55,8 @@ pub(crate) fn router(
         .route(
             "/metrics",
             get(async |State(served): State<Served>| {
-                ([(header::CONTENT_TYPE, OPENMETRICS)], served.metrics.text())
+                let text = served.metrics.text(&served.channel.proxies());
+                ([(header::CONTENT_TYPE, OPENMETRICS)], text)
             }),
         )
         .route(&format!("{MODULES}{{file}}"), get(wasm))

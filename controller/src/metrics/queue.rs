@@ -181,7 +181,7 @@ mod tests {
         let metrics = Metrics::new();
         let says = |name: &str, value: &str| {
             let line = format!("{name}{{name=\"websocketroute\",controller=\"websocketroute\"}} {value}");
-            let text = metrics.text();
+            let text = metrics.text(&[]);
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         };
         let queue = &metrics.queue;
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_queued_nothing_is_said_of_a_queue() {
-        let text = Metrics::new().text();
+        let text = Metrics::new().text(&[]);
         assert!(!text.contains("\nworkqueue"), "{text}");
     }
 }

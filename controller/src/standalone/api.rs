@@ -62,7 +62,10 @@ pub(super) async fn serve(
         .route("/readyz", get(ready))
         .route(
             "/metrics",
-            get(async |State(api): State<Api>| ([(header::CONTENT_TYPE, OPENMETRICS)], api.metrics.text())),
+            get(async |State(api): State<Api>| {
+                let text = api.metrics.text(&api.view.proxies());
+                ([(header::CONTENT_TYPE, OPENMETRICS)], text)
+            }),
         )
         .route(
             "/v1/status",

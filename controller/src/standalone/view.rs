@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::channel::Channel;
 use crate::channel::sessions::Sessions;
+use crate::channel::view::ProxyView;
 use crate::clock;
 use crate::finding::Finding;
 
@@ -164,6 +165,10 @@ impl View {
             routes: routes.collect(),
             findings: last.findings.clone(),
         }
+    }
+
+    pub(super) fn proxies(&self) -> Vec<ProxyView> {
+        self.channel.proxies()
     }
 
     pub(super) fn sessions(&self) -> Sessions {

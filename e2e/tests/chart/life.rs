@@ -19,13 +19,13 @@ use clew_e2e::ws_client::{Request, Session, Traffic};
 use clew_e2e::{controller, scene, wait};
 use serde_json::{Value, json};
 
-use crate::rights;
+use crate::{monitoring, rights};
 
-const SESSIONS: usize = 200;
+pub(crate) const SESSIONS: usize = 200;
 const LONG: Duration = Duration::from_secs(120);
-const SHOP: &str = "lounge";
-const HOST: &str = "chat.example.com";
-const IMAGE: &str = "--set=image.repository=registry.example.com/clew";
+pub(crate) const SHOP: &str = "lounge";
+pub(crate) const HOST: &str = "chat.example.com";
+pub(crate) const IMAGE: &str = "--set=image.repository=registry.example.com/clew";
 /// What belongs to no namespace and comes with others: namespaces of the test's, addresses of its Services, and a kind's group.
 const OTHERS: [&str; 3] = ["namespace/", "ipaddress.", "apiservice."];
 /// One more than there are replicas: where the next pod of a rollout goes. The gateway's agent knows the first two by name.
@@ -142,7 +142,7 @@ impl Scene {
         Ok(sessions)
     }
 
-    fn gateway(&self) -> SocketAddr {
+    pub(crate) fn gateway(&self) -> SocketAddr {
         self.gateway.address
     }
 
@@ -258,6 +258,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
         "--yes",
     ];
     scene.clew(&installed).await?.success()?;
+    let prometheus = monitoring::begins(&scene).await?;
     scene.edited("10s").await?;
     wait::until("handshakes get there", LONG, async || {
         Scene::request(0).place(scene.gateway()).await.ok()
@@ -266,6 +267,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
     let placed = scene.place().await?;
     let sessions = scene.sessions().await?;
 
+    monitoring::sees(&scene, &prometheus).await?;
     tried(&scene).await?;
     rights::are_used(&scene).await.with_context(|| scene.logs())?;
     one_namespace(&scene).await?;
@@ -295,12 +297,14 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
     scene::all_answer(&sessions).await?;
 
     rights::are_all_used_and_suffice(&scene)?;
+    monitoring::is_calm(&prometheus).await?;
     scene
         .helm(&["uninstall", RELEASE, "--namespace", NAMESPACE])
         .await?;
     for pod in std::mem::take(&mut scene.controllers) {
         pod.stop().await?;
     }
+    monitoring::misses_the_controllers(&scene, &prometheus).await?;
     let after = scene.everything().await?;
     let left: Vec<&str> = after.difference(&before).map(String::as_str).collect();
     let kept = [

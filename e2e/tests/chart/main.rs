@@ -1,5 +1,6 @@
 //! The Helm chart: what it renders, and what becomes of it in a cluster.
 
 mod life;
+mod monitoring;
 mod rendered;
 mod rights;

@@ -22,6 +22,7 @@ pub mod live;
 pub mod origin;
 pub mod placement;
 pub mod proxy_version;
+mod series;
 pub mod session;
 pub mod session_key;
 pub mod store;

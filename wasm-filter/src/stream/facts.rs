@@ -1,11 +1,12 @@
 //! What Envoy's access log is told of a stream that is over.
 
 use clew_filter_config::facts;
+use clew_filter_config::metrics::Series;
 
 use super::upgrade::Upgrade;
 use super::{State, Stream};
 use crate::host;
-use crate::metrics::{Metrics, RuleMetrics, Series};
+use crate::metrics::{Metrics, RuleMetrics};
 
 impl Stream {
     /// Sets its facts. Its own context is in effect.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use clew_filter_config::metrics::Series;
 use clew_filter_config::rule::DrainPolicy;
 use clew_filter_core::drain::{Turns, Window};
 use clew_filter_core::handshake::{self, Affinity, Placed};
@@ -13,7 +14,7 @@ use super::act::act;
 use super::came_by_tls;
 use crate::gateway::{Gateway, Held, read};
 use crate::host::{self, Map, Pairs};
-use crate::metrics::{RuleMetrics, Series};
+use crate::metrics::RuleMetrics;
 use crate::vm::Shared;
 
 /// Envoy took a session to another pod than its token names.

@@ -1,0 +1,106 @@
+//! Where the open sessions are, as the proxies say it. A proxy may ask one replica now and another one soon, so each replica tells of every proxy by
+//! itself what it heard last: of a proxy that several know, the most counts.
+
+use std::collections::BTreeMap;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::channel::view::ProxyView;
+
+/// Series at most. Further pods of a backend are [`OTHERS`] together.
+const MOST: usize = 10_000;
+const OTHERS: &str = "others";
+
+/// A label `pod` would be the one of the replica that is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct Place {
+    clew_proxy: String,
+    clew_backend: String,
+    clew_pod: String,
+}
+
+/// Who has no session left is not named.
+pub(super) fn register(proxies: &[ProxyView], registry: &mut Registry) {
+    let open = Family::<Place, Gauge>::default();
+    for (place, sessions) in places(proxies, MOST) {
+        open.get_or_create(&place)
+            .set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    }
+    registry.register(
+        "clew_controller_sessions",
+        "Sessions that are open, by proxy, backend and pod, as the proxies tell this replica",
+        open,
+    );
+}
+
+fn places(proxies: &[ProxyView], most: usize) -> BTreeMap<Place, u64> {
+    let mut places = BTreeMap::new();
+    for (proxy, live) in proxies
+        .iter()
+        .flat_map(|proxy| proxy.live.iter().map(move |live| (proxy, live)))
+    {
+        let mut place = Place {
+            clew_proxy: proxy.called().to_owned(),
+            clew_backend: live.backend.clone(),
+            clew_pod: live.pod.clone(),
+        };
+        if places.len() >= most && !places.contains_key(&place) {
+            OTHERS.clone_into(&mut place.clew_pod);
+        }
+        *places.entry(place).or_default() += live.sessions;
+    }
+    places
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use clew_filter_config::channel::Live;
+
+    use super::places;
+    use crate::channel::view::ProxyView;
+
+    pub(in crate::metrics) fn proxy(live: &[(&str, &str, u64)]) -> ProxyView {
+        let live = live.iter().map(|(rule, pod, sessions)| Live {
+            rule: (*rule).to_owned(),
+            backend: "shop/chat:80".to_owned(),
+            pod: (*pod).to_owned(),
+            sessions: *sessions,
+        });
+        ProxyView {
+            id: "0".to_owned(),
+            node: "router~10.0.0.1~edge-0.infra~x".to_owned(),
+            installation: String::new(),
+            heard_ms: 0,
+            acknowledged: true,
+            live: live.collect(),
+        }
+    }
+
+    #[test]
+    fn rules_on_one_pod_count_together_and_there_is_an_end_to_names() {
+        let proxy = proxy(&[
+            ("shop/chat/one", "a", 3),
+            ("shop/chat/two", "a", 4),
+            ("shop/chat/one", "b", 1),
+            ("shop/chat/one", "c", 2),
+            ("shop/chat/one", "d", 5),
+            ("shop/chat/two", "b", 1),
+        ]);
+        let named = places(&[proxy], 2);
+        let named: Vec<_> = named
+            .iter()
+            .map(|(place, sessions)| (&*place.clew_proxy, &*place.clew_pod, *sessions))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("edge-0.infra", "a", 7),
+                ("edge-0.infra", "b", 2),
+                ("edge-0.infra", "others", 7)
+            ]
+        );
+    }
+}
