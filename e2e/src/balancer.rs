@@ -96,7 +96,7 @@ impl Configuration {
                 });
                 write!(
                     text,
-                    "global\n  master-worker\n  maxconn 8000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
+                    "global\n  master-worker\n  nbthread 2\n  maxconn 8000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
                      timeout server 30s\n  timeout tunnel {idle}s\n  option redispatch\n  retries 3\nfrontend www\n  bind {listen}\n  \
                      default_backend chat\nbackend chat\n  {}\n{}",
                     balance.replace('\n', "\n  "),

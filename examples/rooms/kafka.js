@@ -47,9 +47,13 @@ sockets.on("connection", (ws, request) => {
   sessions.add(hear);
   ws.on("close", () => sessions.delete(hear));
   ws.on("message", async (frame) => {
-    const { id, text } = JSON.parse(frame);
-    await producer.send({ messages: [{ topic: TOPIC, key: name, value: JSON.stringify({ id, text }) }] });
-    ws.send(JSON.stringify({ kept: id }));
+    try {
+      const { id, text } = JSON.parse(frame);
+      await producer.send({ messages: [{ topic: TOPIC, key: name, value: JSON.stringify({ id, text }) }] });
+      ws.send(JSON.stringify({ kept: id }));
+    } catch (error) {
+      ws.close(error instanceof SyntaxError ? 1008 : 1011);
+    }
   });
 });
 server.listen(PORT, "127.0.0.1", () => console.log(`listening on ${PORT}`));

@@ -18,9 +18,13 @@ sockets.on("connection", async (ws, request) => {
   const { pathname, searchParams } = new URL(request.url, "http://rooms");
   const subject = `rooms.${pathname.split("/")[2]}`;
   ws.on("message", async (frame) => {
-    const { id, text } = JSON.parse(frame);
-    await streams.publish(subject, JSON.stringify({ id, text }), { msgID: id });
-    ws.send(JSON.stringify({ kept: id }));
+    try {
+      const { id, text } = JSON.parse(frame);
+      await streams.publish(subject, JSON.stringify({ id, text }), { msgID: id });
+      ws.send(JSON.stringify({ kept: id }));
+    } catch (error) {
+      ws.close(error instanceof SyntaxError ? 1008 : 1011);
+    }
   });
   const after = searchParams.get("after") ?? "-1";
   const from = after === "new" ? { deliver_policy: DeliverPolicy.New } : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: Math.max(1, Number(after) + 1) };

@@ -36,6 +36,7 @@ async function open(ws, room, after) {
   if (!rooms.has(room)) rooms.set(room, declare(room));
   await rooms.get(room);
   const channel = await rabbit.createConfirmChannel();
+  channel.on("error", () => ws.close(1011));
   await channel.prefetch(PREFETCH);
   const known = new Set();
   let held = 0;
@@ -69,12 +70,20 @@ sockets.on("headers", (headers) => headers.push(`x-server: ${PORT}`));
 sockets.on("connection", (ws, request) => {
   const { pathname, searchParams } = new URL(request.url, "http://rooms");
   const room = `room.${pathname.split("/")[2]}`;
-  const opened = open(ws, room, searchParams.get("after") ?? "-1");
-  ws.on("message", async (frame) => {
-    const { id, text } = JSON.parse(frame);
-    const kept = (refused) => refused || ws.send(JSON.stringify({ kept: id }));
-    (await opened).publish(room, "", Buffer.from(text), { messageId: id }, kept);
+  const opened = open(ws, room, searchParams.get("after") ?? "-1").catch(() => {
+    rooms.delete(room);
+    ws.close(1011);
   });
-  ws.on("close", async () => (await opened).close());
+  ws.on("message", async (frame) => {
+    const channel = await opened;
+    try {
+      const { id, text } = JSON.parse(frame);
+      const kept = (refused) => refused || ws.send(JSON.stringify({ kept: id }));
+      channel?.publish(room, "", Buffer.from(text), { messageId: id }, kept);
+    } catch (error) {
+      ws.close(error instanceof SyntaxError ? 1008 : 1011);
+    }
+  });
+  ws.on("close", async () => (await opened)?.close().catch(() => {}));
 });
 server.listen(PORT, "127.0.0.1", () => console.log(`listening on ${PORT}`));

@@ -1,6 +1,7 @@
 //! What of a cluster, as far as whoever asks may read it: the objects that Clew reads and writes, and its controller.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use clew_core::model::ObjectName;
 use http::Request;
@@ -16,6 +17,10 @@ use crate::operate::{Connection, Controller, check, now, routes};
 
 /// Of each log.
 const LINES: i64 = 20_000;
+/// The same, whatever its lines are like.
+const BYTES: i64 = 16 << 20;
+/// Whoever takes longer to answer is named.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Collects; without a namespace, of all.
 ///
@@ -44,6 +49,10 @@ pub(crate) async fn of_cluster(
         controller,
         namespace,
     };
+    if let Some(namespace) = namespace {
+        let why = format!("only {namespace} was asked for; what is elsewhere may decide too");
+        archive.miss("the objects of other namespaces", why);
+    }
     collecting.objects(archive).await?;
     collecting.backends(archive, connection).await?;
     collecting.controller(archive).await
@@ -71,7 +80,7 @@ impl Collecting<'_> {
             None => Api::all(self.client.clone()),
         };
         let of_routes = ListParams::default().fields("involvedObject.kind=WebSocketRoute");
-        let listed = events.list(&of_routes).await.map(|list| list.items);
+        let listed = in_time(events.list(&of_routes)).await.map(|list| list.items);
         archive.add("objects/events.yaml", listed)
     }
 
@@ -139,7 +148,9 @@ impl Collecting<'_> {
         };
         archive.yaml("controller/pods.yaml", &pods)?;
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let listed = events.list(&ListParams::default()).await.map(|list| list.items);
+        let listed = in_time(events.list(&ListParams::default()))
+            .await
+            .map(|list| list.items);
         archive.add("controller/events.yaml", listed)?;
         for pod in &pods {
             self.logs(archive, namespace, pod).await?;
@@ -159,17 +170,15 @@ impl Collecting<'_> {
 
     async fn pods(&self, namespace: &str, service: &str) -> Result<Vec<Pod>, String> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let service = services.get(service).await.map_err(|error| error.to_string())?;
+        let service = in_time(services.get(service)).await?;
         let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
         let selector: Vec<_> = selector
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let listed = pods
-            .list(&ListParams::default().labels(&selector.join(",")))
-            .await;
-        Ok(listed.map_err(|error| error.to_string())?.items)
+        let of_it = ListParams::default().labels(&selector.join(","));
+        Ok(in_time(pods.list(&of_it)).await?.items)
     }
 
     async fn logs(&self, archive: &mut Archive, namespace: &str, pod: &Pod) -> Result<(), Failure> {
@@ -188,14 +197,15 @@ impl Collecting<'_> {
                 let params = LogParams {
                     container: Some(container.name.clone()),
                     tail_lines: Some(LINES),
+                    limit_bytes: Some(BYTES),
                     previous,
                     ..LogParams::default()
                 };
                 let ending = if previous { "previous.log" } else { "log" };
                 let name = format!("controller/logs/{called}.{ending}");
-                match pods.logs(&pod.name_any(), &params).await {
+                match in_time(pods.logs(&pod.name_any(), &params)).await {
                     Ok(text) => archive.text(&name, text.as_bytes())?,
-                    Err(error) => archive.miss(&name, error.to_string()),
+                    Err(why) => archive.miss(&name, why),
                 }
             }
         }
@@ -206,8 +216,7 @@ impl Collecting<'_> {
         let request = Request::get(path)
             .body(Vec::new())
             .map_err(|error| error.to_string())?;
-        let answer = self.client.request_text(request).await;
-        answer.map_err(|error| error.to_string())
+        in_time(self.client.request_text(request)).await
     }
 
     /// Those of a namespace, or all, each with its type.
@@ -222,11 +231,7 @@ impl Collecting<'_> {
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
             None => Api::all_with(client, resource),
         };
-        let listed = api.list(params).await.map_err(|error| match error {
-            kube::Error::Api(status) if status.code == 404 => "the API server has no such kind".to_owned(),
-            kube::Error::Api(status) => status.message,
-            other => other.to_string(),
-        })?;
+        let listed = in_time(api.list(params)).await?;
         let types = TypeMeta {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),
@@ -250,4 +255,23 @@ fn targets(slice: &Value) -> Vec<String> {
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
     let names = endpoints.filter_map(|endpoint| endpoint["targetRef"]["name"].as_str());
     names.map(str::to_owned).collect()
+}
+
+/// An answer, or why there is none.
+async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    answer
+        .map_err(|_| "no answer in time".to_owned())?
+        .map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 404 && is_of_kind(&status.message) => {
+                "the API server has no such kind".to_owned()
+            }
+            kube::Error::Api(status) => status.message,
+            other => other.to_string(),
+        })
+}
+
+/// Whether not an object is missing, but its kind, as the API server says it of a group or of a kind in one.
+fn is_of_kind(message: &str) -> bool {
+    message.contains("could not find the requested resource") || message.contains("404 page not found")
 }

@@ -4,13 +4,13 @@
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What stands in its place.
 pub(super) const LEFT_OUT: &str = "<left out>";
 
 /// What names of secret values contain, in lower case and without what separates words.
-const SECRET: [&str; 10] = [
+const SECRET: [&str; 13] = [
     "password",
     "passwd",
     "passphrase",
@@ -19,34 +19,60 @@ const SECRET: [&str; 10] = [
     "authorization",
     "credential",
     "privatekey",
+    "signingkey",
+    "encryptionkey",
     "apikey",
     "seed",
+    "cookie",
 ];
 /// Where a secret is, or how long it lives, is none.
-const NOT_SECRET: [&str; 9] = [
+const NOT_SECRET: [&str; 11] = [
     "name",
     "namespace",
     "ref",
+    "refs",
     "file",
     "path",
     "ttl",
     "timeout",
     "lifetime",
     "type",
+    "persistence",
 ];
-/// Header fields that carry secrets under other names.
-const HEADERS: [&str; 3] = ["cookie", "setcookie", "secwebsocketprotocol"];
+/// What a name says of whose value stands beside it.
+const NAMING: [&str; 3] = ["name", "key", "headerName"];
+/// What says under a secret's name where it is or what it is for, and not what it is.
+const SAFE: [&str; 9] = [
+    "name",
+    "key",
+    "namespace",
+    "secretname",
+    "kind",
+    "group",
+    "type",
+    "filename",
+    "path",
+];
+/// Of a key of RFC 7517 (`kty`): what only its owner may know (RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1).
+const OF_KEYS: [&str; 8] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth"];
+/// How containers are started is nothing to us, and often holds secrets.
+const OF_CONTAINERS: [&str; 3] = ["args", "command", "env"];
 
 /// Credentials as they look in texts; the first group stays.
 static CREDENTIALS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
-        r"(?s)()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+        r"(?s)()-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\z)",
+        // Of one whose beginning was cut off.
+        r"(?s)(\A).*-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----",
         // JSON Web Tokens (RFC 7519).
         r"()\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?",
-        r"(?i)(\b(?:bearer|basic)[ +]+)[A-Za-z0-9._~+/=-]{16,}",
-        r#"(://)[^/\s:@"']*:[^/\s@"']+@"#,
+        r"(?i)(\b(?:bearer|authorization\W{1,4}basic|basic)[ +]+)[A-Za-z0-9._~+/-]{12,}=*",
+        r#"(://)[^\s/?\#"'<>]+@"#,
+        r#"(://)[^\s:/@"'<>]*:[^\s@"'<>]+@"#,
+        // A name that says so, and what is given to it, in any language.
+        r#"(?i)((?:password|passwd|passphrase|secret|token|api[-_]?key|authorization|credential|cookie)["'\]]*\s*[:=,]\s*["']?)[^\s"',;}\])&<]{3,}"#,
         // Query parameters: a session key may be somebody's name.
-        r#"([?&][A-Za-z0-9_.%\[\]-]+=)[^&\s"'<>\\#]+"#,
+        r#"([?&][A-Za-z0-9_.%\[\]-]+=)[^&\s"'<>\\\#]+"#,
     ]
     .iter()
     .filter_map(|pattern| Regex::new(pattern).ok())
@@ -56,30 +82,53 @@ static CREDENTIALS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 /// Leaves out what is secret in data.
 pub(super) fn value(data: &mut Value) {
     match data {
-        Value::Object(fields) => {
-            fields.remove("managedFields");
-            if fields.get("kind").and_then(Value::as_str) == Some("Secret") {
-                for field in ["data", "stringData"] {
-                    if let Some(secret) = fields.get_mut(field) {
-                        *secret = LEFT_OUT.into();
-                    }
-                }
-            }
-            let named = ["name", "key", "headerName"].iter().any(|field| {
-                let name = fields.get(*field).and_then(Value::as_str);
-                name.is_some_and(|name| is_secret(name) || HEADERS.contains(&&*plain(name)))
-            });
-            for (name, one) in fields.iter_mut() {
-                let is_secret = is_secret(name) || named && plain(name).ends_with("value");
-                match one {
-                    Value::String(text) if is_secret && !text.is_empty() => LEFT_OUT.clone_into(text),
-                    one => value(one),
-                }
-            }
-        }
+        Value::Object(fields) => object(fields),
         Value::Array(all) => all.iter_mut().for_each(value),
         Value::String(text) => *text = of_string(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn object(fields: &mut Map<String, Value>) {
+    fields.remove("managedFields");
+    let kind = fields.get("kind").and_then(Value::as_str);
+    let is_secrets = kind.is_some_and(|kind| kind.starts_with("Secret"));
+    let is_key = fields.contains_key("kty");
+    let is_container = fields.contains_key("image");
+    let is_named = NAMING.iter().any(|field| {
+        let name = fields.get(*field).and_then(Value::as_str);
+        name.is_some_and(is_secret)
+    });
+    for (name, one) in fields.iter_mut() {
+        let plain = plain(name);
+        let is_left_out = is_secrets && matches!(&*plain, "data" | "stringdata" | "items")
+            || is_key && OF_KEYS.contains(&&*plain)
+            || is_container && OF_CONTAINERS.contains(&&*plain)
+            || is_named && (plain.ends_with("value") || plain.ends_with("values"))
+            || matches!(&*plain, "exec" | "lastappliedconfiguration") && !one.is_string();
+        match (is_left_out, is_secret(name)) {
+            (true, _) => *one = LEFT_OUT.into(),
+            (false, true) => secret(one),
+            (false, false) => value(one),
+        }
+    }
+}
+
+/// Leaves out all that is under the name of a secret, but for where it is.
+fn secret(data: &mut Value) {
+    match data {
+        Value::String(text) if text.is_empty() => {}
+        Value::String(_) | Value::Number(_) => *data = LEFT_OUT.into(),
+        Value::Array(all) => all.iter_mut().for_each(secret),
+        Value::Object(fields) => {
+            for (name, one) in fields.iter_mut() {
+                match SAFE.contains(&&*plain(name)) {
+                    true => value(one),
+                    false => secret(one),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
     }
 }
 
@@ -93,11 +142,18 @@ pub(super) fn text(text: &str) -> String {
 }
 
 fn of_string(string: &str) -> String {
-    if string.starts_with(['{', '['])
+    if string.trim_start().starts_with(['{', '['])
         && let Ok(mut inner) = serde_json::from_str(string)
     {
         value(&mut inner);
         return inner.to_string();
+    }
+    if string.contains(":\n") || string.contains(": ") && string.contains('\n') {
+        let inner: Result<Value, _> = serde_saphyr::from_str(string);
+        if let Ok(mut inner @ (Value::Object(_) | Value::Array(_))) = inner {
+            value(&mut inner);
+            return serde_saphyr::to_string(&inner).unwrap_or_else(|_| LEFT_OUT.to_owned());
+        }
     }
     text(string)
 }
@@ -147,6 +203,36 @@ mod tests {
     }
 
     #[test]
+    fn other_peoples_objects_keep_their_secrets_too() {
+        let mut data = json!([
+            {"kind": "Pod", "spec": {"containers": [{
+                "name": "app", "image": "app", "args": ["--redis-password=s3cret"], "command": ["s3cret"],
+                "env": [{"name": "DB_PASS", "value": "s3cret"}], "livenessProbe": {"exec": {"command": ["s3cret"]}},
+            }]}},
+            {"kind": "VirtualService", "spec": {"http": [{
+                "match": [{"headers": {"x-api-key": {"exact": "s3cret"}}}],
+                "headers": {"request": {"set": {"cookie": "sid=s3cret", "authorization": "s3cret"}}},
+            }]}},
+            {"kind": "EnvoyFilter", "spec": {
+                "hmac_secret": {"inline_string": "s3cret"}, "private_key": {"inline_bytes": "s3cret"}, "passwords": ["s3cret"],
+                "lua": "function f(h)\n h:headers():add(\"x-api-key\",\"s3cret\")\nend",
+            }},
+            {"kind": "AuthorizationPolicy", "spec": {"rules": [{"when": [
+                {"key": "request.headers[x-api-key]", "values": ["s3cret"]}, {"key": "request.headers[cookie]", "notValues": ["s3cret"]},
+            ]}]}},
+            {"kind": "RequestAuthentication", "spec": {"jwtRules": [{
+                "jwks": r#"{"keys":[{"kty":"oct","k":"s3cret"},{"kty":"RSA","n":"public","d":"s3cret"}]}"#,
+            }]}},
+            {"kind": "EnvoyProxy", "spec": {"bootstrap": {"value": "admin:\n  password: s3cret\n  port: 1\n"}}},
+            {"kind": "SecretList", "items": [{"data": {"a": "s3cret"}}]},
+        ]);
+        value(&mut data);
+        let said = data.to_string();
+        assert!(!said.contains("s3cret"), "{said}");
+        assert!(said.contains("public") && said.contains("port: 1"), "{said}");
+    }
+
+    #[test]
     fn credentials_are_left_out_of_texts_and_the_rest_stays() {
         for (before, after) in [
             (
@@ -155,7 +241,7 @@ mod tests {
             ),
             (
                 "Authorization: Bearer 0123456789abcdef0123",
-                "Authorization: Bearer <left out>",
+                "Authorization: <left out> <left out>",
             ),
             (
                 "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig-x end",

@@ -34,14 +34,21 @@ pub(crate) async fn of_standalone(
         ))
     })?;
     archive.yaml("about.yaml", &about("clew run"))?;
-    let admin = status["envoy"]["admin"]
+    let admin: Option<SocketAddr> = status["envoy"]["admin"]
         .as_str()
         .and_then(|text| text.parse().ok());
     archive.yaml("status.yaml", &status)?;
     archive.add("sessions.yaml", get(address, "/v1/sessions").await)?;
     archive.add("drains.yaml", get(address, "/v1/drains").await)?;
     text(archive, "metrics.txt", address, "/metrics").await?;
+    let is_elsewhere = |admin: SocketAddr| admin.ip().is_loopback() && !address.ip().is_loopback();
     match admin {
+        Some(admin) if is_elsewhere(admin) => {
+            archive.miss(
+                "envoy/",
+                "Envoy tells only its own machine, which is not this one".to_owned(),
+            );
+        }
         None => archive.miss("envoy/", "Envoy is not running".to_owned()),
         Some(admin) => {
             for (path, name) in ENVOY {

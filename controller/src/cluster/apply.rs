@@ -11,8 +11,8 @@ use clew_core::model::ObjectName;
 use clew_crds::status::CONTROLLER_NAME;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::about::About;
@@ -347,12 +347,13 @@ impl Applier {
             uid: Some(uid.to_owned()),
             resource_version: None,
         });
-        match api.delete(&name.name, &params).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        match api.delete(&name.name, &params).await.map(|answer| answer.left()) {
+            // Somebody's finalizer keeps it for now.
+            Ok(Some(object)) if !object.finalizers().is_empty() => self.store.answered(kind, object),
+            Ok(_) => self.store.deleted(kind, name, uid),
+            Err(kube::Error::Api(status)) if status.is_not_found() => self.store.deleted(kind, name, uid),
             Err(error) => return Err(said(error)),
         }
-        self.store.remove(kind, name);
         tracing::info!("removed {kind} {name}");
         Ok(())
     }

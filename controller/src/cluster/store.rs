@@ -127,17 +127,19 @@ impl Store {
         });
     }
 
-    /// The watch says that an object is gone.
+    /// The watch says that an object is gone, as of a version. One that is there since is another.
     pub(crate) fn gone(&self, kind: Kind, name: &ObjectName, version: u64) {
         self.change(kind, |shelf| {
             shelf.passed = shelf.passed.max(version);
-            shelf.remove(name)
+            shelf.remove(name, |seen| {
+                version == 0 || seen.is_of_or_before(version) || seen.version == 0
+            })
         });
     }
 
-    /// An object was deleted here.
-    pub(crate) fn remove(&self, kind: Kind, name: &ObjectName) {
-        self.change(kind, |shelf| shelf.remove(name));
+    /// An object was deleted here, of this UID. One of its name that is there since is another.
+    pub(crate) fn deleted(&self, kind: Kind, name: &ObjectName, uid: &str) {
+        self.change(kind, |shelf| shelf.remove(name, |seen| seen.uid == uid));
     }
 
     /// All objects of a kind were listed.
@@ -150,7 +152,18 @@ impl Store {
                     ..Shelf::default()
                 },
             );
-            shelf.passed = before.passed;
+            // A cluster that was put back to how it once was counts anew.
+            let is_of_old = |read: &Read| match read {
+                Ok((name, seen)) => before
+                    .objects
+                    .get(name)
+                    .is_some_and(|known| !seen.is_newer(known)),
+                Err(_) => false,
+            };
+            shelf.passed = match all.iter().any(is_of_old) {
+                true => 0,
+                false => before.passed,
+            };
             for read in all {
                 if let Err((name, _)) = &read
                     && let Some(seen) = before.objects.get(name)
@@ -258,10 +271,15 @@ impl Shelf {
         news
     }
 
-    fn remove(&mut self, name: &ObjectName) -> News {
-        self.unread.remove(name);
-        let gone = self.objects.remove(name).is_some();
-        News::Of(gone.then(|| name.clone()).into_iter().collect())
+    fn remove(&mut self, name: &ObjectName, is_meant: impl Fn(&Seen) -> bool) -> News {
+        let is_there = self.objects.get(name).is_some_and(is_meant);
+        if is_there {
+            self.objects.remove(name);
+        }
+        if !self.objects.contains_key(name) {
+            self.unread.remove(name);
+        }
+        News::Of(is_there.then(|| name.clone()).into_iter().collect())
     }
 
     /// The objects that are not the same in both.
@@ -353,8 +371,16 @@ mod tests {
         assert!(!is_there(), "and also after a new list");
         store.answered(Kind::GatewayClass, answer("4"));
         assert!(is_there(), "made anew, which the watch has not told yet");
-        store.remove(Kind::GatewayClass, &name);
+        store.gone(Kind::GatewayClass, &name, 3);
+        assert!(is_there(), "what the watch says late is of the one before");
+        store.deleted(Kind::GatewayClass, &name, "another");
+        assert!(is_there(), "what was deleted here was another of this name");
+        store.deleted(Kind::GatewayClass, &name, "");
         assert!(!is_there());
+        store.replace(Kind::GatewayClass, vec![class("b", 9, "x")]);
+        store.replace(Kind::GatewayClass, vec![class("b", 1, "x")]);
+        store.answered(Kind::GatewayClass, answer("2"));
+        assert!(is_there(), "a cluster that counts anew");
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl World {
         {
             // What routes needed goes in a later turn than they.
             if is_still || key.0.is_route() {
-                self.store.remove(key.0, &key.1);
+                self.store.gone(key.0, &key.1, 0);
                 self.taken.insert(format!("{} {}", key.0, key.1));
             }
         }
@@ -302,7 +302,7 @@ fn edit(world: &mut World, chance: &mut Chance) {
     };
     if is_gone {
         let called = ObjectName::new(&namespace, &name);
-        world.store.remove(kind, &called);
+        world.store.gone(kind, &called, 0);
         return;
     }
     let mut metadata = json!({"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}"), "generation": 1,

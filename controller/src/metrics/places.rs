@@ -73,6 +73,8 @@ pub(super) mod tests {
             id: "0".to_owned(),
             node: "router~10.0.0.1~edge-0.infra~x".to_owned(),
             installation: String::new(),
+            envoy: String::new(),
+            istio: String::new(),
             heard_ms: 0,
             acknowledged: true,
             live: live.collect(),

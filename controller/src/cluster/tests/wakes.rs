@@ -172,7 +172,9 @@ async fn what_may_concern_every_route_is_looked_at_with_every_route() {
         world.put(kind, object);
         assert_eq!(concerned(&mut world), None, "{what}");
     }
-    world.store.remove(Kind::Pod, &ObjectName::new("infra", "edge-0"));
+    world
+        .store
+        .gone(Kind::Pod, &ObjectName::new("infra", "edge-0"), 0);
     assert_eq!(concerned(&mut world), None, "a gateway's pod that is gone");
 }
 
@@ -185,7 +187,7 @@ async fn what_is_written_and_changed_by_others_wakes_whom_it_stands_for() {
         .find(|(key, object)| key.0 == Kind::VirtualService && object["spec"]["hosts"][0] == "x.example.com")
         .unwrap()
         .0;
-    world.store.remove(kind, &name);
+    world.store.gone(kind, &name, 0);
     assert_eq!(concerned(&mut world), Some(vec!["x".to_owned()]));
 }
 
@@ -212,7 +214,7 @@ async fn a_route_that_is_deleted_leaves_its_host_to_the_next() {
     let mut world = contenders().await;
     world
         .store
-        .remove(Kind::WebSocketRoute, &ObjectName::new("shop", "old"));
+        .gone(Kind::WebSocketRoute, &ObjectName::new("shop", "old"), 0);
     world.settle().await;
     assert!(!is_refused(&world, "young"));
 }
@@ -227,7 +229,7 @@ async fn a_route_that_is_deleted_during_a_turn_leaves_its_host_to_the_next() {
     );
     let old = ObjectName::new("shop", "old");
     world
-        .turn_while(|world| world.store.remove(Kind::WebSocketRoute, &old))
+        .turn_while(|world| world.store.gone(Kind::WebSocketRoute, &old, 0))
         .await;
     world.settle().await;
     assert!(!is_refused(&world, "young"));
@@ -286,7 +288,7 @@ async fn what_a_route_leaves_stays_with_those_who_still_use_it() {
                 false => world.put(Kind::WebSocketRoute, make("a", &backend("shop", "x"))),
                 true => world
                     .store
-                    .remove(Kind::WebSocketRoute, &ObjectName::new("shop", "a")),
+                    .gone(Kind::WebSocketRoute, &ObjectName::new("shop", "a"), 0),
             }
             for turn in 0..4 {
                 world.turn().await;
