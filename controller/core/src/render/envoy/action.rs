@@ -160,6 +160,10 @@ fn hash_policy(rule: &Rule) -> Vec<HashPolicy> {
     policy
 }
 
+/// So many slots of Maglev's table are looked at for a host that has not failed yet, each beside the last. All keys of a host have one slot, and every
+/// retry looks at the same ones: were all of them that host's, no retry for any of its keys would help. Of two hosts that is so once in 2^n.
+const SLOTS: u32 = 32;
+
 /// Only while nothing of the request has reached a backend. A retry by hash would meet the same host again, so hosts that
 /// failed are passed over.
 fn retry_policy(retries: u8) -> Value {
@@ -172,7 +176,7 @@ fn retry_policy(retries: u8) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
             },
         }],
-        "host_selection_retry_max_attempts": 5,
+        "host_selection_retry_max_attempts": SLOTS,
     })
 }
 
