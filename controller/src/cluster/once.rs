@@ -4,7 +4,7 @@ use clew_core::explain;
 use clew_core::in_force::InForce;
 use clew_core::model::{ObjectName, World};
 use clew_core::objects::{Bystander, Objects};
-use clew_core::render::{MANAGED_BY, MANAGER, rules};
+use clew_core::render::rules;
 use clew_core::validate::{Target, Validated};
 use clew_filter_core::placement::Seed;
 use clew_filter_core::token::Ring;
@@ -12,12 +12,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
+use serde_json::json;
 
 use super::about::About;
 use super::drains::Drains;
 use super::kind::Kind;
 use super::resolve::Resolved;
 use super::secrets::{self, Secrets};
+use super::seen::Plugin;
 use super::settings::Scope;
 use super::store::Store;
 use super::watch::{api, read, selected};
@@ -75,8 +77,8 @@ impl Once {
                 Err(kube::Error::Api(status)) if status.code == 404 => continue,
                 listed => listed?,
             };
-            let is_theirs =
-                |one: &&DynamicObject| one.labels().get(MANAGED_BY).map(String::as_str) != Some(MANAGER);
+            // Whoever carries ours there, such as Helm, may have labelled it.
+            let is_theirs = |one: &&DynamicObject| Plugin::of(Kind::WasmPlugin, &json!(one)).is_none();
             let bystander = |one: &DynamicObject| Bystander {
                 kind,
                 name: ObjectName::new(one.namespace().unwrap_or_default(), one.name_any()),

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// Whoever does not take a connection within this is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whoever says nothing for so long after that says no more.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// An API server, and whose namespace is meant where none is said.
 pub(crate) struct Connection {
     pub(crate) client: Client,
@@ -50,6 +53,7 @@ impl Connection {
             })?,
         };
         config.connect_timeout = Some(PATIENCE);
+        config.read_timeout = Some(SILENCE);
         let (namespace, server) = (config.default_namespace.clone(), config.cluster_url.to_string());
         let client = Client::try_from(config).map_err(|error| {
             Failure::unreachable(format!(

@@ -14,7 +14,7 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
             Check::warning(
                 CATEGORY,
                 format!("what other people's objects do to sessions, and whether pods last for their drains, cannot be told: {why}"),
-                "ask as somebody who may list every kind that the controller may",
+                "ask as somebody who may list every kind that the controller may, and Istio's Telemetries",
             )
             .see("what-you-may-not-see"),
         ],
@@ -24,11 +24,17 @@ pub(super) fn check(scene: &Scene<'_>) -> Vec<Check> {
 fn judge(notices: &[Notice]) -> Vec<Check> {
     let mut checks = Vec::new();
     for (concern, all_well) in [
-        (Concern::Ends, "no EnvoyFilter cuts sessions that say nothing"),
-        (Concern::Ejects, "no EnvoyFilter ejects healthy pods"),
+        (
+            Concern::Ends,
+            "no EnvoyFilter cuts sessions that say nothing at the gateways",
+        ),
+        (
+            Concern::Ejects,
+            "no EnvoyFilter ejects healthy pods at the gateways",
+        ),
         (
             Concern::Misplaces,
-            "no EnvoyFilter balances by locality, or otherwise than by key",
+            "no EnvoyFilter at the gateways balances by locality, or otherwise than by key",
         ),
     ] {
         let mut found = notices

@@ -4,7 +4,8 @@
 
 mod scene;
 
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::cluster::Cluster;
@@ -332,11 +333,21 @@ async fn old_envoy(scene: &Scene<'_>, controller: &Controller) -> Result<()> {
         let update: Value = serde_json::from_str(&update)?;
         // It says that it has what it was told, so that it lacks nothing else.
         let held = poll(Some(&update["version"]));
-        let (status, said) = http::post_as(controller.address, "/v1/channel", token, &held).await?;
-        ensure!([200, 204].contains(&status), "{status}: {said}");
-        scene.finds(line).await?;
+        tokio::select! {
+            stopped = goes_on(controller.address, token, &held) => return stopped,
+            found = scene.finds(line) => found?,
+        }
     }
     scene.is_well("the old one is gone").await
+}
+
+/// Asks again and again: who falls silent is forgotten.
+async fn goes_on(controller: SocketAddr, token: &str, poll: &str) -> Result<()> {
+    loop {
+        let (status, said) = http::post_as(controller, "/v1/channel", token, poll).await?;
+        ensure!([200, 204].contains(&status), "{status}: {said}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn other_filter(scene: &Scene<'_>) -> Result<()> {

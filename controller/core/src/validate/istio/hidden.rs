@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::service::{all_rules_of, rule};
+use super::service::{all_rules_of, full_host, rule};
 use super::workloads::Workloads;
 use super::{Candidate, Hindrance, host};
-use crate::model::{ObjectName, Parent, Target};
+use crate::model::{Hostname, ObjectName, Parent, Target};
 use crate::objects::{DestinationRuleSpec, Scope};
 use crate::refusal::Code;
 use crate::validate::index::Index;
@@ -59,7 +59,7 @@ fn why_hidden(
             ));
         }
     }
-    // Where ours is, a rule for some clients is for these before ours.
+    // Where ours is, a rule of the very same host for some clients is for these before ours. Of a wildcard ours is the more specific.
     let is_for_them = |spec: &DestinationRuleSpec| {
         let selector = spec.workload_selector.clone()?;
         let scope = Scope {
@@ -69,8 +69,9 @@ fn why_hidden(
         pods?.some_in(clients, &scope).then_some(())
     };
     if clients == service.namespace
-        && let Some((name, spec)) =
-            all_rules_of(clients, &host, index).find(|(_, spec)| is_for_them(spec).is_some())
+        && let Some((name, spec)) = all_rules_of(clients, &host, index)
+            .filter(|(_, spec)| full_host(spec, clients) == Hostname::new(&host))
+            .find(|(_, spec)| is_for_them(spec).is_some())
     {
         return Some(format!(
             "DestinationRule {name} for {} selects the gateway's pods, and Istio takes it there instead of the one that Clew writes beside it; narrow its host, or its workloadSelector",

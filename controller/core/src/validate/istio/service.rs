@@ -94,7 +94,7 @@ pub(super) fn all_rules_of<'i>(
         .map(|(metadata, spec)| (name_of(metadata), spec))
 }
 
-fn full_host(spec: &DestinationRuleSpec, namespace: &str) -> Hostname {
+pub(super) fn full_host(spec: &DestinationRuleSpec, namespace: &str) -> Hostname {
     match spec.host.as_str() {
         short if !short.contains(['.', '*']) => Hostname::new(&host(&ObjectName::new(namespace, short))),
         full => Hostname::new(full),

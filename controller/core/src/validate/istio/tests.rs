@@ -381,12 +381,12 @@ fn a_rule_hides_ours_where_the_gateways_pods_are() {
 /// In the clients' namespace it hides ours from all, whom it does not select too; beside ours only from those whom it selects.
 #[test]
 fn a_rule_for_some_clients_hides_ours_from_them() {
-    let hides = |rules: &str, pods: &str, label: &str| {
+    let hides_for = |host: &str, rules: &str, pods: &str, label: &str| {
         let mut manifests = on_istio();
         manifests.destination_rules.push(json!({
             "metadata": {"name": "some", "namespace": rules},
             "spec": {
-                "host": "chat.shop.svc.cluster.local",
+                "host": host,
                 "workloadSelector": {"matchLabels": {"istio": label}},
             },
         }));
@@ -395,12 +395,19 @@ fn a_rule_for_some_clients_hides_ours_from_them() {
             .refusals()
             .any(|refusal| refusal.code == Code::RuleHidden)
     };
+    let hides = |rules, pods, label| hides_for("chat.shop.svc.cluster.local", rules, pods, label);
     assert!(hides("edges", "edges", "ingressgateway"));
     assert!(hides("edges", "edges", "other"));
     assert!(!hides("infra", "edges", "ingressgateway"));
     assert!(hides("shop", "shop", "ingressgateway"));
     assert!(!hides("shop", "shop", "other"));
     assert!(!hides("shop", "edges", "ingressgateway"));
+    let many = "*.shop.svc.cluster.local";
+    assert!(hides_for(many, "edges", "edges", "ingressgateway"));
+    assert!(
+        !hides_for(many, "shop", "shop", "ingressgateway"),
+        "ours is the more specific"
+    );
 }
 
 #[test]

@@ -11,11 +11,29 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 /// How the whole length of a session is bounded, in listeners and clusters.
 const LONGEST: [&str; 2] = ["common_http_protocol_options", "max_stream_duration"];
 
+/// What a patch may be narrowed by and still be known to meet what is ours; of anything else nobody knows.
+const EVALUATED: [&str; 8] = [
+    "/context",
+    "/listener/filterChain/filter/name",
+    "/listener/filterChain/filter/subFilter/name",
+    "/routeConfiguration/vhost/name",
+    "/routeConfiguration/vhost/route/name",
+    "/routeConfiguration/vhost/route/action",
+    "/cluster/service",
+    "/cluster/name",
+];
+
 /// Each with what it does and what to do.
 pub(super) fn harms(patch: &ConfigPatch) -> Vec<(Concern, String)> {
     let (operation, value) = (&patch.patch["operation"], &patch.patch["value"]);
+    let changes = operation == "MERGE" || operation == "REPLACE";
     let mut found = Vec::new();
+    if !is_evaluated(&patch.r#match, "") {
+        return found;
+    }
     match patch.apply_to.as_str() {
+        // What is added or removed is not what is ours.
+        _ if !changes => {}
         "NETWORK_FILTER" => {
             let config = field(value, "typed_config");
             found.extend(idle(at(config, &["stream_idle_timeout"]), "stream_idle_timeout"));
@@ -26,12 +44,15 @@ pub(super) fn harms(patch: &ConfigPatch) -> Vec<(Concern, String)> {
             found.extend(idle(at(route, &["idle_timeout"]), "idle_timeout"));
             found.extend(aged(at(route, &["max_stream_duration", "max_stream_duration"])));
         }
-        // Another cluster is none of ours.
-        "CLUSTER" if operation != "ADD" => {
+        "CLUSTER" => {
             let options =
                 field(value, "typed_extension_protocol_options").and_then(|all| all.get(HTTP_OPTIONS));
             found.extend(aged(at(options, &LONGEST)));
-            found.extend(field(value, "outlier_detection").map(|_| ejects()));
+            found.extend(
+                field(value, "outlier_detection")
+                    .filter(|policy| may_eject(policy))
+                    .map(|_| ejects()),
+            );
             found.extend(misplaces(value));
         }
         _ => {}
@@ -55,6 +76,23 @@ fn aged(timeout: Option<&Value>) -> Option<(Concern, String)> {
     Some((Concern::Ends, message))
 }
 
+/// Whether it may take a pod out at all.
+fn may_eject(policy: &Value) -> bool {
+    let most = field(policy, "max_ejection_percent");
+    most.is_none_or(|percent| percent != 0)
+}
+
+/// Whether only that narrows it which is looked at.
+fn is_evaluated(matching: &Value, at: &str) -> bool {
+    match matching {
+        Value::Null => true,
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, inner)| is_evaluated(inner, &format!("{at}/{name}"))),
+        _ => EVALUATED.contains(&at),
+    }
+}
+
 fn ejects() -> (Concern, String) {
     let message = "its outlier_detection has Envoy take pods for ill when their sessions end, and send the keys of these pods elsewhere; take it out, and write resilience.outlierDetection into the route, which counts handshakes only";
     (Concern::Ejects, message.to_owned())
@@ -63,7 +101,8 @@ fn ejects() -> (Concern, String) {
 fn misplaces(cluster: &Value) -> Option<(Concern, String)> {
     let common = field(cluster, "common_lb_config");
     let is_set = |path: &[&str]| at(common, path).is_some();
-    let what = if is_set(&["locality_weighted_lb_config"]) || is_set(&["zone_aware_lb_config"]) {
+    // Zones mean nothing to Maglev.
+    let what = if is_set(&["locality_weighted_lb_config"]) {
         "its common_lb_config balances by locality"
     } else if field(cluster, "load_balancing_policy").is_some()
         || field(cluster, "lb_policy").is_some_and(|policy| policy != "MAGLEV")
@@ -91,7 +130,7 @@ fn at<'v>(value: Option<&'v Value>, path: &[&str]) -> Option<&'v Value> {
 
 /// A field by its name, or by the one that it has in JSON.
 fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    value.get(name).or_else(|| {
+    let found = value.get(name).or_else(|| {
         let mut parts = name.split('_');
         let first = parts.next().unwrap_or_default().to_owned();
         let camel = parts.fold(first, |mut all, part| {
@@ -101,7 +140,8 @@ fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
             all
         });
         value.get(&camel)
-    })
+    });
+    found.filter(|value| !value.is_null())
 }
 
 #[cfg(test)]
@@ -146,7 +186,7 @@ mod tests {
         assert!(found("HTTP_FILTER", outlier).is_empty());
         for placing in [
             json!({"common_lb_config": {"locality_weighted_lb_config": {}}}),
-            json!({"commonLbConfig": {"zoneAwareLbConfig": {}}}),
+            json!({"commonLbConfig": {"localityWeightedLbConfig": {}}}),
             json!({"lb_policy": "ROUND_ROBIN"}),
             json!({"load_balancing_policy": {"policies": []}}),
         ] {
@@ -159,6 +199,10 @@ mod tests {
         for harmless in [
             json!({"lb_policy": "MAGLEV"}),
             json!({"common_lb_config": {"healthy_panic_threshold": {}}}),
+            json!({"common_lb_config": {"zone_aware_lb_config": {}}}),
+            json!({"common_lb_config": {"locality_weighted_lb_config": null}}),
+            json!({"outlier_detection": {"max_ejection_percent": 0}}),
+            json!({"outlier_detection": null}),
             json!({"connect_timeout": "1s"}),
             Value::Null,
         ] {
@@ -170,5 +214,45 @@ mod tests {
             ..ConfigPatch::default()
         };
         assert!(harms(&other).is_empty(), "a cluster of its own");
+    }
+
+    #[test]
+    fn what_is_narrowed_to_something_that_may_not_be_ours_does_no_known_harm() {
+        let harm = |apply_to: &str, operation: &str, matching: Value| {
+            let patch = ConfigPatch {
+                apply_to: apply_to.to_owned(),
+                r#match: matching,
+                patch: json!({"operation": operation, "value": {
+                    "typed_config": {"stream_idle_timeout": "5s"}, "route": {"idle_timeout": "5s"}, "outlier_detection": {},
+                }}),
+            };
+            !harms(&patch).is_empty()
+        };
+        let manager = |listener: Value| json!({"context": "GATEWAY", "listener": listener});
+        let of_manager =
+            json!({"filterChain": {"filter": {"name": "envoy.filters.network.http_connection_manager"}}});
+        assert!(harm("NETWORK_FILTER", "MERGE", manager(of_manager)));
+        assert!(!harm(
+            "NETWORK_FILTER",
+            "MERGE",
+            manager(json!({"portNumber": 15443}))
+        ));
+        assert!(harm(
+            "CLUSTER",
+            "MERGE",
+            json!({"cluster": {"service": "chat.shop.svc.cluster.local"}})
+        ));
+        for other in [
+            json!({"cluster": {"portNumber": 443}}),
+            json!({"cluster": {"subset": "v1"}}),
+            json!({"proxy": {"proxyVersion": "^1\\.20.*"}}),
+        ] {
+            assert!(!harm("CLUSTER", "MERGE", other.clone()), "{other}");
+        }
+        assert!(harm("HTTP_ROUTE", "MERGE", json!({"context": "GATEWAY"})));
+        assert!(
+            !harm("HTTP_ROUTE", "INSERT_FIRST", json!({"context": "GATEWAY"})),
+            "a route of its own"
+        );
     }
 }
