@@ -53,6 +53,8 @@ const BIRTHS: &str = "births.json";
 const PORTS: &str = "ports.json";
 /// Where in the state folder it says where the API is.
 pub(crate) const API_ADDRESS: &str = "api-address";
+/// What every Envoy beside a `clew run` is called.
+pub(crate) const NODE: &str = "clew-run";
 const DRAINS: &str = "drains.json";
 const ROUTES: &str = "routes.json";
 const MANIFESTS: &str = "manifests";

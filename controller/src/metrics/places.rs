@@ -9,8 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::channel::view::ProxyView;
+use crate::standalone::NODE as ALONE;
 
-/// Series at most. Further pods of a backend are [`OTHERS`] together.
+/// Series at most, and one more for all the rest.
 const MOST: usize = 10_000;
 const OTHERS: &str = "others";
 
@@ -38,21 +39,41 @@ pub(super) fn register(proxies: &[ProxyView], registry: &mut Registry) {
 
 fn places(proxies: &[ProxyView], most: usize) -> BTreeMap<Place, u64> {
     let mut places = BTreeMap::new();
-    for (proxy, live) in proxies
-        .iter()
-        .flat_map(|proxy| proxy.live.iter().map(move |live| (proxy, live)))
-    {
-        let mut place = Place {
-            clew_proxy: proxy.called().to_owned(),
-            clew_backend: live.backend.clone(),
-            clew_pod: live.pod.clone(),
-        };
-        if places.len() >= most && !places.contains_key(&place) {
-            OTHERS.clone_into(&mut place.clew_pod);
+    for (called, proxy) in named(proxies) {
+        for live in &proxy.live {
+            let mut place = Place {
+                clew_proxy: called.to_owned(),
+                clew_backend: live.backend.clone(),
+                clew_pod: live.pod.clone(),
+            };
+            if places.len() >= most && !places.contains_key(&place) {
+                place = Place {
+                    clew_proxy: OTHERS.to_owned(),
+                    clew_backend: OTHERS.to_owned(),
+                    clew_pod: OTHERS.to_owned(),
+                };
+            }
+            *places.entry(place).or_default() += live.sessions;
         }
-        *places.entry(place).or_default() += live.sessions;
     }
     places
+}
+
+/// Each proxy once by its name: an Envoy that was started again in its pod has an id of its own, and what the one before said counts no more.
+fn named(proxies: &[ProxyView]) -> BTreeMap<&str, &ProxyView> {
+    let mut named = BTreeMap::<&str, &ProxyView>::new();
+    for proxy in proxies {
+        // Beside a `clew run` every Envoy is called the same.
+        let called = match proxy.node.as_str() {
+            ALONE => &proxy.id,
+            _ => proxy.called(),
+        };
+        let newest = named.entry(called).or_insert(proxy);
+        if proxy.heard_ms < newest.heard_ms {
+            *newest = proxy;
+        }
+    }
+    named
 }
 
 #[cfg(test)]
@@ -101,8 +122,27 @@ pub(super) mod tests {
             [
                 ("edge-0.infra", "a", 7),
                 ("edge-0.infra", "b", 2),
-                ("edge-0.infra", "others", 7)
+                ("others", "others", 7)
             ]
         );
+    }
+
+    #[test]
+    fn what_an_envoy_said_that_is_no_more_does_not_count_beside_what_its_successor_says() {
+        let old = ProxyView {
+            heard_ms: 4000,
+            ..proxy(&[("shop/chat/one", "a", 9)])
+        };
+        let new = ProxyView {
+            id: "1".to_owned(),
+            ..proxy(&[("shop/chat/one", "a", 2)])
+        };
+        assert_eq!(places(&[old, new], 9).into_values().collect::<Vec<_>>(), [2]);
+        let beside = |id: &str| ProxyView {
+            id: id.to_owned(),
+            node: super::ALONE.to_owned(),
+            ..proxy(&[("shop/chat/one", "a", 3)])
+        };
+        assert_eq!(places(&[beside("1"), beside("2")], 9).len(), 2, "two of clew run");
     }
 }

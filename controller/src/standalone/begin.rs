@@ -20,7 +20,7 @@ use super::ports::Ports;
 use super::signing::Signing;
 use super::state::{self, State};
 use super::view::View;
-use super::{API_ADDRESS, BIRTHS, DRAINS, KEY_SETS, MANIFESTS, Options, PORTS, ROUTES, Standalone};
+use super::{API_ADDRESS, BIRTHS, DRAINS, KEY_SETS, MANIFESTS, NODE, Options, PORTS, ROUTES, Standalone};
 use crate::channel::{Channel, server};
 use crate::failure::Failure;
 use crate::manifests::{Births, Manifests};
@@ -78,7 +78,7 @@ pub(super) async fn begin(
         channel: channel_address,
         token: token.clone(),
         admin: options.admin,
-        node: "clew-run".to_owned(),
+        node: NODE.to_owned(),
         failure_mode: options.failure_mode,
         access_log: options.access_log.as_deref().map(access_log).transpose()?,
     };

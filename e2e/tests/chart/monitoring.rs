@@ -103,8 +103,7 @@ pub(crate) async fn sees(scene: &Scene, prometheus: &Prometheus) -> Result<()> {
         alerts.iter().all(|(_, state)| state == "inactive"),
         "in a healthy cluster: {alerts:?}"
     );
-    // Before the first answer there was no controller.
-    let ever = r#"max_over_time(ALERTS{alertname!="ClewControllerDown"}[10m])"#;
+    let ever = r#"max_over_time(ALERTS{alertstate="firing"}[10m])"#;
     let ever = prometheus.query(ever).await?;
     ensure!(ever.is_empty(), "in a healthy cluster: {ever:?}");
     let metrics = are_explained(prometheus).await?;
