@@ -10,6 +10,7 @@ mod diff;
 mod drain;
 mod explain;
 mod install;
+mod man;
 mod manifests;
 mod migrate;
 mod output;
@@ -103,6 +104,8 @@ enum Command {
     Wasm(wasm::Args),
     /// Write a shell's completion script
     Completion(completion::Args),
+    /// Write the manual pages, one for each command
+    Man(man::Args),
     /// Say which clew this is
     Version(version::Args),
 }
@@ -134,6 +137,7 @@ impl Cli {
             Command::Crd => crd::main(),
             Command::Wasm(args) => wasm::main(&args),
             Command::Completion(args) => completion::main(&args),
+            Command::Man(args) => man::main(&args),
             Command::Version(args) => version::main(&args),
         }
     }
