@@ -1,7 +1,6 @@
 //! Measurements that alternate, so that what the machine does meanwhile hits every arm alike.
 
 use anyhow::Result;
-use clew_e2e::process;
 use clew_e2e::statistics::median;
 
 /// What each arm showed in each round. The first two arms are the control, twice: how they differ is the noise.
@@ -90,14 +89,4 @@ pub(crate) fn standard_error(values: &[f64]) -> f64 {
         .map(|value| (value - median(values)).abs())
         .collect();
     1.858 * median(&deviations) / (values.len() as f64).sqrt()
-}
-
-/// CPU time of a process while something runs, in nanoseconds for each of `count` things.
-///
-/// # Errors
-/// When the thing fails or the process is gone.
-pub(crate) async fn cpu_each(pid: u32, count: usize, work: impl Future<Output = Result<()>>) -> Result<f64> {
-    let before = process::cpu_nanos(pid)?;
-    work.await?;
-    Ok((process::cpu_nanos(pid)? - before) as f64 / count as f64)
 }

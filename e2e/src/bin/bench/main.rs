@@ -7,6 +7,7 @@ mod control_plane;
 mod cost;
 mod drain;
 mod hash;
+mod load;
 mod many_routes;
 mod placement;
 mod side_by_side;

@@ -1,6 +1,5 @@
 //! What sessions cost: an Envoy that runs by the files of `clew run`, and the same without the filter.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,22 +7,15 @@ use clew_e2e::envoy::PlainEnvoy;
 use clew_e2e::figures::{Bound, Figure, Figures};
 use clew_e2e::scene::{self, Scene};
 use clew_e2e::statistics::median;
-use clew_e2e::ws_client::{Request, Socket};
+use clew_e2e::ws_client::Request;
 use clew_e2e::{process, wait};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::arms::{Rounds, alternate, cpu_each};
+use crate::arms::{Rounds, alternate};
+use crate::load::{IDLE, MESSAGE, MESSAGES, Proxy, Talker, UPGRADES, VOLLEY, WORKERS, part};
 
 const ROUNDS: usize = 9;
-const WORKERS: usize = 2;
-const UPGRADES: usize = 500;
-const TALKERS: usize = 32;
-const MESSAGES: u64 = 500;
-const MESSAGE: usize = 128;
-const IDLE: usize = 2000;
 /// As many as one process may have open files for, client and server together.
 const TICKING: usize = 8000;
 const TICKS_PER_SECOND: f64 = 4.0;
@@ -47,13 +39,7 @@ pub(super) struct Bounds {
 const FLOOR: &str = include_str!("floor.wat");
 
 /// One Envoy: without the filter (twice: their difference is the noise), with it, and with the least that can be one.
-struct Arm {
-    gateway: SocketAddr,
-    pid: u32,
-}
-
-/// A client that sends when the echo of its last message is there.
-type Talker = Mutex<Socket>;
+type Arm = Proxy;
 
 impl Scope {
     pub(super) async fn measure(&self, figures: &mut Figures) -> Result<()> {
@@ -85,11 +71,7 @@ impl Scope {
         }
         self.idle_memory(figures, &arms).await?;
 
-        let upgrade = alternate(&arms, ROUNDS, async |arm: &Arm| {
-            let work = async { scene::place(arm.gateway, &requests).await.map(drop) };
-            cpu_each(arm.pid, UPGRADES, work).await
-        })
-        .await?;
+        let upgrade = alternate(&arms, ROUNDS, async |arm: &Arm| arm.upgrades(&requests).await).await?;
         let n = ROUNDS * UPGRADES;
         figures.add(self.ratio("P1", "CPU per upgrade", &upgrade, self.bounds.upgrade, n));
         self.messages(figures, &arms, &requests).await?;
@@ -99,23 +81,14 @@ impl Scope {
     async fn messages(&self, figures: &mut Figures, arms: &[Arm], requests: &[Request]) -> Result<()> {
         let mut talking: Vec<(&Arm, Vec<Talker>)> = Vec::new();
         for arm in arms {
-            let open = requests[..TALKERS]
-                .iter()
-                .map(|request| request.open(arm.gateway));
-            let sockets: Vec<Socket> = stream::iter(open).buffered(8).try_collect().await?;
-            talking.push((arm, sockets.into_iter().map(Mutex::new).collect()));
+            talking.push((arm, arm.talkers(requests).await?));
         }
-        let count = TALKERS * usize::try_from(MESSAGES)?;
         let echo = alternate(&talking, ROUNDS, async |(arm, talkers): &(&Arm, Vec<Talker>)| {
-            let volleys = stream::iter(talkers.iter())
-                .map(async |talker| talker.lock().await.echo(MESSAGES, MESSAGE).await)
-                .buffer_unordered(TALKERS)
-                .try_collect::<()>();
-            cpu_each(arm.pid, count, volleys).await
+            arm.volley(talkers).await
         })
         .await?;
         let what = "CPU per echoed 128-byte message";
-        figures.add(self.ratio("P2", what, &echo, self.bounds.message, ROUNDS * count));
+        figures.add(self.ratio("P2", what, &echo, self.bounds.message, ROUNDS * VOLLEY));
 
         // One talker alone: how long an echo takes.
         let alone = alternate(&talking, ROUNDS, async |(_, talkers): &(&Arm, Vec<Talker>)| {
@@ -148,12 +121,10 @@ impl Scope {
     }
 
     async fn idle_memory(&self, figures: &mut Figures, arms: &[Arm]) -> Result<()> {
+        let requests: Vec<Request> = (0..IDLE).map(request).collect();
         let mut each = Vec::new();
         for arm in arms {
-            let before = process::memory_bytes(arm.pid)?;
-            let sockets = open(arm, IDLE).await?;
-            each.push((process::memory_bytes(arm.pid)? as f64 - before as f64) / IDLE as f64 / 1024.0);
-            part(sockets).await?;
+            each.push(arm.idle(&requests).await?);
         }
         figures.add(Figure {
             id: format!("P4{}", self.suffix),
@@ -175,7 +146,8 @@ impl Scope {
     async fn tick(&self, figures: &mut Figures, arm: &Arm) -> Result<()> {
         // What was before may still be cleared away in the first span.
         let empty = idle_cpu(arm.pid).await?.min(idle_cpu(arm.pid).await?);
-        let sockets = open(arm, TICKING).await?;
+        let requests: Vec<Request> = (0..TICKING).map(request).collect();
+        let sockets = arm.open(&requests).await?;
         let full = [idle_cpu(arm.pid).await?, idle_cpu(arm.pid).await?];
         part(sockets).await?;
         // The sessions lie on all workers, each of which ticks: what they do together is what one would do alone.
@@ -218,28 +190,6 @@ fn request(room: usize) -> Request {
     Request::new("/ws")
         .header("x-room", format!("room-{room}"))
         .header("origin", "https://chat.example.com")
-}
-
-/// Opens sessions and waits until nothing moves any more, so that the CPU time stands still but for the timers.
-async fn open(arm: &Arm, sessions: usize) -> Result<Vec<Socket>> {
-    let requests: Vec<Request> = (0..sessions).map(request).collect();
-    let open = requests.iter().map(|request| request.open(arm.gateway));
-    let sockets: Vec<Socket> = stream::iter(open).buffered(32).try_collect().await?;
-    let mut last = process::cpu_nanos(arm.pid)?;
-    wait::until_true("Envoy is idle", Duration::from_secs(20), || {
-        let now = process::cpu_nanos(arm.pid).unwrap_or(last);
-        let idle = now - last < 2_000_000;
-        last = now;
-        idle
-    })
-    .await?;
-    Ok(sockets)
-}
-
-/// Ends sessions.
-async fn part(sockets: Vec<Socket>) -> Result<()> {
-    let goodbyes = sockets.into_iter().map(Socket::goodbye);
-    stream::iter(goodbyes).buffer_unordered(64).try_collect().await
 }
 
 /// CPU time in nanoseconds that a process spends in a second while nobody asks anything of it.
