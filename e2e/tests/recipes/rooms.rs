@@ -3,33 +3,23 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use clew_e2e::recipe::Recipe;
+use clew_e2e::recipe::{Printed, Recipe};
 
 type Table<'a> = BTreeMap<&'a str, u64>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_resumes_by_sequence() -> Result<()> {
-    resumes("nats", "install-nats.sh").await
+    resumes("nats").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_resumes_by_offset() -> Result<()> {
-    resumes("kafka", "install-kafka.sh").await
+    resumes("kafka").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rabbitmq_resumes_by_offset_and_waits_for_who_reads_slowly() -> Result<()> {
-    let recipe = Recipe::new("rabbitmq").await?.with("install-rabbitmq.sh").await?;
-    let printed = recipe
-        .follow(&[
-            "The servers",
-            "With Clew",
-            "Without resuming",
-            "Without Clew",
-            "Who reads slowly",
-            "Stop",
-        ])
-        .await?;
+    let printed = follow("rabbitmq", &["Who reads slowly"]).await?;
     let tables = printed.figures();
     let [restarts @ .., slow, eager] = tables.as_slice() else {
         anyhow::bail!("{printed:?}");
@@ -54,18 +44,17 @@ async fn rabbitmq_resumes_by_offset_and_waits_for_who_reads_slowly() -> Result<(
     Ok(())
 }
 
-async fn resumes(recipe: &str, broker: &str) -> Result<()> {
-    let recipe = Recipe::new(recipe).await?.with(broker).await?;
-    let printed = recipe
-        .follow(&[
-            "The servers",
-            "With Clew",
-            "Without resuming",
-            "Without Clew",
-            "Stop",
-        ])
-        .await?;
+async fn resumes(broker: &str) -> Result<()> {
+    let printed = follow(broker, &[]).await?;
     nothing_is_missed(&printed.figures()).with_context(|| format!("{printed:?}"))
+}
+
+/// The broker's page, and what it shows besides.
+async fn follow(broker: &str, besides: &[&str]) -> Result<Printed> {
+    let recipe = Recipe::new(broker).await?;
+    let recipe = recipe.with(&format!("install-{broker}.sh")).await?;
+    let restarts = ["The servers", "With Clew", "Without resuming", "Without Clew"];
+    recipe.follow(&[&restarts, besides, &["Stop"]].concat()).await
 }
 
 fn nothing_is_missed(tables: &[Table<'_>]) -> Result<()> {
