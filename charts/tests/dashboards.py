@@ -22,10 +22,12 @@ def variables(board):
     return {one["name"]: one for one in board["templating"]["list"]}
 
 
-def substituted(query, route=""):
-    """A query as Grafana would send it, for all jobs and instances."""
-    query = query.replace("$__rate_interval", "1m").replace("$job", ".+").replace("$instance", ".+")
-    return query.replace("$route", route)
+def substituted(board, query, route=""):
+    """A query of a dashboard as Grafana would send it, for all jobs and instances."""
+    query = query.replace("$__rate_interval", "1m")
+    for name, one in variables(board).items():
+        query = query.replace(f"${name}", one.get("allValue", route))
+    return query
 
 
 def selectors(query):
@@ -33,8 +35,8 @@ def selectors(query):
     return re.findall(r"\{([^}]*)\}", query)
 
 
-def is_promql(promtool, query):
-    rule = {"groups": [{"name": "one", "rules": [{"record": "one", "expr": substituted(query)}]}]}
+def is_promql(promtool, board, query):
+    rule = {"groups": [{"name": "one", "rules": [{"record": "one", "expr": substituted(board, query)}]}]}
     told = subprocess.run([promtool, "check", "rules", "/dev/stdin"], input=json.dumps(rule), capture_output=True, text=True)
     return told.returncode == 0
 
@@ -60,7 +62,7 @@ def template_instance_rule(board, _):
 
 def template_label_promql_rule(board, promtool):
     asked = [re.fullmatch(r"label_values\((.+), (\w+)\)", one["query"]) for one in board["templating"]["list"] if one["type"] == "query"]
-    return all(one and is_promql(promtool, one[1]) for one in asked)
+    return all(one and is_promql(promtool, board, one[1]) for one in asked)
 
 
 def panel_datasource_rule(board, _):
@@ -80,7 +82,7 @@ def queries(board):
 
 
 def target_promql_rule(board, promtool):
-    return all(is_promql(promtool, query) for _, query in queries(board))
+    return all(is_promql(promtool, board, query) for _, query in queries(board))
 
 
 def target_rate_interval_rule(board, _):
@@ -171,13 +173,13 @@ def values_of(prometheus, board):
     """Of each variable that asks Prometheus, as Grafana would list them."""
     for name, one in variables(board).items():
         if asked := re.fullmatch(r"label_values\((.+), (\w+)\)", one["query"]):
-            series = ask(prometheus, "series", match=substituted(asked[1]), start=time.time() - 600)
+            series = ask(prometheus, "series", match=substituted(board, asked[1]), start=time.time() - 600)
             yield name, {one[asked[2]] for one in series if asked[2] in one}
 
 
-def returned(prometheus, query, route):
+def returned(prometheus, board, query, route):
     now = time.time()
-    result = ask(prometheus, "query_range", query=substituted(query, route), start=now - 600, end=now, step=5)["result"]
+    result = ask(prometheus, "query_range", query=substituted(board, query, route), start=now - 600, end=now, step=5)["result"]
     return [float(value) for one in result for _, value in one["values"] if value not in ("NaN", "+Inf")]
 
 
@@ -187,7 +189,7 @@ def without_data(prometheus, path, counts):
     yield from (f"{path.name}: ${name} has no values" for name, values in known.items() if not values)
     for title, query in queries(board):
         # One at a time; that one route shows all of it is enough.
-        tried = [returned(prometheus, query, route) for route in sorted(known.get("route", {""}))]
+        tried = [returned(prometheus, board, query, route) for route in sorted(known.get("route", {""}))]
         counts.append(max((len(values) for values in tried), default=0))
         if not any(any(values) or values and title in MAY_BE_ZERO for values in tried):
             yield f"{path.name}: {title}: {query} returns {'nothing but zeros' if any(tried) else 'no data'}"
