@@ -18,8 +18,9 @@ pub(crate) use standalone::of_standalone;
 
 /// What is in a report.
 const README: &str = "\
-What clew bug-report collected. Secrets were not read. In all files, values whose names say that they are secret, tokens,
-credentials in URLs, private keys and the values of query parameters were left out, and say so; session keys are in no file.
+What clew bug-report collected. Secrets were not read. In all files, whatever is under a name that says that it is secret, tokens,
+credentials in URLs, private keys, how containers are started, and the values of query parameters were left out, and say so;
+session keys are in no file.
 Names, addresses and labels are as they are: look through the files before you show them to others.
 
 about.yaml      which clew, and when

@@ -14,7 +14,7 @@ pub(crate) mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clew_filter_config::channel::{About, Live, Poll, Update};
 use tokio::sync::watch;
@@ -45,6 +45,13 @@ pub(crate) struct Channel {
 struct Gateway {
     table: Table,
     proxies: Proxies,
+}
+
+impl Gateway {
+    fn view_of_proxies(&mut self, now: Instant) -> Vec<ProxyView> {
+        self.proxies.expire(now);
+        self.proxies.view(self.table.version(), now)
+    }
 }
 
 impl Channel {
@@ -256,13 +263,10 @@ impl Channel {
     /// Every gateway as operators see it.
     pub(crate) fn view(&self) -> Vec<GatewayView> {
         let now = clock::now();
-        let of = |(name, gateway): (&String, &mut Gateway)| {
-            gateway.proxies.expire(now);
-            GatewayView {
-                name: name.clone(),
-                proxies: gateway.proxies.view(gateway.table.version(), now),
-                backends: gateway.table.backends(),
-            }
+        let of = |(name, gateway): (&String, &mut Gateway)| GatewayView {
+            name: name.clone(),
+            proxies: gateway.view_of_proxies(now),
+            backends: gateway.table.backends(),
         };
         self.lock().iter_mut().map(of).collect()
     }
@@ -270,11 +274,9 @@ impl Channel {
     /// The proxies of all gateways.
     pub(crate) fn proxies(&self) -> Vec<ProxyView> {
         let now = clock::now();
-        let of = |gateway: &mut Gateway| {
-            gateway.proxies.expire(now);
-            gateway.proxies.view(gateway.table.version(), now)
-        };
-        self.lock().values_mut().flat_map(of).collect()
+        let mut gateways = self.lock();
+        let all = gateways.values_mut();
+        all.flat_map(|gateway| gateway.view_of_proxies(now)).collect()
     }
 
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.

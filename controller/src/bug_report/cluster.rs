@@ -1,7 +1,6 @@
 //! What of a cluster, as far as whoever asks may read it: the objects that Clew reads and writes, and its controller.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use clew_core::model::ObjectName;
 use http::Request;
@@ -19,8 +18,6 @@ use crate::operate::{Connection, Controller, check, now, routes};
 const LINES: i64 = 20_000;
 /// The same, whatever its lines are like.
 const BYTES: i64 = 16 << 20;
-/// Whoever takes longer to answer is named.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Collects; without a namespace, of all.
 ///
@@ -72,7 +69,7 @@ impl Collecting<'_> {
         for kind in watched.chain([Kind::EnvoyProxy, Kind::ClientTrafficPolicy]) {
             let resource = kind.resource();
             let namespace = self.namespace.filter(|_| !kind.is_of_cluster());
-            let listed = self.list(&resource, namespace, &ListParams::default()).await;
+            let listed = self.list(&resource, namespace).await;
             archive.add(&file(&resource), listed)?;
         }
         let events: Api<Event> = match self.namespace {
@@ -80,7 +77,7 @@ impl Collecting<'_> {
             None => Api::all(self.client.clone()),
         };
         let of_routes = ListParams::default().fields("involvedObject.kind=WebSocketRoute");
-        let listed = in_time(events.list(&of_routes)).await.map(|list| list.items);
+        let listed = events.list(&of_routes).await.map(|list| list.items).map_err(said);
         archive.add("objects/events.yaml", listed)
     }
 
@@ -106,9 +103,7 @@ impl Collecting<'_> {
             let mut pods = BTreeSet::new();
             for (kind, into) in &mut found {
                 let resource = kind.resource();
-                let listed = self
-                    .list(&resource, Some(namespace), &ListParams::default())
-                    .await;
+                let listed = self.list(&resource, Some(namespace)).await;
                 let listed = listed.unwrap_or_else(|why| {
                     archive.miss(&format!("{} in {namespace}", file(&resource)), why);
                     Vec::new()
@@ -148,9 +143,8 @@ impl Collecting<'_> {
         };
         archive.yaml("controller/pods.yaml", &pods)?;
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let listed = in_time(events.list(&ListParams::default()))
-            .await
-            .map(|list| list.items);
+        let listed = events.list(&ListParams::default()).await;
+        let listed = listed.map(|list| list.items).map_err(said);
         archive.add("controller/events.yaml", listed)?;
         for pod in &pods {
             self.logs(archive, namespace, pod).await?;
@@ -170,7 +164,7 @@ impl Collecting<'_> {
 
     async fn pods(&self, namespace: &str, service: &str) -> Result<Vec<Pod>, String> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let service = in_time(services.get(service)).await?;
+        let service = services.get(service).await.map_err(said)?;
         let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
         let selector: Vec<_> = selector
             .iter()
@@ -178,7 +172,7 @@ impl Collecting<'_> {
             .collect();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let of_it = ListParams::default().labels(&selector.join(","));
-        Ok(in_time(pods.list(&of_it)).await?.items)
+        Ok(pods.list(&of_it).await.map_err(said)?.items)
     }
 
     async fn logs(&self, archive: &mut Archive, namespace: &str, pod: &Pod) -> Result<(), Failure> {
@@ -203,7 +197,7 @@ impl Collecting<'_> {
                 };
                 let ending = if previous { "previous.log" } else { "log" };
                 let name = format!("controller/logs/{called}.{ending}");
-                match in_time(pods.logs(&pod.name_any(), &params)).await {
+                match pods.logs(&pod.name_any(), &params).await.map_err(said) {
                     Ok(text) => archive.text(&name, text.as_bytes())?,
                     Err(why) => archive.miss(&name, why),
                 }
@@ -216,7 +210,7 @@ impl Collecting<'_> {
         let request = Request::get(path)
             .body(Vec::new())
             .map_err(|error| error.to_string())?;
-        in_time(self.client.request_text(request)).await
+        self.client.request_text(request).await.map_err(said)
     }
 
     /// Those of a namespace, or all, each with its type.
@@ -224,14 +218,13 @@ impl Collecting<'_> {
         &self,
         resource: &ApiResource,
         namespace: Option<&str>,
-        params: &ListParams,
     ) -> Result<Vec<DynamicObject>, String> {
         let client = self.client.clone();
         let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, resource),
             None => Api::all_with(client, resource),
         };
-        let listed = in_time(api.list(params)).await?;
+        let listed = api.list(&ListParams::default()).await.map_err(said)?;
         let types = TypeMeta {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),
@@ -257,18 +250,15 @@ fn targets(slice: &Value) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// An answer, or why there is none.
-async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
-    answer
-        .map_err(|_| "no answer in time".to_owned())?
-        .map_err(|error| match error {
-            kube::Error::Api(status) if status.code == 404 && is_of_kind(&status.message) => {
-                "the API server has no such kind".to_owned()
-            }
-            kube::Error::Api(status) => status.message,
-            other => other.to_string(),
-        })
+/// Why there is no answer.
+fn said(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 404 && is_of_kind(&status.message) => {
+            "the API server has no such kind".to_owned()
+        }
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    }
 }
 
 /// Whether not an object is missing, but its kind, as the API server says it of a group or of a kind in one.

@@ -105,7 +105,7 @@ fn object(fields: &mut Map<String, Value>) {
             || is_key && OF_KEYS.contains(&&*plain)
             || is_container && OF_CONTAINERS.contains(&&*plain)
             || is_named && (plain.ends_with("value") || plain.ends_with("values"))
-            || matches!(&*plain, "exec" | "lastappliedconfiguration") && !one.is_string();
+            || plain == "exec";
         match (is_left_out, is_secret(name)) {
             (true, _) => *one = LEFT_OUT.into(),
             (false, true) => secret(one),

@@ -181,11 +181,6 @@ impl Seen {
         self.version == 0 || self.version >= other.version
     }
 
-    /// Whether whoever has come to a version has come past this one.
-    pub(crate) fn is_of_or_before(&self, version: u64) -> bool {
-        self.version != 0 && self.version <= version
-    }
-
     /// Whether a turn would find the same in both. The status of a route is what a turn says, not what it reads.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.body == other.body && self.live == other.live && self.uid == other.uid

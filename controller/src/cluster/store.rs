@@ -122,7 +122,8 @@ impl Store {
             return;
         };
         self.change(kind, |shelf| {
-            let is_news = !seen.is_of_or_before(shelf.passed) && shelf.keep(name.clone(), seen);
+            let is_told = seen.version != 0 && seen.version <= shelf.passed;
+            let is_news = !is_told && shelf.keep(name.clone(), seen);
             News::Of(is_news.then_some(name).into_iter().collect())
         });
     }
@@ -131,9 +132,7 @@ impl Store {
     pub(crate) fn gone(&self, kind: Kind, name: &ObjectName, version: u64) {
         self.change(kind, |shelf| {
             shelf.passed = shelf.passed.max(version);
-            shelf.remove(name, |seen| {
-                version == 0 || seen.is_of_or_before(version) || seen.version == 0
-            })
+            shelf.remove(name, |seen| version == 0 || seen.version <= version)
         });
     }
 

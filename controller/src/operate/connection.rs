@@ -11,7 +11,6 @@ use crate::failure::Failure;
 
 /// Whoever does not take a connection within this is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Whoever says nothing for so long after that says no more.
 const SILENCE: Duration = Duration::from_secs(30);
 
