@@ -39,7 +39,7 @@ pub struct Outcome {
     pub joins: Movement,
     /// A server leaves.
     pub leaves: Movement,
-    /// Live sessions that a change of the configuration ended.
+    /// Live sessions that were gone when the server that joined was seen to be there.
     pub lost_by_reload: usize,
     /// Sessions on a server that was drained and then ended.
     pub on_drained: usize,
@@ -134,7 +134,6 @@ pub async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Result<Outc
         .filter(|(key, home)| second.get(key) == Some(home) && third.get(key) == Some(home));
     let sticky = kept.count() as f64 / keys as f64;
 
-    // A reload under live sessions.
     let mut sessions: Vec<Session> = stream::iter(0..keys)
         .map(async |key| {
             let socket = arm.open(clients, key).await?;
@@ -143,23 +142,9 @@ pub async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Result<Outc
         .buffered(16)
         .try_collect()
         .await?;
-    arm.configuration.idle += 1;
-    arm.apply().await?;
-    let echoes: Vec<u64> = sessions
-        .iter()
-        .map(|session| session.record().echoes.received)
-        .collect();
-    wait::until_true("every session has talked on after the reload", SOON, || {
-        let talked = |(session, before): (&Session, &u64)| {
-            session.record().echoes.received > before + 3 || !session.is_live()
-        };
-        sessions.iter().zip(&echoes).all(talked)
-    })
-    .await?;
-    let lost_by_reload = sessions.iter().filter(|session| !session.is_live()).count();
-
-    // A server joins.
+    // A server joins, by a reload under live sessions.
     let before = settled(&arm, clients, keys, |_| true).await?;
+    arm.configuration.idle += 1;
     let joined = arm.add_server().await?;
     // Who brings a cookie stays; a newcomer is what shows that the server is there.
     wait::until("the new server takes sessions", SOON, async || {
@@ -174,10 +159,27 @@ pub async fn measure(mut arm: Arm, clients: Clients, keys: usize) -> Result<Outc
             .then_some(())
     })
     .await?;
+    let echoes: Vec<u64> = sessions
+        .iter()
+        .map(|session| session.record().echoes.received)
+        .collect();
+    wait::until_true(
+        "every session has talked on with the new configuration",
+        SOON,
+        || {
+            let talked = |(session, before): (&Session, &u64)| {
+                session.record().echoes.received > before + 3 || !session.is_live()
+            };
+            sessions.iter().zip(&echoes).all(talked)
+        },
+    )
+    .await?;
+    let lost_by_reload = sessions.iter().filter(|session| !session.is_live()).count();
+
     let with_four = settled(&arm, clients, keys, |_| true).await?;
     let joins = movement(&before, &with_four, &joined);
 
-    // A server is drained, and ends when its time is over, as pods do.
+    // A server is drained and ends: Clew gets its time, the others know no drain of who is there.
     let drained = sessions.first().context("a session")?.served_by.clone();
     let drained_at = Instant::now();
     arm.drain(&drained).await?;
