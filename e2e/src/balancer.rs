@@ -7,11 +7,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hyper::Method;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::daemon::Daemon;
+use crate::{http, wait};
+
+/// Long enough for anything that should happen at once, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +147,7 @@ impl Balancer {
         };
         let mut daemon = Daemon::start(kind.name(), &mut command, folder.path())?;
         daemon
-            .until("it listens", Duration::from_secs(20), async || {
-                TcpStream::connect(listen).await.ok()
-            })
+            .until("it listens", SOON, async || TcpStream::connect(listen).await.ok())
             .await?;
         Ok(Self {
             daemon,
@@ -169,16 +172,30 @@ impl Balancer {
         self.daemon.log()
     }
 
-    /// Writes another configuration and reloads, as its manual says.
+    /// Writes another configuration and reloads, as its manual says. HAProxy's listener may be lost to a reload that comes before the worker of the one
+    /// before answers, so that is waited for.
     ///
     /// # Errors
-    /// When it is gone.
-    pub fn apply(&self, configuration: &Configuration) -> Result<()> {
+    /// When it is gone, or does not take the configuration.
+    pub async fn apply(&self, configuration: &Configuration) -> Result<()> {
         let file = self.folder.path().join(self.kind.file());
         std::fs::write(&file, configuration.text(self.listen, self.folder.path()))?;
-        self.daemon.signal(match self.kind {
-            Kind::Nginx => Signal::HUP,
-            Kind::Haproxy => Signal::USR2,
-        })
+        match self.kind {
+            Kind::Nginx => self.daemon.signal(Signal::HUP),
+            Kind::Haproxy => {
+                let loaded = |log: &str| log.matches("Loading success.").count();
+                let before = loaded(&self.daemon.log());
+                self.daemon.signal(Signal::USR2)?;
+                wait::until_true("HAProxy has loaded its configuration", SOON, || {
+                    loaded(&self.daemon.log()) > before
+                })
+                .await?;
+                wait::until("its new worker answers", SOON, async || {
+                    http::send(Method::GET, self.listen, "/", "").await.ok()
+                })
+                .await
+                .map(drop)
+            }
+        }
     }
 }

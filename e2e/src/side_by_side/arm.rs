@@ -110,7 +110,7 @@ impl Arm {
     /// When it is refused.
     pub async fn apply(&self) -> Result<()> {
         match &self.carrier {
-            Carrier::Balancer(balancer) => balancer.apply(&self.configuration),
+            Carrier::Balancer(balancer) => balancer.apply(&self.configuration).await,
             Carrier::Clew { clew, folder, .. } => migrate(&self.configuration, clew.gateway(), folder).await,
         }
     }
