@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use hyper::Method;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::daemon::Daemon;
 use crate::{http, wait};
@@ -143,7 +144,12 @@ impl Balancer {
                 .arg(&file)
                 .arg("-e")
                 .arg(folder.path().join("error.log")),
-            Kind::Haproxy => command.arg("-W").arg("-f").arg(&file),
+            Kind::Haproxy => command
+                .arg("-W")
+                .arg("-S")
+                .arg(master(folder.path()))
+                .arg("-f")
+                .arg(&file),
         };
         let mut daemon = Daemon::start(kind.name(), &mut command, folder.path())?;
         daemon
@@ -172,8 +178,8 @@ impl Balancer {
         self.daemon.log()
     }
 
-    /// Writes another configuration and reloads, as its manual says. HAProxy's listener may be lost to a reload that comes before the worker of the one
-    /// before answers, so that is waited for.
+    /// Writes another configuration and reloads, as its manual says: HAProxy by its master's socket, because 2.6 sometimes sleeps through SIGUSR2. Its
+    /// listener may be lost to a reload that comes before the worker of the one before answers, so that is waited for.
     ///
     /// # Errors
     /// When it is gone, or does not take the configuration.
@@ -185,11 +191,19 @@ impl Balancer {
             Kind::Haproxy => {
                 let loaded = |log: &str| log.matches("Loading success.").count();
                 let before = loaded(&self.daemon.log());
-                self.daemon.signal(Signal::USR2)?;
+                let socket = master(self.folder.path());
+                wait::until("HAProxy's master is told", SOON, async || {
+                    let mut stream = UnixStream::connect(&socket).await.ok()?;
+                    stream.write_all(b"reload\n").await.ok()?;
+                    // It ends the connection by starting itself again.
+                    stream.read_to_end(&mut Vec::new()).await.ok()
+                })
+                .await?;
                 wait::until_true("HAProxy has loaded its configuration", SOON, || {
                     loaded(&self.daemon.log()) > before
                 })
-                .await?;
+                .await
+                .with_context(|| self.daemon.log())?;
                 wait::until("its new worker answers", SOON, async || {
                     http::send(Method::GET, self.listen, "/", "").await.ok()
                 })
@@ -198,4 +212,9 @@ impl Balancer {
             }
         }
     }
+}
+
+/// Where the master process of HAProxy takes commands.
+fn master(folder: &Path) -> PathBuf {
+    folder.join("master.sock")
 }
