@@ -127,10 +127,11 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
 }
 
 /// Turns until the end.
-async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Receiver<bool>) {
+pub(super) async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Receiver<bool>) {
     let mut changes = cluster.store.subscribe();
     let mut lead = cluster.leadership.subscribe();
     let mut said = cluster.channel.subscribe();
+    let mut look = None;
     let mut backoff = Backoff::new(LONGEST);
     while !cluster.store.unknown().is_empty() {
         tokio::select! {
@@ -157,9 +158,10 @@ async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending: watch::Re
                 _ = changes.changed() => break together(&mut changes).await,
                 _ = lead.changed() => break cluster.memory.look_at_everything(),
                 () = until(again) => break,
-                _ = said.changed() => {
-                    // Every poll is one; what matters is who holds what.
-                    clock::pause(LOOK).await;
+                // Every poll is one; what matters is who holds what.
+                _ = said.changed(), if look.is_none() => look = Some(Instant::now() + LOOK),
+                () = until(look) => {
+                    look = None;
                     said.mark_unchanged();
                     if cluster.listen() {
                         break;
