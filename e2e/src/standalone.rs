@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -92,14 +92,24 @@ pub async fn output(mut command: Command) -> Result<Output> {
         .stdin(Stdio::null())
         .env("NO_COLOR", "1")
         .kill_on_drop(true);
-    let output = timeout(START, command.output())
-        .await
-        .context("the command does not end")??;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("its stdout")?;
+    let stderr = child.stderr.take().context("its stderr")?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ends = async { tokio::try_join!(child.wait(), read(stdout, &mut out), read(stderr, &mut err)) };
+    let ended = timeout(START, ends).await;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&out), text(&err));
+    let (status, ..) = ended.with_context(|| format!("the command does not end: {stdout}{stderr}"))??;
     Ok(Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: status.code().unwrap_or(-1),
+        stdout,
+        stderr,
     })
+}
+
+async fn read(mut stream: impl AsyncRead + Unpin, into: &mut Vec<u8>) -> std::io::Result<usize> {
+    stream.read_to_end(into).await
 }
 
 /// How to start `clew run`.

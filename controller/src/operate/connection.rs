@@ -53,6 +53,8 @@ impl Connection {
         };
         config.connect_timeout = Some(PATIENCE);
         config.read_timeout = Some(SILENCE);
+        // By itself it asks whoever is not there again for minutes, such as a replica that died: somebody waits, and is told.
+        config.default_retry = false;
         let (namespace, server) = (config.default_namespace.clone(), config.cluster_url.to_string());
         let client = Client::try_from(config).map_err(|error| {
             Failure::unreachable(format!(

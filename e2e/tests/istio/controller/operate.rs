@@ -9,6 +9,7 @@ use clew_e2e::bug_report;
 use clew_e2e::chart;
 use clew_e2e::cluster::{Client, Cluster};
 use clew_e2e::controller::NAMESPACE;
+use clew_e2e::pod::any_spec;
 use clew_e2e::standalone::{self, Output};
 use clew_e2e::wait;
 use clew_e2e::ws_client::Traffic;
@@ -241,7 +242,21 @@ async fn a_report_has_what_whoever_asks_may_read_names_the_rest_and_gives_no_sec
         ensure!(said.success()?.trim() == output, "{said:?}");
         bug_report::read(&file).await
     };
+    // One of its replicas has died.
+    let died = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "clew-died", "namespace": NAMESPACE, "labels": {"app": "clew"}},
+        "spec": any_spec(), "status": {"podIP": "10.77.250.1", "podIPs": [{"ip": "10.77.250.1"}]},
+    });
+    shop.client.apply(&died).await?;
+    shop.client.apply_status(&died).await?;
     let all = report(admin, "admin.tar.gz").await?;
+    ensure!(
+        all["missing.yaml"].contains("controller/metrics/clew-died.txt"),
+        "{}",
+        all["missing.yaml"]
+    );
+    shop.client.same(&died)?.delete().await?;
     for (name, what) in [
         ("about.yaml", "apiServer: v1."),
         ("check.yaml", "verdict: ok"),
