@@ -60,11 +60,13 @@ pub(crate) async fn begins(scene: &Scene) -> Result<Prometheus> {
     let answered = answered.await;
     answered.with_context(|| format!("{last:#}\n{}", prometheus.log()))?;
     // Before the first answers there was no controller, and nobody led.
-    wait::until("no alert has anything to say", SOON, async || {
-        let alerts = alerts(&prometheus).await.ok()?;
-        alerts.iter().all(|(_, state)| state == "inactive").then_some(())
-    })
-    .await?;
+    let mut said = Value::Null;
+    let calm = wait::until("no alert has anything to say", SOON, async || {
+        said = prometheus.asked("alerts").await.ok()?["alerts"].take();
+        said.as_array()?.is_empty().then_some(())
+    });
+    let calm = calm.await;
+    calm.with_context(|| format!("{said:#}"))?;
     Ok(prometheus)
 }
 
