@@ -53,8 +53,8 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 
 .PHONY: golden
 golden: ## rewrite the golden folders and the chart's golden files; read the diff
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core --test golden --test fields --test migrate
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-e2e --lib side_by_side
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core -p clew-crds --test golden --test fields --test migrate --test reference
+	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-e2e --lib -- side_by_side chart::values
 	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew --bins reference::
 	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
 

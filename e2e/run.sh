@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 all=(standalone autobahn migrate istio envoy-gateway chart recipes)
-groups=() here=() namespaced=() cluster=
+groups=() here=() namespaced=() cluster= browser=
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
   shift
@@ -15,14 +15,14 @@ done
 [[ ${#groups[@]} -gt 0 ]] || groups=("${all[@]}")
 for group in "${groups[@]}"; do
   case $group in
-  standalone) here+=(--test vocabulary --test standalone) ;;
+  standalone) here+=(--test vocabulary --test standalone) browser=1 ;;
   autobahn) here+=(--test autobahn) ;;
   migrate)
     here+=(--test migrate)
     # Where that fails every test says what it lacks.
     CLEW_BALANCERS=$(e2e/tools/install-balancers.sh) && export CLEW_BALANCERS
     ;;
-  istio) namespaced+=(--test rendered --test istio) cluster=1 ;;
+  istio) namespaced+=(--test rendered --test istio) cluster=1 browser=1 ;;
   envoy-gateway) namespaced+=(--test envoy_gateway) cluster=1 ;;
   chart)
     namespaced+=(--test chart) cluster=1
@@ -49,6 +49,10 @@ if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
   # Where that fails every test says what it lacks.
   CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || status=$?
   export CLEW_CLUSTER
+fi
+if [[ -n $browser ]]; then
+  # Where that fails the tests of the status page say what they lack.
+  CLEW_CHROMIUM=$(e2e/tools/install-chromium.sh) && export CLEW_CHROMIUM
 fi
 run() {
   ${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e "$@" 2>&1 | tee -a "$log"

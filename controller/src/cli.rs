@@ -14,6 +14,8 @@ mod man;
 mod manifests;
 mod migrate;
 mod output;
+#[cfg(test)]
+mod reference;
 mod render;
 mod run;
 mod sessions;

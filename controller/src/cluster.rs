@@ -16,6 +16,7 @@ mod misses;
 mod neighbours;
 mod once;
 pub(crate) mod operators;
+mod page;
 mod plan;
 mod report;
 mod requests;

@@ -16,6 +16,7 @@ mod module;
 mod operate;
 mod reconcile;
 mod standalone;
+mod status_page;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,5 +1,8 @@
 //! The Helm chart: what is in it, and helm.
 
+#[cfg(test)]
+mod values;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

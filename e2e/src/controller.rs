@@ -196,7 +196,7 @@ fn launch(
 ) -> Result<Daemon> {
     let mut command = Command::new(standalone::binary()?);
     command
-        .args(["controller", "--listen", &address.to_string()])
+        .args(["controller", "--status-page", "--listen", &address.to_string()])
         .env("KUBECONFIG", kubeconfig)
         .env("NO_COLOR", "1")
         .envs([("POD_NAME", name), ("POD_NAMESPACE", namespace)]);

@@ -5,6 +5,7 @@ pub mod address;
 mod agent;
 pub mod autobahn;
 pub mod balancer;
+pub mod browser;
 pub mod bug_report;
 pub mod chart;
 pub mod cluster;

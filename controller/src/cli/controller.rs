@@ -30,6 +30,9 @@ pub(crate) struct Args {
         default_value = "0.0.0.0:8080"
     )]
     listen: SocketAddr,
+    /// Serve a page for people there, too, at /; it asks for a token of the account clew-reader
+    #[arg(long, env = "CLEW_STATUS_PAGE", hide_env_values = true)]
+    status_page: bool,
     #[command(flatten)]
     istio: IstioRoot,
 }
@@ -45,6 +48,7 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
             root_namespace: args.istio.namespace(),
         },
         listen: args.listen,
+        status_page: args.status_page,
         identity: format!("{}_{}", name.unwrap_or_else(|_| "clew".to_owned()), &life[..8]),
     };
     super::runtime()?.block_on(cluster::run(settings))

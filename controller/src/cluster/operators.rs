@@ -12,6 +12,7 @@ use axum::routing::get;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::api::{Api, PostParams};
 use kube::{Client, api::ObjectMeta};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::lease::Leadership;
@@ -73,11 +74,19 @@ impl Operators {
         Router::new().route(GATEWAYS, get(gateways)).with_state(self)
     }
 
+    /// Who answers.
+    pub(super) fn replica(&self) -> serde_json::Value {
+        json!({"name": *self.identity, "version": env!("CARGO_PKG_VERSION"), "leads": self.leadership.is_ours()})
+    }
+
     /// Whether a token is one that was made for us, of the account that operators use.
-    async fn may_read(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+    pub(super) async fn may_read(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
         let token = headers.get(TOKEN).and_then(|value| value.to_str().ok());
         let Some(token) = token.filter(|token| (1..=LONGEST_TOKEN).contains(&token.len())) else {
-            return Err((StatusCode::UNAUTHORIZED, format!("no token in {TOKEN}")));
+            return Err((
+                StatusCode::UNAUTHORIZED,
+                format!("no token of {} in {TOKEN}", self.reader),
+            ));
         };
         let Ok(_turn) = self.reviews.try_acquire() else {
             return Err((StatusCode::TOO_MANY_REQUESTS, "too many ask at once".to_owned()));
@@ -106,7 +115,7 @@ impl Operators {
             true => Ok(()),
             false => Err((
                 StatusCode::UNAUTHORIZED,
-                format!("the token is none of {READER} for {AUDIENCE}"),
+                format!("the token is none of {} for {AUDIENCE}", self.reader),
             )),
         }
     }

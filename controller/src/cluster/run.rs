@@ -22,7 +22,7 @@ use super::operators::Operators;
 use super::secrets::Secrets;
 use super::settings::Settings;
 use super::store::Store;
-use super::{Cluster, requests, server, watch as follow};
+use super::{Cluster, page, requests, server, watch as follow};
 use crate::channel::Channel;
 use crate::channel::tokens::Tokens;
 use crate::clock;
@@ -84,6 +84,9 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
         leadership.clone(),
         metrics.clone(),
     );
+    let page = settings
+        .status_page
+        .then(|| page::router(operators.clone(), channel.clone(), store.clone()));
     let router = server::router(
         channel,
         Tokens::Each(secrets.channel),
@@ -93,6 +96,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
         cluster.downloads(),
     )
     .merge(operators.router())
+    .merge(page.unwrap_or_default())
     .into_make_service_with_connect_info::<SocketAddr>();
     tracing::info!(
         "serving on {}",

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) scope: Scope,
     /// Where proxies and probes come in.
     pub(crate) listen: SocketAddr,
+    /// Whether the page for people is served there, too.
+    pub(crate) status_page: bool,
     /// Tells replicas apart.
     pub(crate) identity: String,
 }

@@ -1,9 +1,8 @@
-//! Our own port: health, metrics, and what `clew status`, `clew sessions` and `clew drain` ask for.
+//! Our own port: health, metrics, and what `clew status`, `clew sessions`, `clew drain` and the page at `/` ask for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Json, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::view::View;
 use crate::http::CHANGES;
 use crate::metrics::{Metrics, OPENMETRICS};
+use crate::status_page;
 
 /// An operator wants pods drained, or kept.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) async fn serve(
     metrics: Arc<Metrics>,
     orders: mpsc::Sender<Order>,
 ) -> std::io::Result<()> {
-    let router = Router::new()
+    let router = status_page::router()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route(

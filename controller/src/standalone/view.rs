@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
 use crate::channel::Channel;
+use crate::channel::drains::{Drain, drains};
 use crate::channel::sessions::Sessions;
 use crate::channel::view::ProxyView;
 use crate::clock;
@@ -77,18 +78,6 @@ struct Route {
     name: String,
     source: String,
     status: WebSocketRouteStatus,
-}
-
-/// One of `/v1/drains`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Drain {
-    pod: String,
-    backend: String,
-    address: String,
-    since_ms: u64,
-    timeout_ms: u64,
-    sessions: u64,
 }
 
 impl View {
@@ -176,25 +165,7 @@ impl View {
     }
 
     pub(super) fn drains(&self) -> Vec<Drain> {
-        let live = self.channel.live();
-        let drain = |id: &String, pod: &clew_filter_config::rule::Pod| {
-            let draining = pod.draining?;
-            let on_it = live
-                .iter()
-                .filter(|one| one.backend == *id && one.pod == pod.name);
-            Some(Drain {
-                pod: pod.name.clone(),
-                backend: id.clone(),
-                address: pod.address.clone(),
-                since_ms: draining.since_ms,
-                timeout_ms: draining.timeout_ms,
-                sessions: on_it.map(|one| one.sessions).sum(),
-            })
-        };
-        self.backends()
-            .iter()
-            .flat_map(|(id, backend)| backend.pods.iter().filter_map(move |pod| drain(id, pod)))
-            .collect()
+        drains(&self.channel.live(), &self.backends())
     }
 
     fn backends(&self) -> BTreeMap<String, Backend> {

@@ -16,7 +16,8 @@ use clew_e2e::kubelet::{self, RunningPod};
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::standalone::{self, Output};
 use clew_e2e::ws_client::{Request, Session, Traffic};
-use clew_e2e::{controller, scene, wait};
+use clew_e2e::{controller, http, scene, wait};
+use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::{monitoring, rights};
@@ -106,6 +107,10 @@ impl Scene {
             let name = format!("{RELEASE}-{}", self.started);
             let pod =
                 RunningPod::start(&self.cluster, &self.client, &deployment, RELEASE, (&name, *ip)).await?;
+            let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
+            let has_page = arguments.is_some_and(|all| all.contains(&json!("--status-page")));
+            let (page, _) = http::send(Method::GET, pod.address, "/", "").await?;
+            ensure!(page == if has_page { 200 } else { 404 }, "/: {page}");
             self.controllers.push(pod);
             if let Some(last) = old.next() {
                 last.stop().await?;
@@ -274,8 +279,9 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
 
     let next = next_version(&scene.cluster).await?;
     let next = next.to_str().context("a path")?;
+    let page = "--set=statusPage.enabled=true";
     scene
-        .helm(&["upgrade", RELEASE, next, "--namespace", NAMESPACE, IMAGE])
+        .helm(&["upgrade", RELEASE, next, "--namespace", NAMESPACE, IMAGE, page])
         .await?;
     scene.roll_out().await?;
     scene.edited("11s").await?;

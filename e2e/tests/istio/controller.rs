@@ -19,6 +19,7 @@ pub(crate) mod reasons;
 mod sessions;
 mod shop;
 mod silent;
+mod status_page;
 mod verified;
 
 use anyhow::{Context, Result, ensure};

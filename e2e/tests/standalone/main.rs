@@ -26,6 +26,7 @@ mod placement;
 mod pouring;
 mod restart;
 mod session_keys;
+mod status_page;
 mod timeouts;
 mod weights;
 
