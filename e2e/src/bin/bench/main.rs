@@ -1,4 +1,4 @@
-//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|many-routes|side-by-side]…`, all of them when none is
+//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side]…`, all of them when none is
 //! named. Each suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
@@ -7,6 +7,7 @@ mod control_plane;
 mod cost;
 mod drain;
 mod hash;
+mod istiod;
 mod load;
 mod many_routes;
 mod placement;
@@ -36,6 +37,7 @@ enum Suite {
     Hash,
     Drain,
     ControlPlane,
+    Istiod,
     ManyRoutes,
     SideBySide,
 }
@@ -75,6 +77,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Hash => "hash",
             Suite::Drain => "drain",
             Suite::ControlPlane => "control-plane",
+            Suite::Istiod => "istiod",
             Suite::ManyRoutes => "many-routes",
             Suite::SideBySide => "side-by-side",
         };
@@ -86,6 +89,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Hash => hash::measure(&mut figures).await?,
             Suite::Drain => drain::measure(&mut figures).await?,
             Suite::ControlPlane => control_plane::measure(&mut figures).await?,
+            Suite::Istiod => istiod::measure(&mut figures).await?,
             Suite::ManyRoutes => many_routes::measure(&mut figures).await?,
             Suite::SideBySide => side_by_side::measure(&mut figures).await?,
         }
