@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 all=(standalone autobahn migrate istio envoy-gateway chart recipes)
-groups=() here=() namespaced=() cluster= browser=
+groups=() here=() istio=() beside=() cluster= browser=
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
   shift
@@ -22,14 +22,14 @@ for group in "${groups[@]}"; do
     # Where that fails every test says what it lacks.
     CLEW_BALANCERS=$(e2e/tools/install-balancers.sh) && export CLEW_BALANCERS
     ;;
-  istio) namespaced+=(--test rendered --test istio) cluster=1 browser=1 ;;
-  envoy-gateway) namespaced+=(--test envoy_gateway) cluster=1 ;;
+  istio) istio+=(--test rendered --test istio) cluster=1 browser=1 ;;
+  envoy-gateway) beside+=(--test envoy_gateway) cluster=1 ;;
   chart)
-    namespaced+=(--test chart) cluster=1
+    beside+=(--test chart) cluster=1
     CLEW_PROMETHEUS=$(e2e/tools/install-prometheus.sh) && export CLEW_PROMETHEUS
     ;;
   recipes)
-    namespaced+=(--test recipes)
+    beside+=(--test recipes)
     # From inside a namespace nothing can be fetched. Where that fails every test says what it lacks.
     for tool in redis nats kafka rabbitmq; do "e2e/tools/install-$tool.sh" >/dev/null; done
     for pins in examples/*/package-lock.json; do e2e/tools/install-npm.sh "$(dirname "$pins")" >/dev/null; done
@@ -42,7 +42,8 @@ for group in "${groups[@]}"; do
   esac
 done
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+others=
+trap '[[ -z $others ]] || kill -- "-$others" 2>/dev/null; rm -f "$log" "$log.beside"' EXIT
 ulimit -Sn "$(ulimit -Hn)"
 status=0
 if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
@@ -54,23 +55,45 @@ if [[ -n $browser ]]; then
   # Where that fails the tests of the status page say what they lack.
   CLEW_CHROMIUM=$(e2e/tools/install-chromium.sh) && export CLEW_CHROMIUM
 fi
-run() {
-  ${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e "$@" 2>&1 | tee -a "$log"
-  local ended=$?
-  [[ $ended == 0 ]] || status=$ended
-}
-told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
-[[ ${#here[@]} == 0 ]] || run "${here[@]}" -- "${told[@]}"
+cargo=(${CARGO:-cargo} test --profile e2e --locked --no-fail-fast -p clew-e2e)
 # A cluster runs in a network namespace, and its tests in there with it; recipes, because they use the ports that they name.
-[[ ${#namespaced[@]} == 0 ]] ||
-  run --config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'" "${namespaced[@]}" -- "${told[@]}"
+namespaced=(--config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'")
+told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
+run() {
+  "${cargo[@]}" "$@" -- "${told[@]}" 2>&1 | tee -a "$log"
+}
+run_all() {
+  # All is built before anything runs.
+  "${cargo[@]}" --no-run "${here[@]}" "${istio[@]}" "${beside[@]}" || return
+  local ended=0
+  [[ ${#here[@]} == 0 ]] || run "${here[@]}" || ended=$?
+  # Istio's sentences wait for one another, and mostly for time to pass: the rest has room beside them.
+  if [[ ${#istio[@]} != 0 && ${#beside[@]} != 0 ]]; then
+    # A process group of its own, so that it ends with this script.
+    set -m
+    "${cargo[@]}" "${namespaced[@]}" "${beside[@]}" -- "${told[@]}" >"$log.beside" 2>&1 &
+    others=$!
+    set +m
+  elif [[ ${#beside[@]} != 0 ]]; then
+    run "${namespaced[@]}" "${beside[@]}" || ended=$?
+  fi
+  [[ ${#istio[@]} == 0 ]] || run "${namespaced[@]}" "${istio[@]}" || ended=$?
+  if [[ -n $others ]]; then
+    echo "== beside it"
+    tail -n +1 -f --pid=$others "$log.beside" | tee -a "$log"
+    wait $others || ended=$?
+    others=
+  fi
+  return $ended
+}
+run_all || status=$?
 # What failed is said again where people look first: just above the last line.
 awk '
   /^failures:$/ { failures = !failures; next }
   /^test result: / { failures = 0 }
   failures && /^---- / { lines = 0 }
   failures && lines++ < 40 { print substr($0, 1, 600) }' "$log"
-awk -v status=$status -v programs=$(((${#here[@]} + ${#namespaced[@]}) / 2)) '
+awk -v status=$status -v programs=$(((${#here[@]} + ${#istio[@]} + ${#beside[@]}) / 2)) '
   /^test result: / { runs++; passed += $4; failed += $6; skipped += $8 }
   END {
     # A build that failed, or a program that died, is a failure too.
