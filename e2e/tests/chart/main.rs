@@ -2,5 +2,6 @@
 
 mod life;
 mod monitoring;
+mod plugin;
 mod rendered;
 mod rights;
