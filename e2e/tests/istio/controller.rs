@@ -12,6 +12,7 @@ mod killed;
 mod misses;
 mod mistakes;
 mod module;
+mod mtls;
 mod namespaces;
 mod neighbours;
 mod operate;
@@ -19,6 +20,7 @@ pub(crate) mod reasons;
 mod sessions;
 mod shop;
 mod silent;
+mod tools;
 mod verified;
 
 use anyhow::{Context, Result, ensure};
