@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Three servers of the example whose folder this is run in. `../servers.sh start`; `restart`: one after the other, as it is done without Clew; `roll`: the same, but
-# each of them is drained first; `stop`. PODS is what the pods are called in manifests/, without their numbers; SERVER, where there are several, the server's file.
+# each of them is drained first; `stop`. A number behind it: that one only. PODS is what the pods are called in manifests/, without their numbers; SERVER, where there are several, the server's file.
 set -euo pipefail
 : "${PODS:?what the pods are called in manifests/}" "${SERVER:=server.js}"
 mkdir -p run
@@ -21,7 +21,7 @@ stop() {
   while kill -0 "$(cat "run/$1.pid")" 2>/dev/null; do sleep 0.1; done
 }
 
-for n in 1 2 3; do
+for n in ${2:-1 2 3}; do
   case ${1-} in
   start) start $n ;;
   restart) stop $n && start $n ;;
@@ -31,6 +31,6 @@ for n in 1 2 3; do
     clew drain "$PODS-$n" --cancel
     ;;
   stop) stop $n ;;
-  *) echo "servers.sh start|restart|roll|stop" >&2 && exit 2 ;;
+  *) echo "servers.sh start|restart|roll|stop [NUMBER]" >&2 && exit 2 ;;
   esac
 done

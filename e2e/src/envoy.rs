@@ -190,6 +190,18 @@ impl PlainEnvoy {
         Self::run(folder, &config, gateway, admin, workers).await
     }
 
+    /// Starts one that listens here by this transport socket, as what stands in a pod before its server, which is all of `cluster`.
+    ///
+    /// # Errors
+    /// When Envoy does not become ready; the error holds what it wrote.
+    pub async fn start_behind(transport_socket: Value, listens: SocketAddr, cluster: Value) -> Result<Self> {
+        let admin = address::next();
+        let folder = tempfile::tempdir()?;
+        let mut config = bootstrap(listens, admin, cluster, json!([]), json!({}));
+        config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = transport_socket;
+        Self::run(folder, &config, listens, admin, 1).await
+    }
+
     /// Starts one by the files of a `clew run`, whose state folder this is, as they are now: everything is equal but the
     /// one listener's port and the admin port. With a `module` it takes its rules from the same channel; without one,
     /// Clew's filter is taken out of the chain, and the routes decide by themselves.

@@ -36,6 +36,7 @@ pub mod side_by_side;
 pub mod sidecar;
 pub mod standalone;
 pub mod statistics;
+pub mod tools;
 pub mod traffic;
 pub mod visitors;
 pub mod wait;

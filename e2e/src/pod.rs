@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::address;
-use crate::cluster::Client;
+use crate::cluster::{Client, START};
 use crate::echo_server::EchoServer;
+use crate::wait;
 
 mod registration;
 
@@ -36,6 +38,8 @@ pub fn service(namespace: &str, name: &str) -> Value {
 pub struct Pod {
     /// The server, which lives on when the API server has forgotten the pod.
     pub server: EchoServer,
+    /// What it was before it was started again: their sessions live on.
+    before: Vec<EchoServer>,
     registration: Registration,
 }
 
@@ -89,6 +93,7 @@ impl Pod {
         });
         Ok(Self {
             server,
+            before: Vec::new(),
             registration: registration.await?,
         })
     }
@@ -101,6 +106,33 @@ impl Pod {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Listens again, after its server has been told to refuse connections.
+    ///
+    /// # Errors
+    /// When somebody else listens there.
+    pub async fn listen(&mut self) -> Result<()> {
+        let again = EchoServer::start_on(self.name(), self.address()).await?;
+        self.before.push(std::mem::replace(&mut self.server, again));
+        Ok(())
+    }
+
+    /// Refuses connections, and then lets them wait to be accepted for ever, as long as the caller keeps what this returns. No more than a few can wait.
+    ///
+    /// # Errors
+    /// When nobody can wait there.
+    pub async fn hang(&self) -> Result<(TcpListener, [TcpStream; 2])> {
+        self.server.refuse();
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        let free = wait::until("the port is free", START, async || {
+            socket.bind(self.address()).ok()
+        });
+        free.await?;
+        let listener = socket.listen(1)?;
+        let connect = || TcpStream::connect(self.address());
+        Ok((listener, [connect().await?, connect().await?]))
     }
 
     /// Passes its readiness probe, or fails it.

@@ -1,11 +1,12 @@
 //! Who comes to a host, at a gateway's door: one for each key, which is in the query of the request.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use futures_util::future::join_all;
 
-use crate::ws_client::{Request, Session, Traffic};
+use crate::ws_client::{Answer, Request, Session, Traffic};
 use crate::{scene, wait};
 
 /// For hundreds of handshakes, several times, on a busy machine.
@@ -20,7 +21,48 @@ pub struct Visitors {
     pub host: String,
 }
 
+/// What a handshake was answered with.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The answer's status.
+    pub status: u16,
+    /// The pod that gave a 101.
+    pub by: String,
+    /// How long it took.
+    pub after: Duration,
+}
+
 impl Visitors {
+    /// How a handshake ends, and with it its session.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn ask(&self, request: &Request) -> Result<Outcome> {
+        let begin = Instant::now();
+        let answer = request.send(self.gateway).await?;
+        let after = begin.elapsed();
+        let (status, by) = match answer {
+            Answer::Opened(socket) => {
+                let by = socket.served_by();
+                socket.goodbye().await?;
+                (101, by)
+            }
+            Answer::Refused(head, _) => (head.status, String::new()),
+        };
+        Ok(Outcome { status, by, after })
+    }
+
+    /// The same of these keys, all at once.
+    ///
+    /// # Errors
+    /// When there is no answer to one.
+    pub async fn ask_all(&self, keys: impl IntoIterator<Item = usize>) -> Result<Vec<Outcome>> {
+        let asked = keys
+            .into_iter()
+            .map(async |key| self.ask(&self.request(key)).await);
+        join_all(asked).await.into_iter().collect()
+    }
+
     /// The handshake of a key.
     #[must_use]
     pub fn request(&self, key: usize) -> Request {

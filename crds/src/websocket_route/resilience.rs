@@ -14,22 +14,23 @@ pub struct Resilience {
     #[schemars(range(min = 0, max = 10))]
     pub connect_retries: Option<u8>,
 
-    /// Handshakes that wait for a 101, for each proxy and backend; one beyond them is answered with 503.
+    /// Handshakes that wait for a connection to their pod, for each proxy and backend; one beyond them is answered with 503.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_pending_handshakes: Option<u32>,
 
-    /// Leaves out pods whose handshakes fail.
+    /// Leaves out pods that answer handshakes with errors.
     pub outlier_detection: Option<OutlierDetection>,
 
     /// Faults for tests, in handshakes only.
     pub fault: Option<Fault>,
 }
 
-/// Leaves out pods whose handshakes fail.
+/// Leaves out pods that answer handshakes with errors.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OutlierDetection {
-    /// How many handshakes in a row must fail.
+    /// How many handshakes in a row the pod must answer with a status of 5xx. Connections that fail are not counted, because to Envoy the end of a
+    /// session is one too: `connectRetries` passes over pods that cannot be connected to.
     #[serde(default = "OutlierDetection::default_failures")]
     #[schemars(range(min = 1, max = 1000))]
     pub consecutive_handshake_failures: u32,

@@ -14,7 +14,8 @@ use crate::shop::{Shop, install};
 const KEYS: usize = 300;
 const SESSIONS: usize = 60;
 /// What counts when a listener is another one than before.
-const LISTENERS: &str = "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
+pub(crate) const LISTENERS: &str =
+    "^listener_manager\\.listener_(added|modified|removed|stopped|in_place_updated)$";
 
 #[expect(
     clippy::print_stdout,

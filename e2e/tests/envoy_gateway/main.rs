@@ -7,6 +7,7 @@ mod controller;
 mod one_key;
 mod rendered;
 mod shop;
+mod tools;
 
 use anyhow::{Result, anyhow};
 use clew_e2e::cluster::{Client, Cluster};

@@ -12,6 +12,7 @@ mod killed;
 mod misses;
 mod mistakes;
 mod module;
+mod mtls;
 mod namespaces;
 mod neighbours;
 mod operate;
@@ -20,6 +21,7 @@ mod sessions;
 mod shop;
 mod silent;
 mod status_page;
+mod tools;
 mod verified;
 
 use anyhow::{Context, Result, ensure};

@@ -6,6 +6,7 @@
 )]
 
 mod collaborative_editing;
+mod mesh_tools;
 mod rooms;
 mod session_store;
 mod socket_io;

@@ -420,7 +420,7 @@ fn parameters(line: &Line, from: usize, is_capped: bool, ledger: &mut Ledger) {
             "verify" if value == "none" => continue,
             "check" | "fall" => (
                 Outcome::Approximated,
-                "check: resilience, of failed handshakes; nothing is asked in between (in a cluster: readiness)",
+                "check: resilience.connectRetries where no connection is had, outlierDetection of handshakes that are answered with errors; nothing is asked in between (in a cluster: readiness)",
             ),
             "inter" | "fastinter" | "downinter" | "rise" | "port" | "addr" | "on-error" | "observe"
             | "error-limit" | "on-marked-up" | "check-sni" | "track" => continue,

@@ -274,8 +274,7 @@ fn said(section: &Section, is_used: bool, line: &Line, ledger: &mut Ledger) {
     ledger.say(line.id, outcome, note);
 }
 
-const CHECKS: &str =
-    "servers are not asked for their health: failed handshakes count, and in a cluster readiness does";
+const CHECKS: &str = "servers are not asked for their health: handshakes that fail are tried elsewhere, and in a cluster readiness counts";
 
 fn known_timeout(line: &Line) -> Option<(Outcome, &'static str)> {
     if line.word(0) != "timeout" {

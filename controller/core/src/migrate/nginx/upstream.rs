@@ -279,7 +279,7 @@ fn backends(upstream: &Directive, rule: &mut Rule, plan: &mut Plan, ledger: &mut
                 "max_conns" if directive.option(name) == Some("0") => continue,
                 "max_fails" | "fail_timeout" if is_watched => (
                     Outcome::Approximated,
-                    "max_fails and fail_timeout: resilience.outlierDetection of failed handshakes, one for all servers",
+                    "max_fails and fail_timeout: resilience.outlierDetection, one for all servers, of handshakes that are answered with errors; connectRetries where no connection is had",
                 ),
                 "max_fails" if directive.option(name) == Some("0") => continue,
                 "max_conns" => (

@@ -102,10 +102,11 @@ impl Policy {
                 "maxParallelRetries": UNLIMITED,
                 "maxPendingRequests": self.max_pending.unwrap_or(UNLIMITED),
             },
-            // The filter ends sessions, with a Close; the timeout of a handshake is the HTTPRoute's.
+            // The filter ends sessions, with a Close; the timeout of a handshake is the HTTPRoute's. Where a route has any maxStreamDuration, also of 0s, Envoy
+            // 1.40 heeds no other timeout of it.
             "timeout": {
                 "tcp": {"connectTimeout": "5s"},
-                "http": {"requestTimeout": "0s", "streamIdleTimeout": "0s", "maxStreamDuration": "0s"},
+                "http": {"requestTimeout": "0s", "streamIdleTimeout": "0s"},
             },
             // A host that is out is never chosen because others are out too.
             "healthCheck": {"panicThreshold": 0},
