@@ -6,9 +6,10 @@ use std::time::Duration;
 use clew_filter_config::channel::Poll;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::{World, gateways};
+use crate::clock;
 use crate::cluster::kind::Kind;
 use crate::cluster::run::turn;
 use crate::cluster::seen::Seen;
@@ -38,7 +39,7 @@ async fn a_change_does_not_wait_for_the_next_look_at_what_proxies_hold() {
     let until = async |count: u64| {
         let reached = async {
             while turns(&metrics) < count {
-                sleep(Duration::from_millis(1)).await;
+                clock::pause(Duration::from_millis(1)).await;
             }
         };
         timeout(Duration::from_secs(5), reached).await.unwrap();
@@ -51,7 +52,7 @@ async fn a_change_does_not_wait_for_the_next_look_at_what_proxies_hold() {
             proxy: "x".to_owned(),
             ..Default::default()
         });
-        sleep(Duration::from_millis(5)).await;
+        clock::pause(Duration::from_millis(5)).await;
         let began = Instant::now();
         let namespace = json!({"metadata": {"name": "new", "resourceVersion": "1000"}});
         let seen = Seen::read(Kind::Namespace, serde_json::from_value(namespace).unwrap());
