@@ -239,6 +239,13 @@ impl Memory {
                 about.written.insert(key);
             }
         }
+        // What is gone shares what it has left with others until that is gone too.
+        for route in &about.routes {
+            let key = (Kind::WebSocketRoute, route.clone());
+            if find(shelves, &key).is_none() {
+                self.file(&key, shelves, in_force);
+            }
+        }
         about.told = Told::of(self.routes.values().map(|kept| &kept.told));
         about
     }

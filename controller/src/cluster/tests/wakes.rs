@@ -261,7 +261,8 @@ fn route_at_eg(name: &str, backend: &Value) -> Value {
 async fn what_a_route_leaves_stays_with_those_who_still_use_it() {
     type Make = fn(&str, &Value) -> Value;
     for (gateway, make) in [("istio=edge", route as Make), ("infra/eg", route_at_eg as Make)] {
-        for is_deleted in [false, true] {
+        // Also where everything is looked at, as when a gateway changes too.
+        for (is_deleted, everything) in [(false, false), (true, false), (true, true)] {
             let mut world = World::new();
             gateways(&mut world);
             for name in ["a", "x"] {
@@ -290,12 +291,15 @@ async fn what_a_route_leaves_stays_with_those_who_still_use_it() {
                     .store
                     .gone(Kind::WebSocketRoute, &ObjectName::new("shop", "a"), 0),
             }
+            if everything {
+                world.cluster.memory.look_at_everything();
+            }
             for turn in 0..4 {
                 world.turn().await;
                 assert_eq!(
                     used(&world),
                     before,
-                    "{gateway}, turn {turn}, deleted: {is_deleted}"
+                    "{gateway}, turn {turn}, deleted: {is_deleted}, everything: {everything}"
                 );
                 // What happens to the new Service concerns the route alone.
                 world.put(Kind::EndpointSlice, slice("shop", "x", &format!("x-{turn}")));
