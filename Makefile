@@ -84,6 +84,10 @@ monitoring: ## every alert fires in one test and is silent in another; dashboard
 	@tools=$$(e2e/tools/install-prometheus.sh) && $$tools/promtool test rules charts/tests/alerts.test.yaml && \
 	python3 charts/tests/dashboards.py $$tools/promtool
 
+.PHONY: pictures
+pictures: envoy build ## the pictures of the dashboards in docs/pictures, from what a Prometheus had in a run of the chart's test
+	CLEW_PICTURES=$(CURDIR)/docs/pictures CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) e2e/run.sh chart -- a_release_is_installed
+
 MDBOOK_VERSION := 0.5.4
 .PHONY: docs
 docs: ## the documentation as a book, in target/docs/book (installs mdbook into the cache, once)

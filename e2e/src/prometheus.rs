@@ -12,6 +12,7 @@ use crate::daemon::Daemon;
 use crate::http;
 
 mod discovery;
+pub mod picture;
 
 use discovery::Role;
 
@@ -102,6 +103,29 @@ impl Prometheus {
         let series = data["result"].as_array().context("series")?;
         let value = |one: &Value| Some((one["metric"].clone(), one["value"][1].as_str()?.parse().ok()?));
         series.iter().map(|one| value(one).context("a value")).collect()
+    }
+
+    /// The same from a moment on (seconds since 1970), for every second: the labels of each series, and its values with their moments.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn range(
+        &self,
+        query: &str,
+        from: f64,
+        seconds: f64,
+    ) -> Result<Vec<(Value, Vec<(f64, f64)>)>> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let until = from + seconds;
+        let path = format!("query_range?query={encoded}&start={from}&end={until}&step=1");
+        let data = self.asked(&path).await?;
+        let series = data["result"].as_array().context("series")?;
+        let point = |one: &Value| Some((one[0].as_f64()?, one[1].as_str()?.parse().ok()?));
+        let line = |one: &Value| {
+            let points = one["values"].as_array().into_iter().flatten().filter_map(point);
+            (one["metric"].clone(), points.collect())
+        };
+        Ok(series.iter().map(line).collect())
     }
 
     /// Everything that it wrote.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::chart;
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::prometheus::Prometheus;
+use clew_e2e::prometheus::picture::{self, Span};
 use clew_e2e::ws_client::{Answer, Request, Session, Traffic};
 use clew_e2e::{standalone, wait};
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ use serde_json::{Value, json};
 use crate::life::{HOST, IMAGE, SESSIONS, SHOP, Scene};
 
 const SOON: Duration = Duration::from_secs(60);
+/// What is drawn of what came before, in seconds.
+const BEFORE: f64 = 4.0;
 const TOLD: [&str; 4] = [
     IMAGE,
     "--api-versions=monitoring.coreos.com/v1/ServiceMonitor",
@@ -120,11 +123,32 @@ pub(crate) async fn sees(scene: &Scene, prometheus: &Prometheus) -> Result<()> {
     let ever = prometheus.query(&ever).await?;
     ensure!(ever.is_empty(), "in a healthy cluster: {ever:?}");
     let metrics = are_explained(prometheus).await?;
+    are_drawn(prometheus, began).await?;
     println!(
         "{told}; {} alerts are silent; {metrics} metrics are in the reference",
         alerts.len()
     );
     leaver.remove().await
+}
+
+/// Pictures of the dashboards for the guide, where somebody wants them (`make pictures`).
+async fn are_drawn(prometheus: &Prometheus, began: Instant) -> Result<()> {
+    let Some(folder) = std::env::var_os("CLEW_PICTURES") else {
+        return Ok(());
+    };
+    let seconds = began.elapsed().as_secs_f64() + BEFORE;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let span = Span {
+        from: now - seconds,
+        seconds,
+    };
+    for board in std::fs::read_dir(chart::folder("clew/dashboards"))? {
+        let board = board?.path();
+        let name = board.file_stem().context("a name")?.to_string_lossy();
+        let to = Path::new(&folder).join(format!("dashboard-{name}.svg"));
+        picture::draw(prometheus, &board, &format!("{SHOP}/lobby/default"), span, &to).await?;
+    }
+    Ok(())
 }
 
 /// The sessions that stay are counted once, whichever replica their proxy asks.
