@@ -29,6 +29,8 @@ use view::{GatewayView, ProxyView};
 
 /// The longest that a poll waits. Short, because live counts arrive with the next poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The same at a replica that does not lead: the one that does waits for what this proxy holds, and hears it only when it is asked.
+const BESIDE_THE_LEADER: Duration = Duration::from_millis(100);
 
 /// The tables of all gateways and the proxies that poll them.
 #[derive(Debug)]
@@ -283,7 +285,8 @@ impl Channel {
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.
     async fn poll(&self, poll: Poll) -> Option<Update> {
         let _open = self.open(&poll);
-        let wait = Duration::from_millis(poll.wait_ms).min(LONGEST_WAIT);
+        let longest = if self.leads() { LONGEST_WAIT } else { BESIDE_THE_LEADER };
+        let wait = Duration::from_millis(poll.wait_ms).min(longest);
         let until = tokio::time::Instant::now() + wait;
         let mut news = self.news.subscribe();
         loop {

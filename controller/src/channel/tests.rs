@@ -151,3 +151,16 @@ async fn of_several_controllers_only_the_one_that_leads_puts_another_ones_word_o
     lead.send_replace(true);
     assert!(channel.poll(foreign()).await.is_some_and(|update| update.full));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_lead_lets_a_proxy_go_on_to_the_one_who_does() {
+    let (lead, leads) = watch::channel(false);
+    let channel = Channel::with_peers("e".into(), "seed".into(), leads);
+    channel.publish("ns/edge", snapshot(&["a"]));
+    for (leads, longest) in [(false, 100), (true, 1000)] {
+        lead.send_replace(leads);
+        let began = tokio::time::Instant::now();
+        assert_eq!(channel.poll(poll("x", Some("e:1"), 10_000)).await, None);
+        assert_eq!(began.elapsed(), Duration::from_millis(longest), "leads: {leads}");
+    }
+}

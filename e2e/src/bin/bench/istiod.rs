@@ -38,7 +38,8 @@ struct Shop {
     mesh: &'static Mesh,
     client: Client,
     pods: Vec<Pod>,
-    _controller: Controller,
+    /// As many as the chart has.
+    _controllers: [Controller; 2],
     /// Where the key of every handshake is.
     place: String,
     applied: usize,
@@ -49,7 +50,10 @@ struct Shop {
 impl Shop {
     async fn open() -> Result<Self> {
         let mesh = mesh().await?;
-        let controller = Controller::start(&mesh.cluster, "clew-0").await?;
+        let controllers = [
+            Controller::start(&mesh.cluster, "clew-0").await?,
+            Controller::start(&mesh.cluster, "clew-1").await?,
+        ];
         let client = mesh.cluster.client().await?;
         client.apply(&namespace(SHOP)).await?;
         client.apply(&service(SHOP, "chat")).await?;
@@ -79,7 +83,7 @@ impl Shop {
             mesh,
             client,
             pods,
-            _controller: controller,
+            _controllers: controllers,
             place,
             applied: 0,
             took: Default::default(),
