@@ -29,8 +29,6 @@ use view::{GatewayView, ProxyView};
 
 /// The longest that a poll waits. Short, because live counts arrive with the next poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The same at a replica that does not lead: the one that does waits for what this proxy holds, and hears it only when it is asked.
-const BESIDE_THE_LEADER: Duration = Duration::from_millis(100);
 
 /// The tables of all gateways and the proxies that poll them.
 #[derive(Debug)]
@@ -285,7 +283,12 @@ impl Channel {
     /// Answers a poll: what the proxy lacks, or `None` when the wait is over without news.
     async fn poll(&self, poll: Poll) -> Option<Update> {
         let _open = self.open(&poll);
-        let longest = if self.leads() { LONGEST_WAIT } else { BESIDE_THE_LEADER };
+        // The one that leads waits for what this proxy holds, and hears it only when it is asked.
+        let longest = if self.leads() {
+            LONGEST_WAIT
+        } else {
+            Duration::ZERO
+        };
         let wait = Duration::from_millis(poll.wait_ms).min(longest);
         let until = tokio::time::Instant::now() + wait;
         let mut news = self.news.subscribe();
@@ -296,7 +299,10 @@ impl Channel {
                 return Some(update);
             }
             match tokio::time::timeout_at(until, news.changed()).await {
-                Ok(news) => news.ok()?,
+                Ok(news) => {
+                    news.ok()?;
+                    self.recognise(&poll);
+                }
                 // It has had the time to say the same.
                 Err(_) if self.is_anothers(&poll) && self.leads() => return self.since(&poll),
                 Err(_) => return None,
@@ -327,11 +333,12 @@ impl Channel {
     /// Notes what the proxy says; its poll is open until the answer is dropped.
     fn open(&self, poll: &Poll) -> OpenPoll<'_> {
         if let Some(gateway) = self.lock().get_mut(&poll.gateway) {
-            let holds = poll
-                .have
-                .as_deref()
-                .and_then(|have| gateway.table.number(have))
-                .unwrap_or(0);
+            let holds = match poll.have.as_deref().map(|have| gateway.table.number(have)) {
+                Some(Some(number)) => number,
+                // What another controller told it, this one may be about to say too.
+                Some(None) if self.leads.is_some() => gateway.proxies.held_by(&poll.proxy),
+                _ => 0,
+            };
             gateway.proxies.polled(poll, holds, clock::now());
         }
         self.tell();
@@ -339,6 +346,20 @@ impl Channel {
             channel: self,
             gateway: poll.gateway.clone(),
             proxy: poll.proxy.clone(),
+        }
+    }
+
+    /// What another controller told a proxy, and this one says only now, it holds.
+    fn recognise(&self, poll: &Poll) {
+        let mut gateways = self.lock();
+        let Some(gateway) = gateways.get_mut(&poll.gateway) else {
+            return;
+        };
+        let number = poll.have.as_deref().and_then(|have| gateway.table.number(have));
+        let is_news = number.is_some_and(|number| gateway.proxies.holds(&poll.proxy, number));
+        drop(gateways);
+        if is_news {
+            self.tell();
         }
     }
 

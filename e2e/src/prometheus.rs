@@ -109,12 +109,7 @@ impl Prometheus {
     ///
     /// # Errors
     /// When it is none.
-    pub async fn range(
-        &self,
-        query: &str,
-        from: f64,
-        seconds: f64,
-    ) -> Result<Vec<(Value, Vec<(f64, f64)>)>> {
+    pub async fn range(&self, query: &str, from: f64, seconds: f64) -> Result<Vec<(Value, Vec<(f64, f64)>)>> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let until = from + seconds;
         let path = format!("query_range?query={encoded}&start={from}&end={until}&step=1");

@@ -101,6 +101,17 @@ impl Proxies {
         proxy.heard = now;
     }
 
+    /// The number of the version that a proxy holds; 0 when it holds none of ours.
+    pub(crate) fn held_by(&self, id: &str) -> u64 {
+        self.0.get(id).map_or(0, |proxy| proxy.holds)
+    }
+
+    /// A proxy holds this version, or a newer one. True: that was not known.
+    pub(crate) fn holds(&mut self, id: &str, number: u64) -> bool {
+        let proxy = self.0.get_mut(id).filter(|proxy| proxy.holds < number);
+        proxy.map(|proxy| proxy.holds = number).is_some()
+    }
+
     /// A poll was answered, or its connection broke.
     pub(crate) fn answered(&mut self, id: &str, now: Instant) {
         if let Some(proxy) = self.0.get_mut(id) {

@@ -157,10 +157,40 @@ async fn who_does_not_lead_lets_a_proxy_go_on_to_the_one_who_does() {
     let (lead, leads) = watch::channel(false);
     let channel = Channel::with_peers("e".into(), "seed".into(), leads);
     channel.publish("ns/edge", snapshot(&["a"]));
-    for (leads, longest) in [(false, 100), (true, 1000)] {
+    for (leads, longest) in [(false, 0), (true, 1000)] {
         lead.send_replace(leads);
         let began = tokio::time::Instant::now();
         assert_eq!(channel.poll(poll("x", Some("e:1"), 10_000)).await, None);
         assert_eq!(began.elapsed(), Duration::from_millis(longest), "leads: {leads}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_controller_told_first_is_held_as_soon_as_this_one_says_it_too() {
+    let (_lead, leads) = watch::channel(true);
+    let channel = Channel::with_peers("e".into(), "seed".into(), leads.clone());
+    channel.publish("ns/edge", snapshot(&["a"]));
+    let first = channel.poll(poll("x", None, 0)).await.unwrap().version;
+    let other = Channel::with_peers("f".into(), "seed".into(), leads);
+    other.publish("ns/edge", snapshot(&["a"]));
+    other.publish("ns/edge", snapshot(&["b"]));
+    let told = other.poll(poll("x", Some(&first), 0)).await.unwrap().version;
+    channel.hears(&poll("x", Some(&first), 0));
+
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.poll(poll("x", Some(&told), 1000)).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(
+        channel.standing("ns/edge").behind,
+        0,
+        "it has not lost what it had"
+    );
+    channel.publish("ns/edge", snapshot(&["b"]));
+    let began = tokio::time::Instant::now();
+    let standing = channel.acknowledged("ns/edge", PATIENCE).await;
+    assert_eq!((standing.proxies, standing.behind), (1, 0));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(waiting.await.unwrap(), None, "there is nothing to tell");
 }

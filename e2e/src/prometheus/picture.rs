@@ -66,7 +66,9 @@ pub async fn draw(prometheus: &Prometheus, board: &Path, route: &str, span: Span
     canvas.fill(&WHITE)?;
     for (cell, (panel, lines)) in canvas.split_evenly((rows, 2)).iter().zip(&drawn) {
         let title = panel["title"].as_str().context("a title")?;
-        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
+        let unit = panel["fieldConfig"]["defaults"]["unit"]
+            .as_str()
+            .unwrap_or_default();
         chart(cell, title, unit, lines, span)?;
     }
     canvas.present()?;
@@ -80,10 +82,16 @@ async fn asked(
     route: &str,
     span: Span,
 ) -> Result<Vec<Line>> {
-    let mut query = target["expr"].as_str().context("a query")?.replace("$__rate_interval", RATE);
+    let mut query = target["expr"]
+        .as_str()
+        .context("a query")?
+        .replace("$__rate_interval", RATE);
     for variable in board["templating"]["list"].as_array().context("variables")? {
         let name = variable["name"].as_str().context("a name")?;
-        query = query.replace(&format!("${name}"), variable["allValue"].as_str().unwrap_or(route));
+        query = query.replace(
+            &format!("${name}"),
+            variable["allValue"].as_str().unwrap_or(route),
+        );
     }
     let legend = target["legendFormat"].as_str().unwrap_or_default();
     let mut lines = Vec::new();
@@ -105,7 +113,12 @@ fn chart(
     lines: &[Line],
     span: Span,
 ) -> Result<()> {
-    let values = || lines.iter().flat_map(|(_, points)| points).map(|(_, value)| *value);
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|(_, points)| points)
+            .map(|(_, value)| *value)
+    };
     let most = values().fold(0.0, f64::max);
     let top = if most > 0.0 { most * 1.15 } else { 1.0 };
     let mut chart = ChartBuilder::on(cell)
