@@ -14,11 +14,11 @@ use crate::failure::Failure;
 #[derive(clap::Args)]
 #[command(after_help = CHOICE)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    target: Target,
     /// The file to write, which must not be there yet; - is stdout [default: clew-bug-report-<UTC>.tar.gz, here]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {

@@ -20,11 +20,11 @@ pub(crate) struct Args {
     /// Look again until nothing fails, such as after an installation, for at most so long: 90s or 2m
     #[arg(long, value_name = "DURATION")]
     wait: Option<clew_crds::Duration>,
-    #[command(flatten)]
-    kube: Kube,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    #[command(flatten)]
+    kube: Kube,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {

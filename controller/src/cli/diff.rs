@@ -39,14 +39,14 @@ pub(crate) struct Args {
     /// File or folder of manifests as they are, instead of a cluster; may be given several times
     #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context", "namespace"])]
     against: Vec<PathBuf>,
-    #[command(flatten)]
-    kube: Kube,
     /// Session keys that are made up for each rule, to see how many move
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     keys: u32,
     /// How it is printed
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    #[command(flatten)]
+    kube: Kube,
 }
 
 /// What changes, and for whom.

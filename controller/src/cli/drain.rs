@@ -31,11 +31,11 @@ pub(crate) struct Args {
     /// Take a drain back: new sessions may come again
     #[arg(long)]
     cancel: bool,
-    #[command(flatten)]
-    target: Target,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {

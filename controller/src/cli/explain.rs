@@ -10,8 +10,6 @@ use crate::failure::{Failure, REFUSED};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    subject: Subject,
     /// Request line, such as 'GET /ws?room=7'
     #[arg(long, value_name = "METHOD TARGET")]
     request: String,
@@ -27,6 +25,8 @@ pub(crate) struct Args {
     /// How the answer is printed [default: table on a terminal, else json]
     #[arg(short, long, value_enum)]
     output: Option<Format>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {

@@ -14,14 +14,14 @@ use crate::failure::Failure;
 #[derive(clap::Args)]
 #[command(after_help = CHOICE)]
 pub(crate) struct Args {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
     #[command(flatten)]
     target: Target,
     /// The sessions of all namespaces of a cluster
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Format,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {

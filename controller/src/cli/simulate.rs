@@ -8,8 +8,6 @@ use crate::failure::Failure;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    subject: Subject,
     /// Session keys that are made up for each backend
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     keys: u32,
@@ -22,6 +20,8 @@ pub(crate) struct Args {
     /// How the answer is printed [default: table on a terminal, else json]
     #[arg(short, long, value_enum)]
     output: Option<Format>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {

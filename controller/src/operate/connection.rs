@@ -46,7 +46,7 @@ impl Connection {
                 .map_err(|error| Failure::usage(format!("--context {context}: {}", chain(&error))))?,
             (None, None) => Config::infer().await.map_err(|error| {
                 Failure::unreachable(format!(
-                    "no cluster is configured: {}; set KUBECONFIG, or say --kubeconfig",
+                    "no cluster is configured: {}; set KUBECONFIG, or say --kubeconfig; explain and simulate take files by -f, diff by --against",
                     chain(&error)
                 ))
             })?,
