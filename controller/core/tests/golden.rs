@@ -2,7 +2,7 @@
 //! diff is read in review.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
 
@@ -18,15 +18,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+/// The golden folders, in order.
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let cases = fs::read_dir(folder).unwrap();
+    let mut cases: Vec<_> = cases.map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
 #[test]
 fn every_golden_folder_is_as_it_was() {
     let rewrite = env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    cases.sort();
+    let cases = cases();
     let (mut refused, mut different) = (0, Vec::new());
     for case in &cases {
         let name = case.file_name().unwrap().to_string_lossy();
@@ -112,14 +116,8 @@ fn the_reference_of_refusals_names_every_code() {
 
 /// What is said of the first case that is refused for a code: the object, the field and the message.
 fn examples() -> BTreeMap<Code, (String, String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    cases.sort();
     let mut examples = BTreeMap::new();
-    for case in cases {
+    for case in cases() {
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
         let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
         for refusal in validate(&objects, Target::Every).refusals() {
