@@ -3,6 +3,7 @@
 //! Each gateway has a table of its own; every proxy of the gateway long-polls it ([`server`]).
 
 pub(crate) mod drains;
+pub(crate) mod leader;
 pub(crate) mod order;
 mod proxies;
 pub(crate) mod ring;

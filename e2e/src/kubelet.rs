@@ -3,7 +3,7 @@
 //!
 //! One thing is not as on a node. All pods of a test share its network, so a pod is told by `CLEW_LISTEN` at which address it is.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl RunningPod {
             address,
         };
         let registration = Registration::starting(registrant).await?;
-        let mut command = command(cluster, (namespace, name), &template["spec"]).await?;
+        let mut command = command(cluster, (namespace, name, Some(address.ip())), &template["spec"]).await?;
         command.env("CLEW_LISTEN", address.to_string());
         let mut pod = Self {
             address,
@@ -114,12 +114,18 @@ impl RunningPod {
 /// When it cannot be started.
 pub async fn run_to_its_end(cluster: &Cluster, pod: &Value) -> Result<standalone::Output> {
     let text = |field: &str| pod["metadata"][field].as_str().context("a name");
-    let command = command(cluster, (text("namespace")?, text("name")?), &pod["spec"]).await?;
+    let named = (text("namespace")?, text("name")?, None);
+    let command = command(cluster, named, &pod["spec"]).await?;
     standalone::output(command.into()).await
 }
 
 /// The command of a pod's one container, which its image begins with `clew`, in an environment of its own.
-async fn command(cluster: &Cluster, (namespace, name): (&str, &str), spec: &Value) -> Result<Command> {
+async fn command(
+    cluster: &Cluster,
+    (namespace, name, ip): (&str, &str, Option<IpAddr>),
+    spec: &Value,
+) -> Result<Command> {
+    let ip = ip.map(|ip| ip.to_string());
     let account = spec["serviceAccountName"].as_str().context("an account")?;
     let folder = cluster.folder().join(format!("account-{account}"));
     let environment = cluster.account(namespace, account, &folder).await?;
@@ -130,6 +136,7 @@ async fn command(cluster: &Cluster, (namespace, name): (&str, &str), spec: &Valu
         let known = match one["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some("metadata.name") => name,
             Some("metadata.namespace") => namespace,
+            Some("status.podIP") => ip.as_deref().context("its address")?,
             _ => one["value"].as_str().with_context(|| format!("{one}"))?,
         };
         command.env(one["name"].as_str().context("a variable's name")?, known);

@@ -11,6 +11,7 @@ use clew_filter_config::channel::{PATH, Poll};
 use tokio::net::TcpListener;
 
 use super::Channel;
+use super::leader::Leader;
 use super::tokens::Tokens;
 
 /// Live counts by rule and pod of a large proxy fit in this many bytes.
@@ -20,6 +21,8 @@ const LARGEST_POLL: usize = 32 << 20;
 struct Door {
     channel: Arc<Channel>,
     tokens: Arc<Tokens>,
+    /// Where there are several controllers.
+    leader: Option<Leader>,
 }
 
 /// Serves the channel for as long as the task lives.
@@ -27,17 +30,18 @@ struct Door {
 /// # Errors
 /// When the listener fails.
 pub(crate) async fn serve(listener: TcpListener, channel: Arc<Channel>, token: &str) -> std::io::Result<()> {
-    axum::serve(listener, router(channel, Tokens::one(token))).await
+    axum::serve(listener, router(channel, Tokens::one(token), None)).await
 }
 
 /// The channel's one route.
-pub(crate) fn router(channel: Arc<Channel>, tokens: Tokens) -> Router {
+pub(crate) fn router(channel: Arc<Channel>, tokens: Tokens, leader: Option<Leader>) -> Router {
     Router::new()
         .route(PATH, post(poll))
         .layer(DefaultBodyLimit::max(LARGEST_POLL))
         .with_state(Door {
             channel,
             tokens: Arc::new(tokens),
+            leader,
         })
 }
 
@@ -58,6 +62,13 @@ async fn poll(State(door): State<Door>, headers: HeaderMap, body: axum::body::Bo
     };
     if !gateway.is_empty() && gateway != poll.gateway {
         return StatusCode::FORBIDDEN.into_response();
+    }
+    if let Some(leader) = &door.leader {
+        // What it says is known here too, should the one that leads go.
+        let _open = door.channel.open(&poll);
+        if let Some(answer) = leader.answer(&headers, &body).await {
+            return answer;
+        }
     }
     match door.channel.poll(poll).await {
         Some(update) => Json(update).into_response(),

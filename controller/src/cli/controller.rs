@@ -1,6 +1,6 @@
 //! `clew controller`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use super::IstioRoot;
@@ -30,6 +30,9 @@ pub(crate) struct Args {
         default_value = "0.0.0.0:8080"
     )]
     listen: SocketAddr,
+    /// Where other replicas come in, which pass what proxies say on to the one that leads [default: --listen's, if it names one address]
+    #[arg(long, value_name = "IP", env = "POD_IP", hide_env_values = true)]
+    pod_ip: Option<IpAddr>,
     /// Serve a page for people there, too, at /; it asks for a token of the account clew-reader
     #[arg(long, env = "CLEW_STATUS_PAGE", hide_env_values = true)]
     status_page: bool,
@@ -48,6 +51,10 @@ pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
             root_namespace: args.istio.namespace(),
         },
         listen: args.listen,
+        reached: args
+            .pod_ip
+            .or_else(|| Some(args.listen.ip()).filter(|ip| !ip.is_unspecified()))
+            .map(|ip| SocketAddr::new(ip, args.listen.port())),
         status_page: args.status_page,
         identity: format!("{}_{}", name.unwrap_or_else(|_| "clew".to_owned()), &life[..8]),
     };

@@ -74,7 +74,7 @@ struct Side {
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     let answer = match args.against.is_empty() {
         true => super::runtime()?.block_on(async { of_cluster(&args.kube.open().await?, args).await })?,
-        false => of_files(args),
+        false => of_files(args)?,
     };
     for finding in &answer.findings {
         eprintln!("{finding}");
@@ -86,7 +86,7 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     })
 }
 
-fn of_files(args: &Args) -> Answer {
+fn of_files(args: &Args) -> Result<Answer, Failure> {
     let mut in_force = InForce::default();
     let before = Paths::of(&args.against).check_as_edits(&mut in_force);
     let after = Paths::of(&args.filename).check_as_edits(&mut in_force);
@@ -94,8 +94,24 @@ fn of_files(args: &Args) -> Answer {
         world: checked.validated.world,
         drains: checked.drains,
     };
+    all_read(before.findings.iter().chain(&after.findings))?;
     let findings = after.findings.clone();
-    Answer::of(&side(before), &side(after), args.keys, None, findings)
+    Ok(Answer::of(&side(before), &side(after), args.keys, None, findings))
+}
+
+/// What a file that nobody understands says is not known, and would look as if it were to go.
+fn all_read<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Result<(), Failure> {
+    let is_of_file = |finding: &&Finding| finding.is_error() && finding.code.starts_with("CLEW00");
+    let unread: Vec<_> = findings.into_iter().filter(is_of_file).collect();
+    for finding in &unread {
+        eprintln!("{finding}");
+    }
+    match unread.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::refused(
+            "nothing is compared: mend what cannot be read first",
+        )),
+    }
 }
 
 async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
@@ -106,6 +122,7 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
     };
     let before = once.validate();
     let manifests = Manifests::once(args.filename.clone());
+    all_read(&manifests.findings())?;
     let after = once.validate_with(&with_routes(once.objects(), manifests.objects()));
     let mut findings = manifests.findings();
     findings.extend(

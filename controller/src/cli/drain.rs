@@ -14,7 +14,7 @@ use crate::failure::Failure;
 #[command(after_help = CHOICE)]
 pub(crate) struct Args {
     /// The pods: `name` or `namespace/name`; of a clew run `ip:port` too
-    #[arg(value_name = "POD", required_unless_present_any = ["selector", "node"])]
+    #[arg(value_name = "POD")]
     pods: Vec<String>,
     /// Pods of a cluster by their labels
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with_all = ["pods", "node"])]
@@ -44,6 +44,11 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
 
 async fn drain(args: &Args) -> Result<ExitCode, Failure> {
     let by_cluster = args.selector.is_some() || args.node.is_some();
+    if args.pods.is_empty() && !by_cluster {
+        return Err(Failure::usage(
+            "say which pods: their names, or of a cluster --selector or --node too",
+        ));
+    }
     match args.target.find(by_cluster).await? {
         Found::Standalone(standalone) => standalone::drain(args, &standalone).await?,
         Found::Cluster(cluster) => cluster::drain(args, &cluster).await?,

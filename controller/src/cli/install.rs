@@ -3,6 +3,7 @@
 mod leave;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -26,8 +27,20 @@ pub(crate) struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// How to reach the cluster [default: $KUBECONFIG, else ~/.kube/config, else the pod's own account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Where the controller is [default: the pod's, else clew-system]
-    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
+    #[arg(
+        long,
+        visible_alias = "clew-namespace",
+        value_name = "NAME",
+        env = "POD_NAMESPACE",
+        hide_env_values = true
+    )]
     namespace: Option<String>,
     #[command(flatten)]
     service: ControllerService,
@@ -63,7 +76,7 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
         },
         root_namespace: args.istio.namespace(),
     };
-    let connection = Connection::open(None, None).await?;
+    let connection = Connection::open(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let installation = Installation::prepare(connection.client.clone(), &wish).await?;
     if args.print {
         let objects: Vec<_> = installation

@@ -1,6 +1,7 @@
 //! Who writes: of several replicas the one that holds the Lease. Whoever could not renew it in time stops before anybody
 //! else can have it, by its own clock; others wait until the Lease has not moved for its whole duration, by theirs.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
-use super::settings::LEASE;
+use super::settings::{CHANNEL, LEASE, Settings};
 use crate::clock;
 
 /// How long a Lease that does not move is its holder's.
@@ -27,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) struct Leadership {
     until: Mutex<Option<Instant>>,
     changed: watch::Sender<bool>,
+    /// Where whoever else holds the Lease serves the channel.
+    leader: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Default for Leadership {
@@ -34,6 +37,7 @@ impl Default for Leadership {
         Self {
             until: Mutex::default(),
             changed: watch::Sender::new(false),
+            leader: watch::Sender::new(None),
         }
     }
 }
@@ -50,6 +54,11 @@ impl Leadership {
     /// Tells when it becomes ours, or ceases to be.
     pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
         self.changed.subscribe()
+    }
+
+    /// Where the one that leads serves the channel; None: we lead, or nobody knows.
+    pub(crate) fn leader(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.leader.subscribe()
     }
 
     /// For long.
@@ -71,6 +80,7 @@ impl Leadership {
 pub(crate) struct Candidate {
     api: Api<Lease>,
     identity: String,
+    reached: Option<SocketAddr>,
     leadership: Arc<Leadership>,
     /// The Lease as it was when it last moved, and when that was seen.
     seen: Option<(String, Instant)>,
@@ -86,10 +96,11 @@ enum Turn {
 }
 
 impl Candidate {
-    pub(crate) fn new(api: Api<Lease>, identity: String, leadership: Arc<Leadership>) -> Self {
+    pub(crate) fn new(api: Api<Lease>, settings: &Settings, leadership: Arc<Leadership>) -> Self {
         Self {
             api,
-            identity,
+            identity: settings.identity.clone(),
+            reached: settings.reached,
             leadership,
             seen: None,
         }
@@ -134,7 +145,10 @@ impl Candidate {
             .as_ref()
             .map_or(Duration::ZERO, |(_, at)| now.duration_since(*at));
         let spec = kept.as_ref().and_then(|lease| lease.spec.as_ref());
-        if turn(spec, &self.identity, still) == Turn::Wait {
+        let turn = turn(spec, &self.identity, still);
+        let leader = kept.as_ref().filter(|_| turn == Turn::Wait).and_then(channel);
+        self.leadership.leader.send_replace(leader);
+        if turn == Turn::Wait {
             return Ok(false);
         }
         let wanted = self.wanted(kept.as_ref());
@@ -155,14 +169,20 @@ impl Candidate {
         let before = kept.and_then(|lease| lease.spec.clone()).unwrap_or_default();
         let now = MicroTime(clock::timestamp());
         let is_new = before.holder_identity.as_deref() != Some(&self.identity);
+        let mut metadata = kept.map_or_else(
+            || ObjectMeta {
+                name: Some(LEASE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            |lease| lease.metadata.clone(),
+        );
+        let annotations = metadata.annotations.get_or_insert_default();
+        match self.reached {
+            Some(reached) => annotations.insert(CHANNEL.to_owned(), reached.to_string()),
+            None => annotations.remove(CHANNEL),
+        };
         Lease {
-            metadata: kept.map_or_else(
-                || ObjectMeta {
-                    name: Some(LEASE.to_owned()),
-                    ..ObjectMeta::default()
-                },
-                |lease| lease.metadata.clone(),
-            ),
+            metadata,
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
                 lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
@@ -190,6 +210,12 @@ pub(crate) async fn release(api: &Api<Lease>, identity: &str, leadership: &Leade
         // If it fails, the Lease runs out.
         let _ = api.replace(LEASE, &PostParams::default(), &lease).await;
     }
+}
+
+/// Where its holder serves the channel.
+fn channel(lease: &Lease) -> Option<SocketAddr> {
+    let annotations = lease.metadata.annotations.as_ref()?;
+    annotations.get(CHANNEL)?.parse().ok()
 }
 
 /// `still`: for how long it has not moved.

@@ -24,6 +24,7 @@ use super::settings::Settings;
 use super::store::Store;
 use super::{Cluster, page, requests, server, watch as follow};
 use crate::channel::Channel;
+use crate::channel::leader::Leader;
 use crate::channel::tokens::Tokens;
 use crate::clock;
 use crate::failure::Failure;
@@ -72,7 +73,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
         ));
     }
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.scope.namespace);
-    tasks.spawn(Candidate::new(leases.clone(), settings.identity.clone(), leadership.clone()).run());
+    tasks.spawn(Candidate::new(leases.clone(), &settings, leadership.clone()).run());
     tasks.spawn(queued(store.subscribe(), metrics.clone()));
     let (farewell, is_over) = watch::channel(false);
     let operators = Operators::new(client.clone(), &settings, channel.clone(), leadership.clone());
@@ -90,6 +91,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let router = server::router(
         channel,
         Tokens::Each(secrets.channel),
+        Leader::new(leadership.leader()),
         store,
         metrics,
         told.clone(),

@@ -12,6 +12,7 @@ use axum::routing::get;
 
 use super::downloads::Downloads;
 use super::store::Store;
+use crate::channel::leader::Leader;
 use crate::channel::tokens::Tokens;
 use crate::channel::{Channel, server};
 use crate::metrics::{Metrics, OPENMETRICS};
@@ -36,6 +37,7 @@ struct Served {
 pub(crate) fn router(
     channel: Arc<Channel>,
     tokens: Tokens,
+    leader: Leader,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     told: Arc<AtomicBool>,
@@ -61,7 +63,7 @@ pub(crate) fn router(
         )
         .route(&format!("{MODULES}{{file}}"), get(wasm))
         .with_state(served)
-        .merge(server::router(channel, tokens))
+        .merge(server::router(channel, tokens, Some(leader)))
 }
 
 /// What the module is called: a path that changes with every byte of it.

@@ -11,12 +11,17 @@ pub(crate) const SECRETS: &str = "clew-secrets";
 /// The Lease of whoever writes.
 pub(crate) const LEASE: &str = "clew-controller";
 
+/// On the Lease: where its holder serves the channel.
+pub(crate) const CHANNEL: &str = "clew.dev/channel";
+
 /// The command line of `clew controller`.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) scope: Scope,
     /// Where proxies and probes come in.
     pub(crate) listen: SocketAddr,
+    /// Where other replicas come in; None: they cannot.
+    pub(crate) reached: Option<SocketAddr>,
     /// Whether the page for people is served there, too.
     pub(crate) status_page: bool,
     /// Tells replicas apart.

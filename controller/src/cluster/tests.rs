@@ -55,6 +55,7 @@ fn cluster(store: &Arc<Store>) -> Cluster {
             root_namespace: RootNamespace::new("istio-system"),
         },
         listen: "127.0.0.1:0".parse().unwrap(),
+        reached: None,
         status_page: false,
         identity: String::new(),
     };

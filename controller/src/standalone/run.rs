@@ -174,6 +174,11 @@ impl Standalone {
             .filter(|gateway| !gateway.listeners.is_empty())
             .map(|gateway| gateway.name.to_string())
             .collect();
+        if gateways.is_empty() {
+            tracing::warn!(
+                "nothing listens: the manifests have no Gateway of class clew with a listener that can be served"
+            );
+        }
         for gateway in gateways {
             let standing = self.channel.first_acknowledged(&gateway, FIRST_POLL).await;
             if standing.proxies == 0 || standing.behind > 0 {
