@@ -194,7 +194,7 @@ impl Channel {
         let found = gateways
             .values()
             .filter_map(|gateway| gateway.table.backend(backend));
-        let pods = found.flat_map(|backend| &backend.pods);
+        let pods = found.flat_map(|backend| backend.pods);
         pods.filter_map(|pod| pod.address.parse().ok()).collect()
     }
 

@@ -11,6 +11,7 @@ mod gateway_pods;
 mod gateways;
 pub(crate) mod install;
 mod kind;
+mod last_good;
 mod lease;
 mod misses;
 mod neighbours;
@@ -51,6 +52,7 @@ use downloads::Downloads;
 use drains::Drains;
 use gateways::Gateways;
 pub(crate) use kind::Kind;
+use last_good::LastGood;
 use lease::Leadership;
 pub(crate) use misses::Misses;
 pub(crate) use once::Once;
@@ -80,7 +82,7 @@ pub(crate) struct Cluster {
     applier: Applier,
     reporter: Reporter,
     /// The routes as they last were good; None: before the first turn.
-    in_force: Option<InForce>,
+    last_good: Option<LastGood>,
     /// Who is connected is not known yet, and has not been said as it then was.
     gathering: bool,
     drains: Drains,
@@ -134,7 +136,7 @@ impl Cluster {
             channel,
             leadership,
             metrics,
-            in_force: None,
+            last_good: None,
             gathering: true,
             drains: Drains::default(),
             said: BTreeMap::new(),
@@ -159,7 +161,7 @@ impl Cluster {
         let shelves = store.lock();
         let about = self
             .memory
-            .about(store.changes(), &shelves, self.in_force.as_ref(), clock::now());
+            .about(store.changes(), &shelves, self.last_good.as_ref(), clock::now());
         let resolved = Resolved::read(&shelves, &about);
         drop(shelves);
         let Some(resolved) = resolved.map(|resolved| resolved.under(&self.root_namespace)) else {
@@ -180,19 +182,16 @@ impl Cluster {
 
     /// The routes as they last were good.
     pub(crate) fn in_force(&self, about: &About, resolved: &Resolved) -> InForce {
-        match &self.in_force {
+        match &self.last_good {
             None => resolved.in_force_before(),
-            Some(known) if about.everything => known.clone(),
-            Some(known) => known.part(&about.routes),
+            Some(known) => known.of(about, resolved),
         }
     }
 
     /// They are in force now.
-    pub(crate) fn keep_in_force(&mut self, about: &About, in_force: InForce) {
-        match &mut self.in_force {
-            Some(known) if !about.everything => known.put_part(&about.routes, in_force),
-            known => *known = Some(in_force),
-        }
+    pub(crate) fn keep_in_force(&mut self, about: &About, resolved: &Resolved, in_force: InForce) {
+        let known = self.last_good.get_or_insert_default();
+        known.keep(about, resolved, in_force);
     }
 
     /// The pods that are leaving.
@@ -229,7 +228,7 @@ impl Cluster {
         let refused = outcome.validated.routes.iter();
         let refused = refused.map(|report| (report.name.clone(), !report.refusals.is_empty()));
         let turned = Turned {
-            in_force: self.in_force.get_or_insert_default(),
+            last_good: self.last_good.get_or_insert_default(),
             failed,
             refused: refused.collect(),
             unacknowledged,

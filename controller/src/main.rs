@@ -14,6 +14,7 @@ mod manifests;
 mod metrics;
 mod module;
 mod operate;
+mod packed;
 mod reconcile;
 mod standalone;
 mod status_page;

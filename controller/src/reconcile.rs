@@ -63,7 +63,7 @@ impl Cluster {
         let drains = self.observe(&about, &validated.world, &resolved);
         let mut plan = cluster::Plan::new(&validated.world, &resolved, &in_force, drains); // pure
         plan.tell_only_of(|backend| self.misses.are_told_of(backend));
-        self.keep_in_force(&about, in_force);
+        self.keep_in_force(&about, &resolved, in_force);
         let applied = self.apply(&about, &resolved, &plan).await; // channel, API server
         let outcome = cluster::Outcome {
             validated,

@@ -60,23 +60,23 @@ impl InForce {
         self.routes.get(name)
     }
 
-    /// What is known of some routes alone.
+    /// With these routes as they last were good, and no others.
     #[must_use]
-    pub fn part(&self, names: &BTreeSet<ObjectName>) -> Self {
-        let known = |name: &ObjectName| Some((name.clone(), self.routes.get(name)?.clone()));
+    pub fn with_routes(self, routes: impl IntoIterator<Item = (ObjectName, Arc<WebSocketRoute>)>) -> Self {
         Self {
-            routes: names.iter().filter_map(known).collect(),
-            key_sets: self.key_sets.clone(),
+            routes: routes.into_iter().collect(),
+            ..self
         }
     }
 
-    /// What is known of some routes now; of the others it stays.
-    pub fn put_part(&mut self, names: &BTreeSet<ObjectName>, part: Self) {
-        for name in names {
-            self.routes.remove(name);
-        }
-        self.routes.extend(part.routes);
-        self.key_sets.extend(part.key_sets);
+    /// Takes the routes out, to be kept elsewhere.
+    pub fn take_routes(&mut self) -> BTreeMap<ObjectName, Arc<WebSocketRoute>> {
+        std::mem::take(&mut self.routes)
+    }
+
+    /// What is known of other routes' key sets, too.
+    pub fn add_key_sets(&mut self, other: Self) {
+        self.key_sets.extend(other.key_sets);
     }
 
     /// The key sets as they last were good: `(namespace/name of the Secret, the JSON of each key)`.

@@ -67,6 +67,13 @@ pub fn judge_istio(istio: Version) -> Option<String> {
         .then(|| format!("Istio {istio} does not notice when backends come and go; take its next patch"))
 }
 
+/// Whether a route may ask for something that some of these proxies do not do.
+#[must_use]
+pub fn lack_something(envoys: &[Version], istios: &[Version]) -> bool {
+    let lacks = |envoy: &Version| *envoy < PREFERRED || *envoy == ENVOY_THAT_BUILDS_TABLES_ONCE;
+    envoys.iter().any(lacks) || istios.contains(&ISTIO_THAT_BUILDS_TABLES_ONCE)
+}
+
 /// What a route asks for and some of these proxies do not do.
 #[must_use]
 pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version]) -> Vec<Unsupported> {

@@ -7,7 +7,10 @@ use clew_filter_config::channel::{PROTOCOL, Update};
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::{Backend, Draining, Rule};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+
+use crate::packed::Packed;
 
 /// So many changes are remembered; a proxy that held an older version than the forgotten ones gets everything.
 const CHANGES: usize = 1024;
@@ -60,7 +63,14 @@ struct Entry<T> {
     /// Of the key and the value; 0: gone.
     digest: u64,
     /// `None`: gone.
-    value: Option<T>,
+    value: Option<Packed<T>>,
+}
+
+impl<T: Serialize + DeserializeOwned> Entry<T> {
+    /// None: gone.
+    fn open(&self) -> Option<T> {
+        self.value.as_ref()?.open()
+    }
 }
 
 /// Which entry became another one, and with which version.
@@ -161,13 +171,13 @@ impl Table {
     }
 
     /// A backend of the newest snapshot.
-    pub(crate) fn backend(&self, id: &str) -> Option<&Backend> {
-        self.backends.get(id)?.value.as_ref()
+    pub(crate) fn backend(&self, id: &str) -> Option<Backend> {
+        self.backends.get(id)?.open()
     }
 
     /// The backends of the newest snapshot.
     pub(crate) fn backends(&self) -> BTreeMap<String, Backend> {
-        let there = |(id, entry): (&String, &Entry<Backend>)| Some((id.clone(), entry.value.clone()?));
+        let there = |(id, entry): (&String, &Entry<Backend>)| Some((id.clone(), entry.open()?));
         self.backends.iter().filter_map(there).collect()
     }
 
@@ -212,7 +222,7 @@ impl Table {
     }
 
     /// Without `after`, everything that is there; with it, what changed later, the gone included.
-    fn changed_after<T: Clone>(
+    fn changed_after<T: Serialize + DeserializeOwned>(
         &self,
         entries: &Entries<T>,
         what: What,
@@ -220,14 +230,12 @@ impl Table {
     ) -> BTreeMap<String, Option<T>> {
         let Some(after) = after else {
             let there = entries.iter().filter(|(_, entry)| entry.value.is_some());
-            return there
-                .map(|(key, entry)| (key.clone(), entry.value.clone()))
-                .collect();
+            return there.map(|(key, entry)| (key.clone(), entry.open())).collect();
         };
         let later = self.changes.iter().rev().take_while(|change| change.at > after);
         later
             .filter(|change| change.what == what)
-            .filter_map(|change| Some((change.key.clone(), entries.get(&change.key)?.value.clone())))
+            .filter_map(|change| Some((change.key.clone(), entries.get(&change.key)?.open())))
             .collect()
     }
 
@@ -255,9 +263,12 @@ fn forget<T>(entries: &mut Entries<T>, key: &str, at: u64) {
     }
 }
 
-fn part<T: Clone>(entries: &Entries<T>, keys: &BTreeSet<String>) -> BTreeMap<String, T> {
+fn part<T: Serialize + DeserializeOwned>(
+    entries: &Entries<T>,
+    keys: &BTreeSet<String>,
+) -> BTreeMap<String, T> {
     keys.iter()
-        .filter_map(|key| Some((key.clone(), entries.get(key)?.value.clone()?)))
+        .filter_map(|key| Some((key.clone(), entries.get(key)?.open()?)))
         .collect()
 }
 
@@ -268,7 +279,7 @@ struct Replaced {
 }
 
 /// Makes `new` what there is of `scope`.
-fn replace<T: PartialEq + Serialize>(
+fn replace<T: Serialize + DeserializeOwned>(
     entries: &mut Entries<T>,
     scope: &BTreeSet<String>,
     new: BTreeMap<String, T>,
@@ -291,7 +302,8 @@ fn replace<T: PartialEq + Serialize>(
     }
     for (key, value) in new {
         let before = entries.get(&key);
-        if before.is_some_and(|entry| entry.value.as_ref() == Some(&value)) {
+        let packed = Packed::new(&value).ok();
+        if before.is_some_and(|entry| entry.value == packed) {
             continue;
         }
         let digest = digest(&key, &value);
@@ -301,7 +313,7 @@ fn replace<T: PartialEq + Serialize>(
         let entry = Entry {
             changed_at: at,
             digest,
-            value: Some(value),
+            value: packed,
         };
         entries.insert(key, entry);
     }

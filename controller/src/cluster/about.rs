@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use clew_core::in_force::InForce;
 use clew_core::model::ObjectName;
 use clew_crds::WebSocketRoute;
 
 use super::apply::Applied;
 use super::gateway_pods;
 use super::kind::Kind;
+use super::last_good::LastGood;
 use super::neighbours::{Hosts, Neighbours, Topic, hosts_of, is_for_all, of_service};
 use super::plan::Plan;
 use super::seen::{Body, Seen};
 use super::steps::Key;
 use super::store::{Changes, Shelf, Shelves, Store};
 use super::told::Told;
+use crate::packed::Packed;
 
 /// After this long everything is looked at, whatever is said to have changed.
 const SURELY: Duration = Duration::from_secs(600);
@@ -133,11 +134,11 @@ impl Memory {
         &mut self,
         mut changes: Changes,
         shelves: &Shelves,
-        in_force: Option<&InForce>,
+        last_good: Option<&LastGood>,
         now: Instant,
     ) -> About {
         let before = std::mem::take(&mut self.next);
-        changes.everything |= before.everything || in_force.is_none();
+        changes.everything |= before.everything || last_good.is_none();
         changes.everything |= self.everything_due.is_some_and(|at| at <= now);
         changes.objects.extend(before.objects);
         let is_due = |(key, at): (&Key, &Instant)| (*at <= now).then(|| key.clone());
@@ -152,11 +153,11 @@ impl Memory {
             .any(|key| is_for_all(key.0) || self.is_of_gateway(key, shelves));
         if !changes.everything
             && !is_leaving(shelves)
-            && let Some(about) = self.part(&changes.objects, shelves, in_force)
+            && let Some(about) = self.part(&changes.objects, shelves, last_good)
         {
             return about;
         }
-        let about = self.everything(shelves, in_force);
+        let about = self.everything(shelves, last_good);
         self.everything_due = Some(now + SURELY);
         about
     }
@@ -166,14 +167,14 @@ impl Memory {
         &mut self,
         changed: &BTreeSet<Key>,
         shelves: &Shelves,
-        in_force: Option<&InForce>,
+        last_good: Option<&LastGood>,
     ) -> Option<About> {
         let mut about = About::default();
         // Whoever had something in common with what was there, and whoever has with what is.
         for is_filed in [false, true] {
             for key in changed {
                 if is_filed {
-                    self.file(key, shelves, in_force);
+                    self.file(key, shelves, last_good);
                 }
                 if self.neighbours.is_everybodys(key) {
                     return None;
@@ -203,7 +204,7 @@ impl Memory {
         Some(about)
     }
 
-    fn everything(&mut self, shelves: &Shelves, in_force: Option<&InForce>) -> About {
+    fn everything(&mut self, shelves: &Shelves, last_good: Option<&LastGood>) -> About {
         self.neighbours = Neighbours::default();
         self.due.clear();
         let all = || {
@@ -230,7 +231,7 @@ impl Memory {
             ..About::default()
         };
         for key in all() {
-            self.file(&key, shelves, in_force);
+            self.file(&key, shelves, last_good);
             if key.0 == Kind::WebSocketRoute {
                 about.routes.insert(key.1);
             } else if find(shelves, &key)
@@ -243,14 +244,14 @@ impl Memory {
         for route in &about.routes {
             let key = (Kind::WebSocketRoute, route.clone());
             if find(shelves, &key).is_none() {
-                self.file(&key, shelves, in_force);
+                self.file(&key, shelves, last_good);
             }
         }
         about.told = Told::of(self.routes.values().map(|kept| &kept.told));
         about
     }
 
-    fn file(&mut self, key: &Key, shelves: &Shelves, in_force: Option<&InForce>) {
+    fn file(&mut self, key: &Key, shelves: &Shelves, last_good: Option<&LastGood>) {
         let seen = find(shelves, key);
         if key.0 != Kind::WebSocketRoute {
             self.neighbours.file_object(key.clone(), seen);
@@ -261,15 +262,15 @@ impl Memory {
             Body::Route(route) => Some(route),
             _ => None,
         });
-        let good = in_force.and_then(|in_force| in_force.route(name));
         // One that is gone has its places until a turn has seen that.
-        let good = good.filter(|good| written.is_none_or(|written| !std::ptr::eq(&***good, &**written)));
-        let texts: Vec<&WebSocketRoute> = written.into_iter().chain(good).map(|route| &**route).collect();
+        let good = last_good.and_then(|last_good| last_good.route(name));
+        let good = good.filter(|good| written.is_none_or(|written| !written.is(good)));
+        let texts: Vec<WebSocketRoute> = written.into_iter().chain(good).filter_map(Packed::open).collect();
         let kept = self.routes.get(name);
         let objects = kept.map(|kept| &*kept.objects).unwrap_or_default();
         let former = kept.map(|kept| &*kept.former).unwrap_or_default();
         self.neighbours
-            .file_route(name, texts, (objects, former), &self.hosts);
+            .file_route(name, &texts, (objects, former), &self.hosts);
     }
 
     fn is_of_gateway(&self, key: &Key, shelves: &Shelves) -> bool {
@@ -320,7 +321,7 @@ impl Memory {
             self.file(
                 &(Kind::WebSocketRoute, route.clone()),
                 &shelves,
-                Some(turn.in_force),
+                Some(turn.last_good),
             );
         }
         drop(shelves);
@@ -356,7 +357,7 @@ impl Memory {
 
 /// What became of a turn.
 pub(crate) struct Turned<'t> {
-    pub(crate) in_force: &'t InForce,
+    pub(crate) last_good: &'t LastGood,
     pub(crate) applied: &'t Applied,
     pub(crate) failed: bool,
     /// Of each route that is there, whether something of it is refused.

@@ -62,7 +62,8 @@ pub(crate) type Hosts = HashMap<(bool, ObjectName), Vec<Hostname>>;
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
     topics: HashMap<Arc<Key>, Topics>,
-    members: HashMap<Topic, BTreeSet<Arc<Key>>>,
+    /// In order. Most topics have one.
+    members: HashMap<Topic, Vec<Arc<Key>>>,
 }
 
 impl Neighbours {
@@ -102,7 +103,9 @@ impl Neighbours {
             Some((known, before)) => {
                 for topic in before.joins.iter().chain(&before.hangs) {
                     if let Some(members) = self.members.get_mut(topic) {
-                        members.remove(&known);
+                        if let Ok(at) = members.binary_search(&known) {
+                            members.remove(at);
+                        }
                         if members.is_empty() {
                             self.members.remove(topic);
                         }
@@ -117,7 +120,11 @@ impl Neighbours {
             list.dedup();
             list.shrink_to_fit();
             for topic in list.iter() {
-                self.members.entry(*topic).or_default().insert(key.clone());
+                let members = self.members.entry(*topic);
+                let members = members.or_insert_with(|| Vec::with_capacity(1));
+                if let Err(at) = members.binary_search(&key) {
+                    members.insert(at, key.clone());
+                }
             }
         }
         if !topics.joins.is_empty() || !topics.hangs.is_empty() {
@@ -189,18 +196,19 @@ impl Neighbours {
 
     // Routes are of the first kind.
     fn routes_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
-        let members = self.members.get(&topic).into_iter();
-        members.flat_map(|members| members.range(..Arc::new(first_object())))
+        let members = self.on(topic);
+        members.iter().take_while(|key| key.0 == Kind::WebSocketRoute)
     }
 
     fn objects_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
-        let members = self.members.get(&topic).into_iter();
-        members.flat_map(|members| members.range(Arc::new(first_object())..))
+        let members = self.on(topic);
+        let routes = members.partition_point(|key| key.0 == Kind::WebSocketRoute);
+        members.iter().skip(routes)
     }
-}
 
-fn first_object() -> Key {
-    (Kind::Service, ObjectName::default())
+    fn on(&self, topic: Topic) -> &[Arc<Key>] {
+        self.members.get(&topic).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// The topic of a Service.

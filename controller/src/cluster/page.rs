@@ -21,6 +21,7 @@ use super::store::Store;
 use crate::channel::Channel;
 use crate::channel::drains::drains;
 use crate::channel::sessions::Sessions;
+use crate::packed::Packed;
 use crate::status_page;
 
 /// What the page's questions are answered from.
@@ -108,13 +109,13 @@ impl Page {
 /// A status of an older text says nothing of this one.
 fn route((name, seen): &(ObjectName, Seen)) -> Value {
     let generation = match &seen.body {
-        Body::Route(route) => route.metadata.generation,
+        Body::Route(route) => route.open().and_then(|route| route.metadata.generation),
         _ => None,
     };
     let status = seen
         .status
         .as_ref()
-        .filter(|status| status.observed_generation == generation)
-        .map(Arc::as_ref);
+        .and_then(Packed::open)
+        .filter(|status| status.observed_generation == generation);
     json!({"namespace": name.namespace, "name": name.name, "status": status})
 }

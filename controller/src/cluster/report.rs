@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clew_core::model::{ObjectName, Parent, Proxies};
 use clew_core::status::{Applied as Acknowledged, Progress, status};
 use clew_core::validate::{ParentReport, RouteReport};
-use clew_core::versions::{Version, unsupported};
+use clew_core::versions::{Version, lack_something, unsupported};
 use clew_crds::status::{
     CONTROLLER_NAME, PartiallySupportedReason, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus,
 };
@@ -35,6 +35,7 @@ use super::store::Store;
 use crate::channel::Channel;
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::packed::Packed;
 
 /// Writes that are under way at once.
 const AT_ONCE: usize = 8;
@@ -120,7 +121,8 @@ impl Reporter {
         let versions = self.versions(gateways);
         let of = |report: &RouteReport| {
             let seen = routes.get(&report.name)?;
-            let previous = seen.status.as_deref();
+            let previous = seen.status.as_ref().and_then(Packed::open);
+            let previous = previous.as_ref();
             let progress = |parent: &Parent| match self.progress(outcome, gateways, &report.name, parent) {
                 // Whoever has just begun knows of the proxies that have asked since, and not of the others.
                 Progress::Applied(held) if held.acknowledged == held.connected && self.is_gathering() => {
@@ -152,16 +154,20 @@ impl Reporter {
         outcome.validated.routes.iter().filter_map(of).collect()
     }
 
-    /// Of each gateway's proxies.
+    /// Of the gateways whose proxies do not do everything.
     fn versions<'g>(&self, gateways: &'g Gateways) -> Versions<'g> {
         let of = |proxies: &'g Proxies| {
             let about = self.channel.about(&proxies.to_string());
-            let read = |text: &dyn Fn(&About) -> Option<Version>| about.iter().filter_map(text).collect();
+            let read = |text: &dyn Fn(&About) -> Option<Version>| -> Vec<_> {
+                about.iter().filter_map(text).collect()
+            };
             let envoys = read(&|one| one.envoy.parse().ok());
             let istios = read(&|one| one.istio.parse().ok());
             (proxies, (envoys, istios))
         };
-        gateways.installed.keys().map(of).collect()
+        let all = gateways.installed.keys().map(of);
+        all.filter(|(_, (envoys, istios))| lack_something(envoys, istios))
+            .collect()
     }
 
     /// Whether who is connected is not known yet.
@@ -297,16 +303,19 @@ fn with_versions<'r>(
     versions: &Versions<'_>,
 ) -> Cow<'r, RouteReport> {
     let mut all = Cow::Borrowed(report);
-    let Body::Route(route) = &seen.body else {
-        return all;
-    };
     for (i, parent) in report.parents.iter().enumerate() {
         let proxies = |parent| outcome.validated.world.proxies_of(parent);
         let proxies = parent.parent.as_ref().and_then(proxies);
         let Some((envoys, istios)) = proxies.and_then(|proxies| versions.get(proxies)) else {
             continue;
         };
-        let found = unsupported(route, envoys, istios);
+        let Body::Route(route) = &seen.body else {
+            continue;
+        };
+        let found = route
+            .open()
+            .map(|route| unsupported(&route, envoys, istios))
+            .unwrap_or_default();
         if !found.is_empty()
             && let Some(parent) = all.to_mut().parents.get_mut(i)
         {

@@ -8,7 +8,6 @@ use clew_core::model::{ObjectName, Proxies};
 use clew_core::objects::{Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
 use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
-use clew_crds::status::WebSocketRouteStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::about::About;
@@ -18,6 +17,7 @@ use super::neighbours::is_for_all;
 use super::secrets;
 use super::seen::{Body, Plugin, PodFacts, Seen};
 use super::store::{Shelves, Standing};
+use crate::packed::Packed;
 
 /// Holds a route back from deletion while objects of it are in other namespaces, where it cannot own them.
 pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
@@ -39,9 +39,9 @@ pub(crate) struct Resolved {
     pub(crate) objects: Objects,
     /// Kinds that are not installed.
     pub(crate) missing: BTreeSet<Kind>,
-    /// Of each route.
+    /// The text of each route, as it is kept too.
+    pub(crate) texts: BTreeMap<ObjectName, (Packed<WebSocketRoute>, Arc<WebSocketRoute>)>,
     pub(crate) uids: BTreeMap<ObjectName, String>,
-    pub(crate) statuses: BTreeMap<ObjectName, Arc<WebSocketRouteStatus>>,
     /// What we have written onto each route.
     pub(crate) marks: BTreeMap<ObjectName, Marks>,
     /// Routes that are to be deleted as soon as nothing of theirs is left.
@@ -124,17 +124,18 @@ impl Resolved {
     fn add(&mut self, name: &ObjectName, seen: &Seen) {
         let objects = &mut self.objects;
         match &seen.body {
-            Body::Route(route) => {
+            Body::Route(text) => {
+                let Some(route) = text.open().map(Arc::new) else {
+                    return;
+                };
                 self.marks.insert(name.clone(), Marks::of(&route.metadata));
                 if route.metadata.deletion_timestamp.is_some() {
                     self.leaving.insert(name.clone());
                     return;
                 }
                 self.uids.insert(name.clone(), seen.uid.clone());
-                if let Some(status) = &seen.status {
-                    self.statuses.insert(name.clone(), status.clone());
-                }
-                objects.routes.push(sourced(route));
+                objects.routes.push(sourced(&route));
+                self.texts.insert(name.clone(), (text.clone(), route));
             }
             Body::Service(service) => objects.services.push(sourced(service)),
             Body::EndpointSlice(slice) => objects.endpoint_slices.push(sourced(slice)),

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::drains::Order;
 use super::kind::Kind;
+use crate::packed::Packed;
 
 /// An object, as of one version.
 #[derive(Clone, Debug)]
@@ -30,14 +31,15 @@ pub(crate) struct Seen {
     /// Of a generated kind: all of it, so that it can be compared with what it is to be.
     pub(crate) live: Option<Arc<Live>>,
     /// Of a route: what its status says.
-    pub(crate) status: Option<Arc<WebSocketRouteStatus>>,
+    pub(crate) status: Option<Packed<WebSocketRouteStatus>>,
 }
 
 /// An object of a kind that is written here too.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Live {
-    /// Without status and without what the API server keeps for itself, as JSON, which is much smaller than what it says.
-    text: Box<str>,
+    /// Without status and without what the API server keeps for itself. None: of other people's objects it only matters that
+    /// they are there.
+    object: Option<Packed<Value>>,
     /// It carries our label.
     pub(crate) is_ours: bool,
     /// And we have written it.
@@ -47,13 +49,7 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(object: &Value, is_ours: bool, is_written: bool) -> Self {
         Self {
-            // Of other people's objects it only matters that they are there.
-            text: if is_ours {
-                object.to_string()
-            } else {
-                String::new()
-            }
-            .into(),
+            object: is_ours.then(|| Packed::new(object).ok()).flatten(),
             is_ours,
             is_written,
         }
@@ -61,7 +57,7 @@ impl Live {
 
     /// Of ours: what it is.
     pub(crate) fn object(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_default()
+        self.object.as_ref().and_then(Packed::open).unwrap_or_default()
     }
 }
 
@@ -70,7 +66,7 @@ impl Live {
 pub(crate) enum Body {
     /// Nothing: it is one of ours that says nothing to anybody here.
     Ours,
-    Route(Arc<WebSocketRoute>),
+    Route(Packed<WebSocketRoute>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<PodFacts>),
@@ -155,7 +151,7 @@ impl Seen {
         }
         let status = match (kind, status) {
             // A status that another version wrote in other words is written anew.
-            (Kind::WebSocketRoute, Some(status)) => serde_json::from_value(status).ok().map(Arc::new),
+            (Kind::WebSocketRoute, Some(status)) => serde_json::from_value(status).ok(),
             _ => None,
         };
         let value = whole(kind, object)?;
@@ -171,7 +167,7 @@ impl Seen {
             uid,
             body,
             live,
-            status,
+            status: status.and_then(|status: WebSocketRouteStatus| Packed::new(&status).ok()),
         };
         Ok((name, seen))
     }
@@ -216,7 +212,7 @@ fn whole(kind: Kind, mut object: DynamicObject) -> Result<Value, String> {
 impl Body {
     fn read(kind: Kind, value: Value) -> serde_json::Result<Self> {
         Ok(match kind {
-            Kind::WebSocketRoute => Self::Route(typed(value)?),
+            Kind::WebSocketRoute => Self::Route(Packed::new(&serde_json::from_value(value)?)?),
             Kind::Service => Self::Service(typed(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(typed(value)?),
             Kind::Secret => Self::Secret(typed(value)?),
@@ -419,7 +415,7 @@ mod tests {
             route("10", json!({"observedGeneration": 1})),
         );
         assert!(new.says_the_same(&old) && new.is_newer(&old) && !old.is_newer(&new));
-        assert_eq!(new.status.unwrap().observed_generation, Some(1));
+        assert_eq!(new.status.unwrap().open().unwrap().observed_generation, Some(1));
     }
 
     #[test]

@@ -315,7 +315,6 @@ mod tests {
     use crate::cluster::kind::Kind;
     use crate::cluster::seen::{Body, Seen};
     use serde_json::json;
-    use std::sync::Arc;
 
     fn class(name: &str, version: u32, controller: &str) -> Read {
         let object = json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "spec": {"controllerName": controller}});
@@ -403,7 +402,7 @@ mod tests {
             Kind::WebSocketRoute,
             route(2, json!({"observedGeneration": 1, "conditions": []})),
         );
-        assert!(Arc::ptr_eq(&before, &text()), "only its status is another");
+        assert!(before.is(&text()), "only its status is another");
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl World {
         let validated = in_force.validate(&resolved.objects, Target::Every);
         let drains = self.cluster.observe(&about, &validated.world, &resolved);
         let plan = Plan::new(&validated.world, &resolved, &in_force, drains);
-        self.cluster.keep_in_force(&about, in_force);
+        self.cluster.keep_in_force(&about, &resolved, in_force);
         meanwhile(self);
         self.cluster.applier.settle();
         let applied = self.cluster.apply(&about, &resolved, &plan).await;
@@ -204,7 +204,7 @@ impl World {
         drop(shelves);
         let mut cluster = cluster(&store);
         // What was good, and since when pods leave, is not in the cluster.
-        cluster.in_force.clone_from(&self.cluster.in_force);
+        cluster.last_good.clone_from(&self.cluster.last_good);
         cluster.drains.clone_from(&self.cluster.drains);
         cluster.memory.look_at_everything();
         Self {

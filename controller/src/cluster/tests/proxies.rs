@@ -190,7 +190,7 @@ async fn everything_is_looked_at_from_time_to_time_though_nothing_changes() {
     let about = world
         .cluster
         .memory
-        .about(store.changes(), &shelves, world.cluster.in_force.as_ref(), due);
+        .about(store.changes(), &shelves, world.cluster.last_good.as_ref(), due);
     assert!(about.everything);
     assert_eq!(about.routes.first(), Some(&ObjectName::new("shop", "a")));
 }
