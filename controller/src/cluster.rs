@@ -4,6 +4,7 @@
 mod about;
 mod apply;
 mod backoff;
+mod beside;
 mod difference;
 mod downloads;
 pub(crate) mod drains;

@@ -31,7 +31,7 @@ pub use istio::{
 pub use pod::PodEnd;
 pub use security::{
     AuthorizationPolicy, AuthorizationPolicySpec, AuthorizationRule, Bystander, ConfigPatch, EnvoyFilter,
-    EnvoyFilterSpec, JwtHeader, JwtRule, Operation, Principals, RequestAuthentication,
+    EnvoyFilterSpec, JwtHeader, JwtRule, Operation, Principals, Reach, RequestAuthentication,
     RequestAuthenticationSpec, RuleFrom, RuleTo, Scope, Selector, TargetRef, When,
 };
 

@@ -2,24 +2,22 @@
 
 use clew_core::explain;
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, World};
-use clew_core::objects::{Bystander, Objects};
+use clew_core::model::World;
+use clew_core::objects::Objects;
 use clew_core::render::rules;
 use clew_core::validate::{Target, Validated};
 use clew_filter_core::placement::Seed;
 use clew_filter_core::token::Ring;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kube::api::{Api, DynamicObject, ListParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, ResourceExt};
-use serde_json::json;
+use kube::api::ListParams;
+use kube::Client;
 
 use super::about::About;
+use super::beside::Beside;
 use super::drains::Drains;
 use super::kind::Kind;
 use super::resolve::Resolved;
 use super::secrets::{self, Secrets};
-use super::seen::Plugin;
 use super::settings::Scope;
 use super::store::Store;
 use super::watch::{api, read, selected};
@@ -61,34 +59,14 @@ impl Once {
         }))
     }
 
-    /// Lists what no turn looks at, and of which an edit cuts sessions as well: Telemetries, and other people's WasmPlugins.
+    /// Looks at what no turn looks at, and of which an edit cuts sessions as well; the kinds that may not be listed.
     ///
     /// # Errors
-    /// When they cannot be listed. A kind that is not installed has none.
-    pub(crate) async fn look_beside(&mut self, client: &Client) -> kube::Result<()> {
-        let telemetry = GroupVersionKind::gvk("telemetry.istio.io", "v1", "Telemetry");
-        let telemetry = ApiResource::from_gvk_with_plural(&telemetry, "telemetries");
-        for (kind, resource) in [
-            ("Telemetry", telemetry),
-            ("WasmPlugin", Kind::WasmPlugin.resource()),
-        ] {
-            let listed = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            let listed = match listed.list(&ListParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                listed => listed?,
-            };
-            // Whoever carries ours there, such as Helm, may have labelled it.
-            let is_theirs = |one: &&DynamicObject| Plugin::of(Kind::WasmPlugin, &json!(one)).is_none();
-            let bystander = |one: &DynamicObject| Bystander {
-                kind,
-                name: ObjectName::new(one.namespace().unwrap_or_default(), one.name_any()),
-                // Of another shape it says nothing of pods, and is for all.
-                scope: serde_json::from_value(one.data["spec"].clone()).unwrap_or_default(),
-            };
-            let theirs = listed.items.iter().filter(is_theirs).map(bystander);
-            self.resolved.objects.bystanders.extend(theirs);
-        }
-        Ok(())
+    /// When something cannot be listed for another reason.
+    pub(crate) async fn look_beside(&mut self, client: &Client) -> kube::Result<Vec<&'static str>> {
+        let Beside { bystanders, hidden } = Beside::look(client).await?;
+        self.resolved.objects.bystanders = bystanders;
+        Ok(hidden)
     }
 
     /// What is in force. What is validated with it afterwards is an edit.

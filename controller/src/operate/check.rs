@@ -112,7 +112,14 @@ async fn validated(connection: &Connection, scope: &Scope) -> Result<Option<Vali
         return Ok(None);
     };
     let beside = once.look_beside(client).await;
-    beside.map_err(|error| refused("Telemetries and WasmPlugins cannot be listed", &error).to_string())?;
+    let hidden =
+        beside.map_err(|error| refused("other people's objects cannot be listed", &error).to_string())?;
+    if !hidden.is_empty() {
+        eprintln!(
+            "warning: you may not list {}: what edits of them would cut is not said",
+            hidden.join(", ")
+        );
+    }
     Ok(Some(once.validate()))
 }
 

@@ -1,6 +1,6 @@
 //! Istio's policies, as far as a route depends on them: whose pods they are for, which tokens they verify, and who may pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
@@ -234,13 +234,22 @@ pub struct ConfigPatch {
     pub patch: Value,
 }
 
-/// An object of a kind of which nothing matters but whose pods it is for.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// An object of a kind of which nothing matters but where it acts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bystander {
     /// Its kind.
     pub kind: &'static str,
     /// Name and namespace.
     pub name: ObjectName,
-    /// Of which pods.
-    pub scope: Scope,
+    /// Where.
+    pub reach: Reach,
+}
+
+/// Where an object of somebody else's acts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reach {
+    /// On these pods, as Istio's policies say it.
+    Pods(Scope),
+    /// On the listeners of these Gateways of Envoy Gateway's class.
+    Gateways(BTreeSet<ObjectName>),
 }

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use crate::fixture::{Manifests, on_gateway_api};
-use crate::model::Parent;
+use crate::model::{ObjectName, Parent};
+use crate::objects::{Bystander, Reach};
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Target, Validated, validate};
@@ -163,5 +164,25 @@ fn a_policy_that_leaves_the_filter_where_it_is_is_nobodys_business() {
         assert_eq!(codes, expected, "{policy}");
         // The other parent has no filter to lose.
         assert!(found.routes[0].parents[1].in_force);
+    }
+}
+
+#[test]
+fn somebodys_policy_is_named_at_the_gateway_of_envoy_gateway_where_it_acts() {
+    let mut objects = on_gateway_api().objects();
+    let parent = validated(&on_gateway_api()).routes[0].parents[0]
+        .parent
+        .clone()
+        .unwrap();
+    let other = ObjectName::new("elsewhere", "edge");
+    for (gateway, named) in [(parent.name(), 1), (&other, 0)] {
+        objects.bystanders = vec![Bystander {
+            kind: "SecurityPolicy",
+            name: ObjectName::new("shop", "theirs"),
+            reach: Reach::Gateways([gateway.clone()].into()),
+        }];
+        let notices = validate(&objects, Target::Every).notices;
+        let theirs = notices.iter().filter(|one| one.object.kind == "SecurityPolicy");
+        assert_eq!(theirs.count(), named, "{gateway}");
     }
 }

@@ -3,10 +3,12 @@
 
 mod harm;
 
+use std::collections::BTreeSet;
+
 use super::host;
 use super::workloads::Workloads;
 use crate::model::{AttachedRoute, Hostname, ObjectName, Parent};
-use crate::objects::{ConfigPatch, Scope, Source};
+use crate::objects::{ConfigPatch, Reach, Scope, Source};
 use crate::refusal::ObjectRef;
 use crate::validate::attached::Attached;
 use crate::validate::index::Index;
@@ -20,9 +22,7 @@ impl Attached {
     pub(in crate::validate) fn notices(&self, index: &Index<'_>) -> Vec<Notice> {
         let mut notices = Vec::new();
         for (parent, routes) in &self.at {
-            let Some(pods) = Workloads::of(parent, index) else {
-                continue;
-            };
+            let pods = Workloads::of(parent, index);
             let routes: Vec<_> = routes.iter().filter_map(|i| self.routes.get(*i)).collect();
             let mut add = |kind, name: &ObjectName, source: &Source, concern, message| {
                 let object = ObjectRef {
@@ -41,7 +41,10 @@ impl Attached {
                     });
                 }
             };
-            let is_here = |name: &ObjectName, scope: &Scope| pods.some_in(&name.namespace, scope);
+            let is_here = |name: &ObjectName, scope: &Scope| {
+                let pods = pods.as_ref();
+                pods.is_some_and(|pods| pods.some_in(&name.namespace, scope))
+            };
             let cuts = || {
                 format!(
                     "it is for the pods of {parent}, where every edit of it, and its removal, ends all open sessions; give WebSockets a gateway of their own, or edit it when that does no harm"
@@ -89,13 +92,33 @@ impl Attached {
                 }
             }
             for other in index.bystanders {
-                if is_here(&other.name, &other.scope) {
-                    add(other.kind, &other.name, &Source::default(), Concern::Cuts, cuts());
+                let (is_here, message) = match &other.reach {
+                    Reach::Pods(scope) => (is_here(&other.name, scope), cuts()),
+                    Reach::Gateways(names) => (is_named(parent, names), may_cut(parent)),
+                };
+                if is_here {
+                    add(
+                        other.kind,
+                        &other.name,
+                        &Source::default(),
+                        Concern::Cuts,
+                        message,
+                    );
                 }
             }
         }
         notices
     }
+}
+
+fn is_named(parent: &Parent, gateways: &BTreeSet<ObjectName>) -> bool {
+    matches!(parent, Parent::EnvoyGateway(name) if gateways.contains(name))
+}
+
+fn may_cut(parent: &Parent) -> String {
+    format!(
+        "it acts on the listeners of {parent}, and an edit that changes these, as its removal does, ends all open sessions there; give WebSockets a gateway of their own, or edit it when that does no harm"
+    )
 }
 
 /// What a patch of a gateway's pods does to what is ours.

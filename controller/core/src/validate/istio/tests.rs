@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::model::ObjectName;
-use crate::objects::{Bystander, ParentKind, RootNamespace};
+use crate::objects::{Bystander, ParentKind, Reach, RootNamespace, Scope};
 use crate::refusal::Code;
 use crate::validate::tests::mistakes::Mistake;
 use crate::validate::{Concern, Target, Validated, validate};
@@ -413,14 +413,14 @@ fn a_rule_for_some_clients_hides_ours_from_them() {
 #[test]
 fn objects_that_no_turn_looks_at_are_named_where_somebody_did() {
     let mut objects = on_istio().objects();
-    let bystander = |kind, namespace: &str| Bystander {
+    let bystander = |kind, namespace: &str, reach| Bystander {
         kind,
         name: ObjectName::new(namespace, "beside"),
-        ..Bystander::default()
+        reach,
     };
     objects.bystanders = vec![
-        bystander("Telemetry", "infra"),
-        bystander("WasmPlugin", "elsewhere"),
+        bystander("Telemetry", "infra", Reach::Pods(Scope::default())),
+        bystander("WasmPlugin", "elsewhere", Reach::Pods(Scope::default())),
     ];
     let notices = validate(&objects, Target::Every).notices;
     let named: Vec<_> = notices
