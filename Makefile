@@ -43,7 +43,7 @@ unit: build
 	$(CARGO) test --locked -p clew-e2e --lib --bins --test architecture
 
 .PHONY: cluster
-cluster: ## build etcd, the API server, Istio and Envoy Gateway into the cache, once (the tests do it when they need them)
+cluster: ## build etcd, the API server, Istio, Envoy Gateway and an OpenTelemetry Collector into the cache, once (the tests do it when they need them)
 	@e2e/tools/install-cluster.sh >/dev/null
 
 .PHONY: e2e-short

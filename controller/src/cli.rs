@@ -116,6 +116,11 @@ enum Command {
 const NAMESPACE: &str = "clew-system";
 
 impl Cli {
+    /// Whether it turns for as long as it lives.
+    pub(crate) fn turns(&self) -> bool {
+        matches!(self.command, Command::Run(_) | Command::Controller(_))
+    }
+
     /// Runs the command.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub struct Controller {
     pub kubeconfig: PathBuf,
     /// The way that it took first.
     pub own: PathBuf,
+    /// More environment, when it starts next.
+    pub environment: Vec<(String, String)>,
     name: String,
     namespace: String,
     watched: Option<String>,
@@ -99,10 +101,11 @@ impl Controller {
                 (namespace, name),
                 watched.as_deref(),
                 address,
-                &kubeconfig,
+                (&kubeconfig, &[]),
             )?,
             address,
             own: kubeconfig.clone(),
+            environment: Vec::new(),
             kubeconfig,
             name: name.to_owned(),
             namespace: namespace.to_owned(),
@@ -121,7 +124,7 @@ impl Controller {
             home,
             self.watched.as_deref(),
             self.address,
-            &self.kubeconfig,
+            (&self.kubeconfig, &self.environment),
         )?;
         Ok(())
     }
@@ -192,14 +195,15 @@ fn launch(
     (namespace, name): (&str, &str),
     watched: Option<&str>,
     address: SocketAddr,
-    kubeconfig: &Path,
+    (kubeconfig, environment): (&Path, &[(String, String)]),
 ) -> Result<Daemon> {
     let mut command = Command::new(standalone::binary()?);
     command
         .args(["controller", "--status-page", "--listen", &address.to_string()])
         .env("KUBECONFIG", kubeconfig)
         .env("NO_COLOR", "1")
-        .envs([("POD_NAME", name), ("POD_NAMESPACE", namespace)]);
+        .envs([("POD_NAME", name), ("POD_NAMESPACE", namespace)])
+        .envs(environment.iter().cloned());
     if let Some(watched) = watched {
         command.args(["--watch-namespace", watched]);
     }

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod bug_report;
 pub mod chart;
 pub mod cluster;
+pub mod collector;
 pub mod conformance;
 pub mod controller;
 pub mod daemon;

@@ -375,6 +375,10 @@ fn what_it_runs_with_is_what_is_pinned() {
             "Gateway API",
             pin("conformance/go.mod", "sigs.k8s.io/gateway-api v"),
         ),
+        (
+            "OpenTelemetry Collector",
+            pin("opentelemetry-collector/go.mod", "collector/otelcol v"),
+        ),
         ("kubectl, Helm", pin("kubectl.txt", "kubectl ")),
         ("kubectl, Helm", pin("kubectl.txt", "helm ")),
         (

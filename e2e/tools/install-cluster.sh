@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Puts the real parts of a cluster into the cache that the tests look in, and prints the folder that holds them all: etcd, kube-apiserver,
 # pilot-discovery, pilot-agent, envoy_bootstrap.json, istio.yaml and gateway-api/ (the CRDs), envoy-gateway, envoy-gateway-crds/, kubectl, helm;
-# of Gateway API conformance and echo-basic, which are its own test and backend, and older bundles of its CRDs, gateway-api-1.4/ and so on.
+# of Gateway API conformance and echo-basic, which are its own test and backend, and older bundles of its CRDs, gateway-api-1.4/ and so on;
+# and opentelemetry-collector.
 # `install-cluster.sh PART` sees to that part alone, and prints its own folder. Built from the modules pinned beside this script; nothing is installed outside ${XDG_CACHE_HOME:-~/.cache}/clew and Go's own caches.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,7 +20,7 @@ need() { # COMMAND WHAT-TO-INSTALL
 # What a part's binaries say of themselves, and what they are built with: part of what names them.
 flags() { # PART
   case $1 in
-  etcd | conformance) echo "-ldflags=-s -w" ;;
+  etcd | conformance | opentelemetry-collector) echo "-ldflags=-s -w" ;;
   kube-apiserver)
     local version
     version=$(sed -n 's/^.*k8s.io\/kubernetes v\([0-9.]*\)\( .*\)*$/\1/p' kube-apiserver/go.mod)
@@ -137,7 +138,7 @@ if [[ $# == 1 ]]; then
   home "$1"
   exit
 fi
-parts=(kubectl gateway-api etcd kube-apiserver istio envoy-gateway conformance)
+parts=(kubectl gateway-api etcd kube-apiserver istio envoy-gateway conformance opentelemetry-collector)
 all=$cache/cluster-$({ for name in "${parts[@]}"; do home "$name"; done; } | sha256sum | cut -c1-12)
 if [[ ! -d $all ]]; then
   work=$(mktemp -d "$cache/.cluster.XXXXXX")

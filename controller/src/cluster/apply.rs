@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use super::about::About;
 use super::difference::{differs, removal};
@@ -27,6 +28,7 @@ use super::store::Store;
 use crate::channel::{Channel, Scope, Snapshot, order};
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::traces;
 
 /// Writes that are under way at once.
 const AT_ONCE: usize = 8;
@@ -169,7 +171,7 @@ impl Applier {
             let waits = told
                 .iter()
                 .map(|gateway| self.channel.acknowledged(gateway, PATIENCE));
-            join_all(waits).await;
+            join_all(waits).instrument(traces::waiting(told.len())).await;
         }
         // To send handshakes to what could not be written would be worse than to write nothing.
         let broken: BTreeSet<_> = plan
@@ -262,7 +264,8 @@ impl Applier {
         {
             return true;
         }
-        let said = secrets::sign_with(&self.client, secret, signer).await;
+        let write = secrets::sign_with(&self.client, secret, signer);
+        let said = traces::writing("change", Kind::Secret.name(), secret, write).await;
         if let Err(error) = &said {
             tracing::warn!("CLEW0925: the new signing key does not sign yet: Secret {secret}: {error}");
         }
@@ -273,7 +276,9 @@ impl Applier {
         let away = &AtomicBool::new(false);
         let written = stream::iter(steps)
             .map(|step| async move {
-                let outcome = answered(away, self.write(&step)).await;
+                let (kind, name) = step.key();
+                let write = answered(away, self.write(&step));
+                let outcome = traces::writing(step.verb(), kind.name(), name, write).await;
                 (step.key().clone(), outcome)
             })
             .buffer_unordered(AT_ONCE)
@@ -364,7 +369,9 @@ impl Applier {
         let written = stream::iter(marks)
             .map(|(route, marks)| async move {
                 let uid = resolved.uids.get(route);
-                (route, answered(away, self.mark(route, uid, &marks)).await)
+                let write = answered(away, self.mark(route, uid, &marks));
+                let outcome = traces::writing("mark", Kind::WebSocketRoute.name(), route, write).await;
+                (route, outcome)
             })
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()

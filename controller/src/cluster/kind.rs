@@ -122,6 +122,12 @@ impl Kind {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
 
+    /// What objects of it say of themselves.
+    pub(crate) const fn name(self) -> &'static str {
+        let [_, _, kind, _] = self.names();
+        kind
+    }
+
     /// The kind of an object that was rendered.
     pub(crate) fn of(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);

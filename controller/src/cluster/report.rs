@@ -36,6 +36,7 @@ use crate::channel::Channel;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::packed::Packed;
+use crate::traces;
 
 /// Writes that are under way at once.
 const AT_ONCE: usize = 8;
@@ -99,9 +100,10 @@ impl Reporter {
         let writings = self.writings(outcome, gateways);
         let away = &AtomicBool::new(false);
         let written = stream::iter(writings)
-            .map(|writing| async move {
-                let route = writing.route.clone();
-                let outcome = answered(away, self.write(writing)).await;
+            .map(|status| async move {
+                let route = status.route.clone();
+                let write = answered(away, self.write(status));
+                let outcome = traces::writing("report", Kind::WebSocketRoute.name(), &route, write).await;
                 outcome.inspect_err(|why| {
                     tracing::warn!("CLEW0927: the status of {route} cannot be written: {why}");
                 })
@@ -278,13 +280,14 @@ impl Reporter {
         let reference = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),
-            namespace: Some(route.namespace),
-            name: Some(route.name),
+            namespace: Some(route.namespace.clone()),
+            name: Some(route.name.clone()),
             uid: Some(uid),
             ..ObjectReference::default()
         };
         for event in events {
-            if let Err(error) = self.events.publish(&event, &reference).await {
+            let write = self.events.publish(&event, &reference);
+            if let Err(error) = traces::writing("create", "Event", &route, write).await {
                 tracing::debug!("an Event cannot be written: {error}");
             }
         }

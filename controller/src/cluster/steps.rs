@@ -179,6 +179,15 @@ impl Step {
             Self::Create(key, _) | Self::Change(key, ..) | Self::Delete(key, _) => key,
         }
     }
+
+    /// How.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Self::Create(..) => "create",
+            Self::Change(..) => "change",
+            Self::Delete(..) => "delete",
+        }
+    }
 }
 
 fn step(

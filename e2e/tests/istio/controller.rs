@@ -22,6 +22,7 @@ mod shop;
 mod silent;
 mod status_page;
 mod tools;
+mod traces;
 mod verified;
 
 use anyhow::{Context, Result, ensure};
