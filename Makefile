@@ -62,15 +62,16 @@ golden: ## rewrite the golden folders and the chart's golden files; read the dif
 	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew --bins reference::
 	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
 
+KINDS := websocketroute websocketpolicy
 .PHONY: generate
 generate: build ## rewrite the generated files
-	$(CLEW_BIN) crd > crds/websocketroute.yaml
+	for kind in $(KINDS); do $(CLEW_BIN) crd $$kind > crds/$$kind.yaml; done
 	cp crds/*.yaml charts/clew/files/crds/
 
 .PHONY: generated
 generated: build
 	@echo "== generated files"
-	@diff -u crds/websocketroute.yaml <($(CLEW_BIN) crd) || { echo "crds/websocketroute.yaml is not what the types say: run make generate" >&2; exit 1; }
+	@for kind in $(KINDS); do diff -u crds/$$kind.yaml <($(CLEW_BIN) crd $$kind) || { echo "crds/$$kind.yaml is not what the types say: run make generate" >&2; exit 1; }; done
 	@for crd in crds/*.yaml; do diff -u "charts/clew/files/$$crd" "$$crd" || { echo "charts/clew/files/$$crd is not $$crd: run make generate" >&2; exit 1; }; done
 
 .PHONY: container

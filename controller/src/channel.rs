@@ -198,6 +198,14 @@ impl Channel {
         pods.filter_map(|pod| pod.address.parse().ok()).collect()
     }
 
+    /// Whether the gateway's proxies get all of these rules: one for somebody else's route waits for what carries it.
+    pub(crate) fn tells<'a>(&self, gateway: &str, rules: impl IntoIterator<Item = &'a str>) -> bool {
+        let gateways = self.lock();
+        let table = gateways.get(gateway).map(|gateway| &gateway.table);
+        let mut rules = rules.into_iter();
+        rules.all(|rule| table.is_some_and(|table| table.has_rule(rule)))
+    }
+
     /// How many of the gateway's proxies hold these rules as they are now, whatever else has changed since.
     pub(crate) fn holding<'a>(
         &self,

@@ -100,8 +100,8 @@ enum Command {
     Check(check::Args),
     /// Collect what somebody who helps has to see, without secrets
     BugReport(bug_report::Args),
-    /// Print the CustomResourceDefinition
-    Crd,
+    /// Print the CustomResourceDefinitions
+    Crd(crd::Args),
     /// Write the filter's module, or say which it is
     Wasm(wasm::Args),
     /// Write a shell's completion script
@@ -141,7 +141,7 @@ impl Cli {
             Command::Simulate(args) => simulate::main(&args),
             Command::Migrate(args) => migrate::main(&args),
             Command::BugReport(args) => bug_report::main(&args),
-            Command::Crd => crd::main(),
+            Command::Crd(args) => crd::main(&args),
             Command::Wasm(args) => wasm::main(&args),
             Command::Completion(args) => completion::main(&args),
             Command::Man(args) => man::main(&args),

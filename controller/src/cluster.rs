@@ -227,7 +227,7 @@ impl Cluster {
         findings.extend(self.drains.unread().cloned());
         self.note(about, &outcome.validated.world, findings);
         let refused = outcome.validated.routes.iter();
-        let refused = refused.map(|report| (report.name.clone(), !report.refusals.is_empty()));
+        let refused = refused.map(|report| (report.owner(), !report.refusals.is_empty()));
         let turned = Turned {
             last_good: self.last_good.get_or_insert_default(),
             failed,
@@ -289,7 +289,7 @@ impl Cluster {
         let before = match about.everything {
             true => std::mem::take(&mut self.said),
             false => {
-                let routes = about.routes.iter().map(|route| format!("WebSocketRoute {route}"));
+                let routes = about.routes.iter().map(ToString::to_string);
                 let others = about.objects.iter();
                 let others = others.map(|(kind, name)| format!("{kind:?} {name}"));
                 let pods = world.backends.iter().flat_map(|(id, backend)| {

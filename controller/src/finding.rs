@@ -81,7 +81,7 @@ impl Finding {
                 findings.push(
                     Self::error(&route.source.file, line, "CLEW0301", &unsupported.why)
                         .warning()
-                        .of(format!("WebSocketRoute {}", route.name))
+                        .of(route.owner().to_string())
                         .at(&unsupported.field),
                 );
             }

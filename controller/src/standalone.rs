@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, World};
+use clew_core::model::{ObjectName, OwnerKind, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
@@ -213,6 +213,8 @@ impl Standalone {
         self.world = validated.world;
         let mut last = self.view.lock();
         last.routes = validated.routes;
+        // There are no HTTPRoutes here that a policy could be for; that is said as a finding.
+        last.routes.retain(|report| report.kind == OwnerKind::Route);
         last.findings = findings;
         last.backends = plan
             .snapshots

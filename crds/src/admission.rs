@@ -1,4 +1,4 @@
-//! What the API server would say about a WebSocketRoute, said without one: the structural schema, its defaults, and its CEL rules.
+//! What the API server would say about an object of ours, said without one: the structural schema, its defaults, and its CEL rules.
 //!
 //! Beyond it, as `kubectl` does, unknown fields are findings, with the name that was probably meant. `status` is not looked at, because the API server
 //! drops it from what a person writes.
@@ -10,10 +10,12 @@ mod walk;
 
 use std::{fmt, sync::LazyLock};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{GROUP, VERSION, WebSocketRoute};
+use crate::{GROUP, VERSION, WebSocketPolicy, WebSocketRoute};
 use metadata::OBJECT_META;
 use structural::Node;
 use walk::{Walk, closest};
@@ -85,17 +87,18 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Admits a WebSocketRoute as the API server does: defaults are filled in, everything is checked, and what passes comes back typed.
+/// Admits a WebSocketRoute or a WebSocketPolicy as the API server does: defaults are filled in, everything is checked, and what passes comes back
+/// typed.
 ///
 /// # Errors
 /// Every violation, in the order of the schema. A rule is asked only when what it stands on is otherwise sound, so one mistake is one violation.
-pub fn admit(mut route: Value) -> Result<WebSocketRoute, Vec<Violation>> {
-    let violations = check(&mut route);
+pub fn admit<K: CustomResourceExt + DeserializeOwned>(mut object: Value) -> Result<K, Vec<Violation>> {
+    let violations = check::<K>(&mut object);
     if !violations.is_empty() {
         return Err(violations);
     }
     // What the schema takes, the types take: should they ever disagree, it is a violation and not a panic.
-    serde_json::from_value(route).map_err(|error| {
+    serde_json::from_value(object).map_err(|error| {
         vec![Violation {
             kind: ViolationKind::WrongType,
             path: String::new(),
@@ -104,11 +107,12 @@ pub fn admit(mut route: Value) -> Result<WebSocketRoute, Vec<Violation>> {
     })
 }
 
-/// Fills in the defaults of a WebSocketRoute, removes what the API server would not store (nulls), and says what is wrong with it.
+/// Fills in the defaults of an object, removes what the API server would not store (nulls), and says what is wrong with it.
 #[must_use]
-pub fn check(route: &mut Value) -> Vec<Violation> {
+pub fn check<K: CustomResourceExt>(object: &mut Value) -> Vec<Violation> {
     let mut walk = Walk::default();
-    let Some(object) = route.as_object_mut() else {
+    let kind = K::api_resource().kind;
+    let Some(object) = object.as_object_mut() else {
         return vec![Violation {
             kind: ViolationKind::WrongType,
             path: String::new(),
@@ -116,7 +120,7 @@ pub fn check(route: &mut Value) -> Vec<Violation> {
         }];
     };
     constant(&mut walk, object, "apiVersion", &format!("{GROUP}/{VERSION}"));
-    constant(&mut walk, object, "kind", "WebSocketRoute");
+    constant(&mut walk, object, "kind", &kind);
     metadata::check(&mut walk, object);
     for name in object.keys() {
         if !TOP_LEVEL.contains(&name.as_str()) {
@@ -124,7 +128,7 @@ pub fn check(route: &mut Value) -> Vec<Violation> {
         }
     }
     match object.get_mut("spec") {
-        Some(spec) => walk.field("spec", |walk| walk.value(&SPEC, spec)),
+        Some(spec) => walk.field("spec", |walk| walk.value(spec_of(&kind), spec)),
         None => walk.field("spec", |walk| {
             walk.report(ViolationKind::Required, "is required".to_owned())
         }),
@@ -134,22 +138,31 @@ pub fn check(route: &mut Value) -> Vec<Violation> {
 
 /// Reads the schemas and compiles their rules now, instead of with the first object. Some tens of milliseconds.
 pub fn prepare() {
-    LazyLock::force(&SPEC);
+    LazyLock::force(&ROUTE);
+    LazyLock::force(&POLICY);
     LazyLock::force(&OBJECT_META);
 }
 
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-static SPEC: LazyLock<Node> = LazyLock::new(|| {
-    let mut versions = WebSocketRoute::crd().spec.versions;
-    let schema = versions
-        .pop()
-        .and_then(|version| version.schema?.open_api_v3_schema);
+static ROUTE: LazyLock<Node> = LazyLock::new(|| compiled(WebSocketRoute::crd()));
+static POLICY: LazyLock<Node> = LazyLock::new(|| compiled(WebSocketPolicy::crd()));
+
+fn spec_of(kind: &str) -> &'static Node {
+    match kind {
+        "WebSocketPolicy" => &POLICY,
+        _ => &ROUTE,
+    }
+}
+
+fn compiled(mut crd: CustomResourceDefinition) -> Node {
+    let version = crd.spec.versions.pop();
+    let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
     schema
         .and_then(|root| root.properties?.remove("spec"))
         .map(|spec| Node::compile(&spec))
-        .expect("the derived CustomResourceDefinition has a schema with a spec")
-});
+        .expect("a derived CustomResourceDefinition has a schema with a spec")
+}
 
 fn constant(walk: &mut Walk, object: &Map<String, Value>, name: &str, expected: &str) {
     walk.field(name, |walk| match object.get(name) {

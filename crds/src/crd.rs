@@ -1,11 +1,9 @@
 use kube::CustomResourceExt;
 
-use crate::WebSocketRoute;
-
-/// The CustomResourceDefinition of WebSocketRoute as YAML: equal types give equal bytes, whatever else is built along.
+/// The CustomResourceDefinition of a kind as YAML: equal types give equal bytes, whatever else is built along.
 #[must_use]
-pub fn crd_yaml() -> String {
-    let mut crd = serde_json::to_value(WebSocketRoute::crd()).expect("a CustomResourceDefinition is JSON");
+pub fn crd_yaml<K: CustomResourceExt>() -> String {
+    let mut crd = serde_json::to_value(K::crd()).expect("a CustomResourceDefinition is JSON");
     // serde_json keeps the order of insertion when any crate of the build asks it to.
     crd.sort_all_objects();
     let yaml = serde_saphyr::to_string(&crd).expect("JSON is YAML");

@@ -80,6 +80,56 @@ pub struct RouteParentStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// What became of a policy. Gateway API's PolicyStatus.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[schemars(transform = kubernetes_words)]
+#[serde(rename_all = "camelCase")]
+pub struct WebSocketPolicyStatus {
+    /// One entry for each Gateway that serves a target, and each controller; a target that no Gateway is known to serve has one of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub ancestors: Vec<PolicyAncestorStatus>,
+}
+
+/// What became of a policy at one Gateway. Gateway API's PolicyAncestorStatus.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    /// The Gateway, or the HTTPRoute where there is none.
+    pub ancestor_ref: ParentReference,
+
+    /// Who wrote this entry.
+    #[schemars(length(min = 1, max = 253))]
+    pub controller_name: String,
+
+    /// Accepted, ResolvedRefs, Programmed, and PartiallySupported where it holds.
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+}
+
+impl From<RouteParentStatus> for PolicyAncestorStatus {
+    fn from(of: RouteParentStatus) -> Self {
+        Self {
+            ancestor_ref: of.parent_ref,
+            controller_name: of.controller_name,
+            conditions: of.conditions,
+        }
+    }
+}
+
+impl From<PolicyAncestorStatus> for RouteParentStatus {
+    fn from(of: PolicyAncestorStatus) -> Self {
+        Self {
+            parent_ref: of.ancestor_ref,
+            controller_name: of.controller_name,
+            conditions: of.conditions,
+        }
+    }
+}
+
 /// An object that the controller keeps for the route.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
@@ -161,6 +211,8 @@ words! {
         RemapRefused,
         /// Not decided yet: the parent's kind is not installed.
         Pending,
+        /// Of a policy: there is no such HTTPRoute, or no such rule of it.
+        TargetNotFound,
     }
 }
 

@@ -14,14 +14,14 @@ fn every_field() -> Value {
 
 #[test]
 fn the_schema_takes_every_field() {
-    assert_eq!(check(&mut every_field()), []);
+    assert_eq!(check::<WebSocketRoute>(&mut every_field()), []);
 }
 
 #[test]
 fn the_types_keep_every_field() {
     let mut expected = every_field();
-    assert_eq!(check(&mut expected), []);
-    let route = admit(every_field()).expect("admitted");
+    assert_eq!(check::<WebSocketRoute>(&mut expected), []);
+    let route: WebSocketRoute = admit(every_field()).expect("admitted");
     assert_eq!(serde_json::to_value(route).expect("JSON"), expected);
 }
 

@@ -1,24 +1,41 @@
-//! The page of the API is what the kind's schema says. `make golden` rewrites it.
+//! The pages of the API are what the kinds' schemas say. `make golden` rewrites it.
 
 use std::path::Path;
 use std::{env, fs};
 
+use clew_crds::{WebSocketPolicy, WebSocketRoute, crd_yaml};
 use serde_json::Value;
 
 #[test]
-fn the_reference_names_every_field() {
-    let definition: Value = serde_saphyr::from_str(&clew_crds::crd_yaml()).unwrap();
+fn the_references_name_every_field() {
+    page(
+        "api.md",
+        "WebSocketRoute",
+        "wsr",
+        &crd_yaml::<WebSocketRoute>(),
+        "which parent honours which field is in [a table of its own](fields.md).",
+    );
+    page(
+        "policy.md",
+        "WebSocketPolicy",
+        "wsp",
+        &crd_yaml::<WebSocketPolicy>(),
+        "what it is for, [the guide](../guide/own-routes.md) says.",
+    );
+}
+
+fn page(file: &str, kind: &str, short: &str, definition: &str, more: &str) {
+    let definition: Value = serde_saphyr::from_str(definition).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut text = format!(
-        "# WebSocketRoute\n\nGenerated from the types in `crds/src` (`make golden`). `clew.dev/v1alpha1`, short `wsr`. {} `kubectl explain wsr.spec` says the same; \
-         which parent honours which field is in [a table of its own](fields.md).\n",
+        "# {kind}\n\nGenerated from the types in `crds/src` (`make golden`). `clew.dev/v1alpha1`, short `{short}`. {} `kubectl explain {short}.spec` says the same; {more}\n",
         schema["description"].as_str().unwrap()
     );
     for part in ["spec", "status"] {
         text += &format!("\n## {part}\n\n| field | type | default | what |\n|---|---|---|---|\n");
         fields(part, &schema["properties"][part], &mut text);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/api.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/reference/{file}"));
     if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
         fs::write(&path, &text).unwrap();
     }

@@ -1,13 +1,15 @@
-//! One HTTP stream on a route of ours: Envoy's callbacks, and what the core answers.
+//! One HTTP stream on a route of ours, or on one that a policy is for: Envoy's callbacks, and what the core answers.
 
 mod act;
 mod facts;
 mod upgrade;
 mod window;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use clew_filter_config::headers::{BACKEND, HOST, REASON, REMOVED_FROM_REQUESTS};
+use clew_filter_config::http_route;
 use clew_filter_config::metrics::Series;
 use clew_filter_config::plugin::FailureMode;
 use clew_filter_config::route_name::RouteName;
@@ -28,9 +30,7 @@ use self::act::{close, cut};
 use self::upgrade::Upgrade;
 use self::window::Window;
 
-/// How Envoy Gateway (1.9) names the route of an HTTPRoute, by places that shift, and where it says what the HTTPRoute's rule is
-/// called.
-const HTTP_ROUTE: &[u8] = b"httproute/";
+/// Where Envoy Gateway (1.9) says what the HTTPRoute's rule is called.
 const HTTP_ROUTE_RULE: &[u8] =
     b"xds\0route_metadata\0filter_metadata\0envoy-gateway\0resources\x000\0sectionName";
 
@@ -83,16 +83,22 @@ impl Stream {
     }
 
     pub(crate) fn request_headers(&mut self, gateway: &mut Gateway, shared: &mut Shared) -> Flow {
-        let Ok(Some(mut route)) = host::property(b"xds\0route_name") else {
+        let Ok(Some(route)) = host::property(b"xds\0route_name") else {
             return Flow::Continue;
         };
-        if route.starts_with(HTTP_ROUTE)
-            && let Ok(Some(rule)) = host::property(HTTP_ROUTE_RULE)
-        {
-            route = rule;
-        }
-        let Some(name) = RouteName::parse(&route) else {
-            return Flow::Continue;
+        let section = if http_route::is_of_envoy_gateway(&route) {
+            host::property(HTTP_ROUTE_RULE).ok().flatten()
+        } else {
+            None
+        };
+        // Not at the next tick: what is acknowledged is what every worker places by.
+        gateway.world.refresh(read);
+        let (id, rule) = match RouteName::parse(section.as_deref().unwrap_or(&route)) {
+            Some(name) => (Cow::Borrowed(name.rule), gateway.world.rule(name, read)),
+            None => match of_others(&route, section.as_deref(), gateway) {
+                Some((key, rule)) => (Cow::Owned(key), Some(rule)),
+                None => return Flow::Continue,
+            },
         };
         let Ok(headers) = host::headers(Map::Request) else {
             return Flow::Continue;
@@ -110,9 +116,7 @@ impl Stream {
             peer: &[],
         };
         let upgrade = handshake::is_upgrade(&request);
-        // Not at the next tick: what is acknowledged is what every worker places by.
-        gateway.world.refresh(read);
-        let Some(rule) = gateway.world.rule(name, read) else {
+        let Some(rule) = rule else {
             let never_had_any = gateway.world.version().is_none();
             if upgrade && !(never_had_any && gateway.failure_mode() == FailureMode::Open) {
                 let metrics = shared.metrics.rule(UNKNOWN);
@@ -180,7 +184,7 @@ impl Stream {
                 }
                 self.state = State::Upgrade(Box::new(Upgrade {
                     session,
-                    rule_id: name.rule.into(),
+                    rule_id: id.into(),
                     rule,
                     metrics,
                     place,
@@ -357,6 +361,18 @@ impl Stream {
             shared.now.ms.saturating_sub(opened),
         );
     }
+}
+
+/// The rule for somebody else's route, and its key.
+fn of_others(route: &[u8], section: Option<&[u8]>, gateway: &mut Gateway) -> Option<(String, Rc<LaidRule>)> {
+    let key = if http_route::is_of_envoy_gateway(route) {
+        http_route::key_on_envoy_gateway(route, section)?
+    } else {
+        let cluster = host::property(b"xds\0cluster_name").ok().flatten()?;
+        http_route::key_on_istio(route, &cluster)?
+    };
+    let rule = gateway.world.foreign(&key, read)?;
+    Some((key, rule))
 }
 
 fn strip(map: Map, headers: &Pairs, names: &[&str]) {

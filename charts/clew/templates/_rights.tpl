@@ -1,7 +1,8 @@
 {{/* What the controller does with objects of namespaces. What a route becomes it writes by server-side apply, which is patch and create. */}}
 {{- define "clew.rights.namespaced" -}}
-- {apiGroups: [clew.dev], resources: [websocketroutes], verbs: [list, watch, patch]}
+- {apiGroups: [clew.dev], resources: [websocketroutes, websocketpolicies], verbs: [list, watch, patch]}
 - {apiGroups: [clew.dev], resources: [websocketroutes/status], verbs: [patch]}
+- {apiGroups: [clew.dev], resources: [websocketpolicies/status], verbs: [patch]}
 - {apiGroups: [""], resources: [services], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [pods], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}

@@ -158,6 +158,9 @@ impl Manifests {
     pub(crate) fn objects(&self) -> Objects {
         Objects {
             routes: typed(&self.routes, Some(("clew.dev/v1alpha1", "WebSocketRoute"))),
+            policies: Vec::new(),
+            http_routes: Vec::new(),
+            backend_traffic_policies: Vec::new(),
             gateways: typed(&self.gateways, None),
             services: typed(&self.services, None),
             endpoint_slices: typed(&self.endpoint_slices, None),

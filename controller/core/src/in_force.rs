@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clew_crds::websocket_route::{RouteRule, Verification};
 use clew_crds::{ALLOW_REMAP_ANNOTATION, WebSocketRoute};
 
-use crate::model::{Jwks, ObjectName, World};
+use crate::model::{Jwks, ObjectName, OwnerKind, World};
 use crate::objects::{Objects, Sourced};
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
 use crate::validate::{RouteReport, Target, Validated, name_of, validate};
@@ -116,7 +116,7 @@ impl InForce {
         let spoiled: BTreeSet<_> = validated
             .routes
             .iter()
-            .filter(|report| is_spoiled(report))
+            .filter(|report| is_route(report) && is_spoiled(report))
             .map(|report| report.name.clone())
             .collect();
         let kept: BTreeSet<_> = spoiled
@@ -156,7 +156,7 @@ impl InForce {
         let reports = std::mem::take(&mut validated.routes);
         *validated = before;
         for (report, new) in validated.routes.iter_mut().zip(reports) {
-            if kept.contains(&report.name) {
+            if is_route(report) && kept.contains(&report.name) {
                 let stays = report.parents.iter().any(|parent| parent.in_force);
                 *report = new;
                 if stays
@@ -173,7 +173,7 @@ impl InForce {
         written: &BTreeMap<ObjectName, &Sourced<WebSocketRoute>>,
         validated: &mut Validated,
     ) {
-        for report in &mut validated.routes {
+        for report in validated.routes.iter_mut().filter(|report| is_route(report)) {
             let (Some(before), Some(sourced)) = (self.routes.get(&report.name), written.get(&report.name))
             else {
                 continue;
@@ -186,6 +186,11 @@ impl InForce {
                 .extend(remaps(before, sourced, &report.name, &validated.world));
         }
     }
+}
+
+/// Policies are not kept: without one the HTTPRoutes of its targets are what they were.
+fn is_route(report: &RouteReport) -> bool {
+    report.kind == OwnerKind::Route
 }
 
 /// Whether the route's own text keeps it out.

@@ -17,15 +17,15 @@ use std::sync::Arc;
 
 use clew_filter_config::persistence::SigningKey;
 
-pub use attached::{AttachedRoute, Section};
+pub use attached::{AttachedPolicy, AttachedRoute, Section};
 pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
 pub use gateway_api::GatewayApi;
 pub use hostname::Hostname;
-pub use istio::{Istio, IstioService, Proxies, UserRule};
+pub use istio::{GATEWAY_NAME, Istio, IstioService, Proxies, UserRule};
 pub use jwt::{Jwks, JwtProvider};
 pub use matching::{Expression, HeaderRule, Match, Path, Pattern, QueryRule};
-pub use name::{ObjectName, RuleId, RuleName};
+pub use name::{ObjectName, Owner, OwnerKind, RuleId, RuleName};
 pub use parent::Parent;
 pub use rule::{BackendShare, Fault, FaultAbort, FaultDelay, Outlier, Resilience, Rule, Target};
 
@@ -56,6 +56,12 @@ impl World {
             .iter()
             .flat_map(|gateway| gateway.rules())
             .chain(of_others.map(|attached| &attached.rule))
+            .chain(self.policies().flat_map(|policy| &policy.rules))
+    }
+
+    /// Every policy at a gateway of others.
+    pub fn policies(&self) -> impl Iterator<Item = &AttachedPolicy> {
+        self.istio.policies.iter().chain(&self.gateway_api.policies)
     }
 
     /// Every route at a parent that is not on this machine.

@@ -1,9 +1,11 @@
 //! What goes in: the manifests as they were read, each with the place where it was written.
 
+mod backend_traffic_policy;
 mod extension_policy;
 mod gateway;
 mod gateway_class;
 mod grant;
+mod http_route;
 mod istio;
 mod pod;
 mod security;
@@ -11,10 +13,11 @@ mod security;
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, sync::Arc};
 
-use clew_crds::WebSocketRoute;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub use backend_traffic_policy::{BackendTrafficPolicy, BackendTrafficPolicySpec};
 pub use extension_policy::{ExtensionPolicy, ExtensionPolicySpec, PolicyTarget, TargetSelector};
 pub use gateway::{
     Address, AllowedRoutes, CertificateRef, Gateway, GatewaySpec, Label, Listener, NamespaceSelector,
@@ -23,6 +26,7 @@ pub use gateway::{
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
+pub use http_route::{HttpBackendRef, HttpRoute, HttpRouteFilter, HttpRouteRule, HttpRouteSpec};
 pub use istio::{
     DestinationRule, DestinationRuleSpec, IstioGateway, IstioGatewaySpec, Server, ServerPort, ServerTls,
     StringMatch, VirtualService, VirtualServiceMatch, VirtualServiceRoute, VirtualServiceSpec,
@@ -43,6 +47,12 @@ use crate::model::ObjectName;
 pub struct Objects {
     /// `clew.dev/v1alpha1` WebSocketRoutes.
     pub routes: Vec<Sourced<WebSocketRoute>>,
+    /// `clew.dev/v1alpha1` WebSocketPolicies.
+    pub policies: Vec<Sourced<WebSocketPolicy>>,
+    /// `gateway.networking.k8s.io/v1` HTTPRoutes: other people's, and of ours those that a policy names.
+    pub http_routes: Vec<Sourced<HttpRoute>>,
+    /// `gateway.envoyproxy.io` BackendTrafficPolicies of other people's.
+    pub backend_traffic_policies: Vec<Sourced<BackendTrafficPolicy>>,
     /// `gateway.networking.k8s.io/v1` Gateways.
     pub gateways: Vec<Sourced<Gateway>>,
     /// `gateway.networking.k8s.io` GatewayClasses.

@@ -24,7 +24,7 @@ pub fn objects(world: &World) -> Vec<Object> {
         let key = (object.kind, namespace.clone(), name.clone());
         // Two targets may need the same ReferenceGrant.
         let known = objects.entry(key).or_insert_with(|| object.clone());
-        known.routes.extend(object.routes);
+        known.owners.extend(object.owners);
     }
     objects.into_values().collect()
 }

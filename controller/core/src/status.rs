@@ -4,11 +4,12 @@
 
 use clew_crds::status::{
     AcceptedReason, CONTROLLER_NAME, ConditionType, PartiallySupportedReason, ProgrammedReason, ReadyReason,
-    ResolvedRefsReason, RouteParentStatus, STANDALONE_CONTROLLER_NAME, WebSocketRouteStatus,
+    ResolvedRefsReason, RouteParentStatus, STANDALONE_CONTROLLER_NAME, WebSocketPolicyStatus,
+    WebSocketRouteStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::model::Parent;
+use crate::model::{OwnerKind, Parent};
 use crate::refusal::{self, Refusal};
 use crate::validate::{ParentReport, RouteReport, Unsupported};
 
@@ -75,9 +76,9 @@ pub fn status(
             });
             RouteParentStatus {
                 parent_ref: parent.reference.clone(),
-                controller_name: match parent.parent {
-                    None | Some(Parent::Standalone(_)) => STANDALONE_CONTROLLER_NAME,
-                    Some(_) => CONTROLLER_NAME,
+                controller_name: match (&parent.parent, report.kind) {
+                    (None | Some(Parent::Standalone(_)), OwnerKind::Route) => STANDALONE_CONTROLLER_NAME,
+                    _ => CONTROLLER_NAME,
                 }
                 .to_owned(),
                 conditions: stamp(before.map(|before| before.conditions.as_slice()), verdicts),
@@ -92,6 +93,14 @@ pub fn status(
         ),
         parents,
         ..WebSocketRouteStatus::default()
+    }
+}
+
+/// The status of a policy, whose parents are the ancestors that GEP-713 speaks of.
+#[must_use]
+pub fn policy_status(status: WebSocketRouteStatus) -> WebSocketPolicyStatus {
+    WebSocketPolicyStatus {
+        ancestors: status.parents.into_iter().map(Into::into).collect(),
     }
 }
 
@@ -172,7 +181,10 @@ fn parent_verdicts(
         None => (
             Holds::True,
             AcceptedReason::Accepted,
-            "the parent takes the route".to_owned(),
+            match report.kind {
+                OwnerKind::Route => "the parent takes the route".to_owned(),
+                OwnerKind::Policy => "every target there takes the policy".to_owned(),
+            },
         ),
     };
     let resolved = match unresolved {
@@ -191,7 +203,12 @@ fn parent_verdicts(
                 Holds::True | Holds::False => Holds::False,
             },
             ProgrammedReason::Pending,
-            "nothing is in force, because the route is not accepted".to_owned(),
+            match report.kind {
+                OwnerKind::Route => "nothing is in force, because the route is not accepted".to_owned(),
+                OwnerKind::Policy => {
+                    "nothing is in force, because no target there takes the policy".to_owned()
+                }
+            },
         ),
         (Some(parent), None) => programmed(progress(parent)),
     };

@@ -21,6 +21,7 @@ mod matches;
 mod origin;
 mod parents;
 mod persistence;
+mod policies;
 mod routes;
 mod rules;
 mod signing_keys;
@@ -33,7 +34,7 @@ pub use age::name_of;
 use clew_crds::websocket_route::ParentReference;
 pub(crate) use key_sets::ENTRY as KEY_SET;
 
-use crate::model::{ObjectName, Parent, World};
+use crate::model::{ObjectName, Owner, OwnerKind, Parent, World};
 use crate::objects::{Objects, Source};
 use crate::refusal::{ObjectRef, Refusal};
 
@@ -51,7 +52,7 @@ pub enum Target {
 pub struct Validated {
     /// What is to be in force.
     pub world: World,
-    /// Every route, in the order of their names.
+    /// Every route, in the order of their names, and then every policy.
     pub routes: Vec<RouteReport>,
     /// What is wrong with Gateways, Secrets, EndpointSlices, and with objects that are there twice.
     pub others: Vec<Refusal>,
@@ -69,9 +70,11 @@ impl Validated {
     }
 }
 
-/// What became of one route.
+/// What became of one route, or of one policy, whose parents are the Gateways of its targets.
 #[derive(Clone, Debug)]
 pub struct RouteReport {
+    /// Which of the two.
+    pub kind: OwnerKind,
     /// The route.
     pub name: ObjectName,
     /// Where it was written.
@@ -87,6 +90,13 @@ pub struct RouteReport {
 }
 
 impl RouteReport {
+    /// Of what it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        let (kind, name) = (self.kind, self.name.clone());
+        Owner { kind, name }
+    }
+
     /// What it asks for and some parent cannot do, each once.
     #[must_use]
     pub fn unsupported(&self) -> BTreeSet<&Unsupported> {
@@ -178,7 +188,9 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         routes.add(route, &mut listeners);
     }
     let notices = routes.notices();
-    let (mut reports, backends, (istio, gateway_api), key_sets) = routes.finish(&mut others);
+    let (policies, of_policies) = policies::read(&index, target, &mut routes);
+    let (mut reports, backends, (istio, gateway_api), key_sets) = routes.finish(policies, &mut others);
+    reports.extend(of_policies);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
     let world = World {

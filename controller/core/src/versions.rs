@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use clew_crds::WebSocketRoute;
+use clew_crds::websocket_route::SessionPolicy;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 
 use crate::validate::Unsupported;
 
@@ -77,6 +78,23 @@ pub fn lack_something(envoys: &[Version], istios: &[Version]) -> bool {
 /// What a route asks for and some of these proxies do not do.
 #[must_use]
 pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version]) -> Vec<Unsupported> {
+    let rules = route.spec.rules.iter().enumerate();
+    let rules = rules.map(|(i, rule)| (format!("spec.rules[{i}]"), "backendRefs", &rule.policy));
+    of_rules(rules, envoys, istios)
+}
+
+/// The same, of a policy.
+#[must_use]
+pub fn unsupported_of(policy: &WebSocketPolicy, envoys: &[Version], istios: &[Version]) -> Vec<Unsupported> {
+    let rule = ("spec".to_owned(), "targetRefs", &policy.spec.policy);
+    of_rules([rule].into_iter(), envoys, istios)
+}
+
+fn of_rules<'r>(
+    rules: impl Iterator<Item = (String, &'static str, &'r SessionPolicy)>,
+    envoys: &[Version],
+    istios: &[Version],
+) -> Vec<Unsupported> {
     let mut found = Vec::new();
     let mut add = |field: String, why: String| found.push(Unsupported { field, why });
     let oldest = envoys.iter().min().filter(|oldest| **oldest < PREFERRED);
@@ -90,8 +108,7 @@ pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version
     };
     let once = builds_once("Envoy", envoys, ENVOY_THAT_BUILDS_TABLES_ONCE)
         .or_else(|| builds_once("Istio", istios, ISTIO_THAT_BUILDS_TABLES_ONCE));
-    for (i, rule) in route.spec.rules.iter().enumerate() {
-        let policy = &rule.policy;
+    for (path, backends, policy) in rules {
         if let Some(oldest) = oldest {
             let why = format!(
                 "a proxy runs Envoy {oldest}, and below {PREFERRED} a session that says nothing is reset instead of closed"
@@ -109,12 +126,12 @@ pub fn unsupported(route: &WebSocketRoute, envoys: &[Version], istios: &[Version
                 ),
             ] {
                 if written {
-                    add(format!("spec.rules[{i}].{field}"), why.clone());
+                    add(format!("{path}.{field}"), why.clone());
                 }
             }
         }
         if let Some(why) = &once {
-            add(format!("spec.rules[{i}].backendRefs"), why.clone());
+            add(format!("{path}.{backends}"), why.clone());
         }
     }
     found

@@ -84,7 +84,7 @@ fn the_table_of_fields_is_what_a_route_with_every_field_is_told() {
 
 /// The fields of a rule, two levels deep, as the schema has them.
 fn fields() -> BTreeSet<String> {
-    let crd: Value = serde_saphyr::from_str(&clew_crds::crd_yaml()).unwrap();
+    let crd: Value = serde_saphyr::from_str(&clew_crds::crd_yaml::<clew_crds::WebSocketRoute>()).unwrap();
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     let mut fields: BTreeSet<_> = ["hostnames".to_owned()].into();
     let rules = &spec["properties"]["rules"]["items"];

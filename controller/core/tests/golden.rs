@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
 
+use clew_core::model::OwnerKind;
 use clew_core::objects::{Objects, Source, Sourced};
 use clew_core::refusal::{Code, Condition};
 use clew_core::render::envoy::{self, Settings};
 use clew_core::render::rules::{self, Drains};
 use clew_core::render::{gateway_api, generated, istio};
-use clew_core::status::{Applied, Progress, status};
+use clew_core::status::{Applied, Progress, policy_status, status};
 use clew_core::validate::{Notice, Target, Validated, validate};
+use clew_crds::admission::{Violation, admit};
 use clew_filter_config::plugin::FailureMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
@@ -138,7 +140,11 @@ fn examples() -> BTreeMap<Code, (String, String, String)> {
 #[test]
 fn the_guides_show_cases() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (guide, case) in [("istio", "istio-guide"), ("gateway-api", "gateway-api-guide")] {
+    for (guide, case) in [
+        ("istio", "istio-guide"),
+        ("gateway-api", "gateway-api-guide"),
+        ("own-routes", "own-routes-guide"),
+    ] {
         let guide = fs::read_to_string(root.join(format!("../../docs/guide/{guide}.md"))).unwrap();
         let case = fs::read_to_string(root.join(format!("tests/golden/{case}/input.yaml"))).unwrap();
         let mut blocks = guide
@@ -210,10 +216,13 @@ fn rendered(validated: &Validated, objects: &Objects) -> [(&'static str, Option<
                 connected: 1,
             });
             let mut status = status(report, |_| applied.clone(), None, &Time(Default::default()));
-            status.name_generated(generated(&all, &report.name));
-            let mut status = json!(status);
+            status.name_generated(generated(&all, &report.owner()));
+            let (called, mut status) = match report.kind {
+                OwnerKind::Route => ("route", json!(status)),
+                OwnerKind::Policy => ("policy", json!(policy_status(status))),
+            };
             without_times(&mut status);
-            json!({"route": report.name.to_string(), "status": status})
+            json!({called: report.name.to_string(), "status": status})
         })
         .collect();
     // A Gateway of class clew has listeners even where no route attaches.
@@ -321,13 +330,12 @@ fn read(case: &str, text: &str) -> Objects {
             Some("GatewayClass") => objects.gateway_classes.push(typed(case, value, source)),
             Some("EnvoyExtensionPolicy") => objects.extension_policies.push(typed(case, value, source)),
             Some("ReferenceGrant") => objects.grants.push(typed(case, value, source)),
-            Some("WebSocketRoute") => match clew_crds::admission::admit(value) {
-                Ok(object) => objects.routes.push(Sourced {
-                    object: object.into(),
-                    source,
-                }),
-                Err(violations) => panic!("{case}: {violations:?}"),
-            },
+            Some("WebSocketRoute") => objects.routes.push(admitted(case, admit(value), source)),
+            Some("WebSocketPolicy") => objects.policies.push(admitted(case, admit(value), source)),
+            Some("HTTPRoute") => objects.http_routes.push(typed(case, value, source)),
+            Some("BackendTrafficPolicy") => {
+                objects.backend_traffic_policies.push(typed(case, value, source));
+            }
             Some("Gateway") => objects.gateways.push(typed(case, value, source)),
             Some("Service") => objects.services.push(typed(case, value, source)),
             Some("EndpointSlice") => objects.endpoint_slices.push(typed(case, value, source)),
@@ -336,6 +344,14 @@ fn read(case: &str, text: &str) -> Objects {
         }
     }
     objects
+}
+
+fn admitted<T>(case: &str, admitted: Result<T, Vec<Violation>>, source: Source) -> Sourced<T> {
+    let object = admitted.unwrap_or_else(|violations| panic!("{case}: {violations:?}"));
+    Sourced {
+        object: object.into(),
+        source,
+    }
 }
 
 fn typed<T: DeserializeOwned>(case: &str, value: Value, source: Source) -> Sourced<T> {

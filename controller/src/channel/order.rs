@@ -1,8 +1,12 @@
 //! Make before break: what may be said at each step of a change. A pod that leaves leaves here first and Envoy after;
 //! one that comes comes to Envoy first. A rule comes here before its routes and leaves after them. A pod that changes its
 //! address has the new one here first: until Envoy knows it too, whoever is bound to it is refused, and goes to nobody else.
+//!
+//! A rule for somebody else's HTTPRoute is there only while what takes its choices to their pods is: it comes here last and leaves first. Without
+//! it the HTTPRoute's requests go wherever they did, and with it alone whoever is bound to a pod would be refused.
 
-use clew_filter_config::rule::{Backend, Pod};
+use clew_filter_config::http_route;
+use clew_filter_config::rule::{Backend, Pod, Rule};
 
 use super::Snapshot;
 use super::ring::introduce;
@@ -11,6 +15,9 @@ use super::ring::introduce;
 /// A backend that would have no pod left keeps what it had: a pod that may be gone is better than none.
 pub(crate) fn departures(old: &Snapshot, new: &Snapshot) -> Snapshot {
     let mut before = old.clone();
+    before
+        .rules
+        .retain(|id, _| !http_route::is_key(id) || new.rules.contains_key(id));
     for (id, backend) in &mut before.backends {
         let Some(after) = new.backends.get(id) else {
             continue;
@@ -33,7 +40,10 @@ pub(crate) fn departures(old: &Snapshot, new: &Snapshot) -> Snapshot {
 /// Once Envoy knows the new pods, and before it hears of the new routes: the new, and what only the old has.
 pub(crate) fn arrivals(old: &Snapshot, new: &Snapshot) -> Snapshot {
     let mut both = old.clone();
-    both.rules.extend(new.rules.clone());
+    let comes_now = |(id, _): &(&String, &Rule)| !http_route::is_key(id) || old.rules.contains_key(*id);
+    let now = new.rules.iter().filter(comes_now);
+    both.rules
+        .extend(now.map(|(id, rule)| (id.clone(), rule.clone())));
     both.backends.extend(new.backends.clone());
     both.signing_keys = introduce(&old.signing_keys, &new.signing_keys);
     both.draining = new.draining;
@@ -49,7 +59,7 @@ fn is_same(a: &Pod, b: &Pod) -> bool {
 mod tests {
     use super::{arrivals, departures};
     use crate::channel::Snapshot;
-    use clew_filter_config::rule::{Backend, Draining, Pod};
+    use clew_filter_config::rule::{Backend, DrainPolicy, Draining, Pod, Rule};
 
     fn snapshot(backends: &[(&str, &[&str])]) -> Snapshot {
         let pod = |name: &&str| Pod {
@@ -111,6 +121,36 @@ mod tests {
             departures(&old, &snapshot(&[("s", &[])])),
             snapshot(&[("s", &[])])
         );
+    }
+
+    #[test]
+    fn a_rule_for_somebody_elses_route_comes_last_and_leaves_first() {
+        let rule = |config: &str| -> Rule {
+            let drain = DrainPolicy {
+                timeout_ms: 1,
+                close_code: 1012,
+                close_reason: String::new(),
+            };
+            serde_json::from_value(
+                serde_json::json!({"config": config, "name": "s/r/d", "backends": [], "drain": drain}),
+            )
+            .unwrap()
+        };
+        let of = |rules: &[(&str, &str)]| Snapshot {
+            rules: rules
+                .iter()
+                .map(|(id, config)| ((*id).to_owned(), rule(config)))
+                .collect(),
+            ..Snapshot::default()
+        };
+        let (ours, theirs, other) = ("0123456789", "httproute/s/r/d", "istio/d/outbound|80||a");
+        let (old, new) = (
+            of(&[(ours, "a"), (other, "a")]),
+            of(&[(theirs, "a"), (other, "b")]),
+        );
+        assert_eq!(departures(&old, &new), of(&[(ours, "a"), (other, "a")]));
+        assert_eq!(arrivals(&old, &new), of(&[(ours, "a"), (other, "b")]));
+        assert_eq!(departures(&new, &old), of(&[(other, "b")]));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 64;
 /// Everything that one gateway's filters must know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// By the first part of the route name.
+    /// By the first part of the route name, or by the key of somebody else's.
     pub(crate) rules: BTreeMap<String, Rule>,
     /// By `namespace/name:port`.
     pub(crate) backends: BTreeMap<String, Backend>,
@@ -168,6 +168,11 @@ impl Table {
             signing_keys: self.signing_keys.clone(),
             draining: self.draining,
         }
+    }
+
+    /// Whether the newest snapshot has a rule.
+    pub(crate) fn has_rule(&self, id: &str) -> bool {
+        self.rules.get(id).is_some_and(|entry| entry.value.is_some())
     }
 
     /// A backend of the newest snapshot.

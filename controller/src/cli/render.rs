@@ -3,9 +3,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clew_core::model::OwnerKind;
 use clew_core::render::envoy::{self, Settings};
 use clew_core::render::{Object, gateway_api, generated, istio, rules};
-use clew_core::status::{Progress, status};
+use clew_core::status::{Progress, policy_status, status};
 use clew_core::validate::RouteReport;
 use clew_filter_config::plugin::FailureMode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -155,8 +156,12 @@ fn statuses(checked: &Checked, objects: &[Object]) -> Vec<Value> {
     let now = Time(clock::timestamp());
     let of = |report: &RouteReport| {
         let mut status = status(report, |_| Progress::Prepared, None, &now);
-        status.name_generated(generated(objects, &report.name));
-        json!({"namespace": report.name.namespace, "name": report.name.name, "status": status})
+        status.name_generated(generated(objects, &report.owner()));
+        let status = match report.kind {
+            OwnerKind::Route => json!(status),
+            OwnerKind::Policy => json!(policy_status(status)),
+        };
+        json!({"kind": report.kind.as_str(), "namespace": report.name.namespace, "name": report.name.name, "status": status})
     };
     checked.validated.routes.iter().map(of).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner, OwnerKind};
 use clew_crds::WebSocketRoute;
 
 use super::apply::Applied;
@@ -26,7 +26,7 @@ const SURELY: Duration = Duration::from_secs(600);
 pub(crate) struct About {
     pub(crate) everything: bool,
     /// With those that are gone and have left something.
-    pub(crate) routes: BTreeSet<ObjectName>,
+    pub(crate) routes: BTreeSet<Owner>,
     /// What they depend on.
     pub(crate) objects: BTreeSet<Key>,
     /// What is written and may have to go.
@@ -49,12 +49,16 @@ impl About {
         self.everything || self.topics.contains(&of_service(service))
     }
 
+    /// The WebSocketRoutes alone.
+    pub(crate) fn names_of_routes(&self) -> BTreeSet<ObjectName> {
+        let routes = self.routes.iter();
+        let routes = routes.filter(|owner| owner.kind == OwnerKind::Route);
+        routes.map(|owner| owner.name.clone()).collect()
+    }
+
     /// What is to be looked at again if this turn does not bring it to its end.
     fn keys(&self) -> impl Iterator<Item = Key> {
-        let routes = self
-            .routes
-            .iter()
-            .map(|route| (Kind::WebSocketRoute, route.clone()));
+        let routes = self.routes.iter().map(key_of);
         routes.chain(self.written.iter().cloned())
     }
 }
@@ -64,7 +68,7 @@ impl About {
 pub(crate) struct Memory {
     neighbours: Neighbours,
     hosts: Hosts,
-    routes: BTreeMap<ObjectName, Kept>,
+    routes: BTreeMap<Owner, Kept>,
     /// What the next turn looks at, whatever changes.
     next: Changes,
     /// What is to be looked at again, and when.
@@ -72,7 +76,7 @@ pub(crate) struct Memory {
     /// When everything is.
     everything_due: Option<Instant>,
     /// Some proxy has not acknowledged these.
-    unacknowledged: BTreeSet<ObjectName>,
+    unacknowledged: BTreeSet<Owner>,
     /// The pods of gateways, and how they are told.
     selectors: Vec<BTreeMap<String, String>>,
     gateway_pods: BTreeSet<ObjectName>,
@@ -102,7 +106,7 @@ impl Memory {
     pub(crate) fn look_at_unacknowledged(&mut self) -> bool {
         let routes = std::mem::take(&mut self.unacknowledged);
         let are_some = !routes.is_empty();
-        let keys = routes.into_iter().map(|route| (Kind::WebSocketRoute, route));
+        let keys = routes.iter().map(key_of);
         self.next.objects.extend(keys);
         are_some
     }
@@ -120,7 +124,7 @@ impl Memory {
 
     /// The routes that some proxy does not have yet.
     #[cfg(test)]
-    pub(super) fn awaits(&self) -> &BTreeSet<ObjectName> {
+    pub(super) fn awaits(&self) -> &BTreeSet<Owner> {
         &self.unacknowledged
     }
 
@@ -147,10 +151,9 @@ impl Memory {
             self.due.remove(&key);
             changes.objects.insert(key);
         }
-        changes.everything |= changes
-            .objects
-            .iter()
-            .any(|key| is_for_all(key.0) || self.is_of_gateway(key, shelves));
+        changes.everything |= changes.objects.iter().any(|key| {
+            is_for_all(key.0) || self.is_of_gateway(key, shelves) || self.is_of_policies(key, shelves)
+        });
         if !changes.everything
             && !is_leaving(shelves)
             && let Some(about) = self.part(&changes.objects, shelves, last_good)
@@ -179,9 +182,9 @@ impl Memory {
                 if self.neighbours.is_everybodys(key) {
                     return None;
                 }
-                match key.0 {
-                    Kind::WebSocketRoute => drop(about.routes.insert(key.1.clone())),
-                    _ => about.routes.extend(self.neighbours.routes_of(key)),
+                match key.0.owner(&key.1) {
+                    Some(owner) => drop(about.routes.insert(owner)),
+                    None => about.routes.extend(self.neighbours.routes_of(key)),
                 }
             }
             let (routes, topics) = self.neighbours.around(std::mem::take(&mut about.routes));
@@ -232,8 +235,8 @@ impl Memory {
         };
         for key in all() {
             self.file(&key, shelves, last_good);
-            if key.0 == Kind::WebSocketRoute {
-                about.routes.insert(key.1);
+            if let Some(owner) = key.0.owner(&key.1) {
+                about.routes.insert(owner);
             } else if find(shelves, &key)
                 .is_some_and(|seen| seen.live.as_ref().is_some_and(|live| live.is_written))
             {
@@ -242,7 +245,7 @@ impl Memory {
         }
         // What is gone shares what it has left with others until that is gone too.
         for route in &about.routes {
-            let key = (Kind::WebSocketRoute, route.clone());
+            let key = key_of(route);
             if find(shelves, &key).is_none() {
                 self.file(&key, shelves, last_good);
             }
@@ -253,11 +256,19 @@ impl Memory {
 
     fn file(&mut self, key: &Key, shelves: &Shelves, last_good: Option<&LastGood>) {
         let seen = find(shelves, key);
-        if key.0 != Kind::WebSocketRoute {
+        let Some(owner) = key.0.owner(&key.1) else {
             self.neighbours.file_object(key.clone(), seen);
             return;
-        }
+        };
         let name = &key.1;
+        let kept = self.routes.get(&owner);
+        let objects = kept.map(|kept| &*kept.objects).unwrap_or_default();
+        let former = kept.map(|kept| &*kept.former).unwrap_or_default();
+        if owner.kind == OwnerKind::Policy {
+            let backends = backends_of(name, seen, shelves);
+            self.neighbours.file_policy(name, &backends, (objects, former));
+            return;
+        }
         let written = seen.and_then(|seen| match &seen.body {
             Body::Route(route) => Some(route),
             _ => None,
@@ -266,11 +277,26 @@ impl Memory {
         let good = last_good.and_then(|last_good| last_good.route(name));
         let good = good.filter(|good| written.is_none_or(|written| !written.is(good)));
         let texts: Vec<WebSocketRoute> = written.into_iter().chain(good).filter_map(Packed::open).collect();
-        let kept = self.routes.get(name);
-        let objects = kept.map(|kept| &*kept.objects).unwrap_or_default();
-        let former = kept.map(|kept| &*kept.former).unwrap_or_default();
         self.neighbours
             .file_route(name, &texts, (objects, former), &self.hosts);
+    }
+
+    /// Whether policies are looked at anew: all of them, because of two for one target only one counts, and so that rules of all HTTPRoutes can be
+    /// compared.
+    fn is_of_policies(&self, key: &Key, shelves: &Shelves) -> bool {
+        let are_some = || {
+            let shelf = shelves.get(&Kind::WebSocketPolicy);
+            shelf.is_some_and(|shelf| !shelf.objects.is_empty())
+        };
+        let is_ours = || match find(shelves, key) {
+            Some(seen) => matches!(seen.body, Body::Ours),
+            None => !self.neighbours.routes_of(key).is_empty(),
+        };
+        match key.0 {
+            Kind::WebSocketPolicy => true,
+            Kind::HttpRoute | Kind::BackendTrafficPolicy => are_some() && !is_ours(),
+            _ => false,
+        }
     }
 
     fn is_of_gateway(&self, key: &Key, shelves: &Shelves) -> bool {
@@ -318,11 +344,7 @@ impl Memory {
         }
         let shelves = store.lock();
         for route in &about.routes {
-            self.file(
-                &(Kind::WebSocketRoute, route.clone()),
-                &shelves,
-                Some(turn.last_good),
-            );
+            self.file(&key_of(route), &shelves, Some(turn.last_good));
         }
         drop(shelves);
         if turn.failed {
@@ -361,9 +383,34 @@ pub(crate) struct Turned<'t> {
     pub(crate) applied: &'t Applied,
     pub(crate) failed: bool,
     /// Of each route that is there, whether something of it is refused.
-    pub(crate) refused: BTreeMap<ObjectName, bool>,
-    pub(crate) unacknowledged: BTreeSet<ObjectName>,
+    pub(crate) refused: BTreeMap<Owner, bool>,
+    pub(crate) unacknowledged: BTreeSet<Owner>,
     pub(crate) now: Instant,
+}
+
+/// The object that has the rules.
+fn key_of(owner: &Owner) -> Key {
+    (Kind::of_owner(owner), owner.name.clone())
+}
+
+/// The Services behind the targets of a policy.
+fn backends_of(name: &ObjectName, seen: Option<&Seen>, shelves: &Shelves) -> BTreeSet<ObjectName> {
+    let Some(Body::Policy(policy)) = seen.map(|seen| &seen.body) else {
+        return BTreeSet::new();
+    };
+    let mut backends = BTreeSet::new();
+    for target in &policy.spec.target_refs {
+        let target = (Kind::HttpRoute, ObjectName::new(&name.namespace, &target.name));
+        let Some(Body::HttpRoute(route)) = find(shelves, &target).map(|seen| &seen.body) else {
+            continue;
+        };
+        let all = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+        backends.extend(all.map(|to| {
+            let namespace = to.reference.namespace.as_ref().unwrap_or(&name.namespace);
+            ObjectName::new(namespace, &to.reference.name)
+        }));
+    }
+    backends
 }
 
 /// Whether all sessions of some gateway leave. Within which time, all of its routes say.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use clew_crds::status::CONTROLLER_NAME;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
@@ -48,7 +48,7 @@ pub(crate) struct Applier {
     pub(crate) metrics: Arc<Metrics>,
     /// When routes last were not as they are to be: any of them, and those to which it is less long ago than to all.
     unsettled: Instant,
-    unsettled_routes: BTreeMap<ObjectName, Instant>,
+    unsettled_routes: BTreeMap<Owner, Instant>,
 }
 
 /// What became of a plan.
@@ -201,7 +201,7 @@ impl Applier {
         self.write_all(gone, applied).await;
         self.write_all(steps.leftovers, applied).await;
         if is_done {
-            let is_held = |route: &&ObjectName| resolved.marks.get(*route).is_some_and(|marks| marks.held);
+            let is_held = |route: &&Owner| resolved.marks.get(*route).is_some_and(|marks| marks.held);
             let leaving = resolved.leaving.iter().filter(is_held);
             let marks = leaving.map(|route| (route, Marks::default())).collect();
             self.mark_all(marks, resolved, applied).await;
@@ -364,13 +364,13 @@ impl Applier {
     }
 
     /// Writes onto routes what is ours there.
-    async fn mark_all(&self, marks: Vec<(&ObjectName, Marks)>, resolved: &Resolved, applied: &mut Applied) {
+    async fn mark_all(&self, marks: Vec<(&Owner, Marks)>, resolved: &Resolved, applied: &mut Applied) {
         let away = &AtomicBool::new(false);
         let written = stream::iter(marks)
             .map(|(route, marks)| async move {
                 let uid = resolved.uids.get(route);
                 let write = answered(away, self.mark(route, uid, &marks));
-                let outcome = traces::writing("mark", Kind::WebSocketRoute.name(), route, write).await;
+                let outcome = traces::writing("mark", Kind::of_owner(route).name(), &route.name, write).await;
                 (route, outcome)
             })
             .buffer_unordered(AT_ONCE)
@@ -378,18 +378,20 @@ impl Applier {
             .await;
         for (route, outcome) in written {
             if let Err(why) = outcome {
-                tracing::error!("CLEW0926: {} {route}: {why}", Kind::WebSocketRoute);
-                applied.failed.insert((Kind::WebSocketRoute, route.clone()), why);
+                tracing::error!("CLEW0926: {route}: {why}");
+                applied
+                    .failed
+                    .insert((Kind::of_owner(route), route.name.clone()), why);
             }
         }
     }
 
     /// All of it at once, because what is not named is taken away.
-    async fn mark(&self, route: &ObjectName, uid: Option<&String>, marks: &Marks) -> Result<(), String> {
+    async fn mark(&self, route: &Owner, uid: Option<&String>, marks: &Marks) -> Result<(), String> {
         if !self.leadership.is_ours() {
             return Ok(());
         }
-        let kind = Kind::WebSocketRoute;
+        let (kind, route) = (Kind::of_owner(route), &route.name);
         let resource = kind.resource();
         let mut metadata = json!({"name": route.name, "namespace": route.namespace, "uid": uid});
         if marks.held {

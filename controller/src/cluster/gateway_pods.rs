@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use clew_core::model::GATEWAY_NAME;
 use clew_core::model::{ObjectName, Proxies};
 use clew_core::objects::Objects;
 
 use super::resolve::Resolved;
 use super::seen::PodFacts;
 
-/// Istio's label on the pods that it runs for a Gateway of its class.
-pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Envoy Gateway's labels on the pods that it runs, in a namespace of its own, for a Gateway.
 pub(crate) const OWNING_NAME: &str = "gateway.envoyproxy.io/owning-gateway-name";
 pub(crate) const OWNING_NAMESPACE: &str = "gateway.envoyproxy.io/owning-gateway-namespace";

@@ -1,11 +1,13 @@
 //! The kinds of object that a turn looks at, and those that it writes.
 
+use clew_core::model::{ObjectName, Owner, OwnerKind};
 use kube::core::{ApiResource, GroupVersionKind};
 
 /// A kind that is watched or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     WebSocketRoute,
+    WebSocketPolicy,
     Service,
     EndpointSlice,
     Pod,
@@ -33,8 +35,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Those that are watched.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::WebSocketRoute,
+        Self::WebSocketPolicy,
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
@@ -67,6 +70,12 @@ impl Kind {
                 clew_crds::VERSION,
                 "WebSocketRoute",
                 "websocketroutes",
+            ],
+            Self::WebSocketPolicy => [
+                clew_crds::GROUP,
+                clew_crds::VERSION,
+                "WebSocketPolicy",
+                "websocketpolicies",
             ],
             Self::Service => ["", "v1", "Service", "services"],
             Self::EndpointSlice => ["discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"],
@@ -113,6 +122,23 @@ impl Kind {
                 "ClientTrafficPolicy",
                 "clienttrafficpolicies",
             ],
+        }
+    }
+
+    /// The kind of what has rules.
+    pub(crate) const fn of_owner(owner: &Owner) -> Self {
+        match owner.kind {
+            OwnerKind::Route => Self::WebSocketRoute,
+            OwnerKind::Policy => Self::WebSocketPolicy,
+        }
+    }
+
+    /// What an object of the kind has rules as, if it has any.
+    pub(crate) fn owner(self, name: &ObjectName) -> Option<Owner> {
+        match self {
+            Self::WebSocketRoute => Some(Owner::route(name.clone())),
+            Self::WebSocketPolicy => Some(Owner::policy(name.clone())),
+            _ => None,
         }
     }
 

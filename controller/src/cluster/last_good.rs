@@ -37,19 +37,22 @@ impl LastGood {
         };
         let routes: Vec<_> = match about.everything {
             true => self.routes.keys().filter_map(open).collect(),
-            false => about.routes.iter().filter_map(open).collect(),
+            false => about.names_of_routes().iter().filter_map(open).collect(),
         };
         self.rest.clone().with_routes(routes)
+    }
+
+    fn forget(&mut self, about: &About) {
+        for name in about.names_of_routes() {
+            self.routes.remove(&name);
+        }
     }
 
     /// What a turn has found to be in force; of other routes it stays.
     pub(crate) fn keep(&mut self, about: &About, resolved: &Resolved, mut in_force: InForce) {
         match about.everything {
             true => self.routes.clear(),
-            false => about
-                .routes
-                .iter()
-                .for_each(|name| drop(self.routes.remove(name))),
+            false => self.forget(about),
         }
         for (name, route) in in_force.take_routes() {
             let text = match resolved.texts.get(&name) {

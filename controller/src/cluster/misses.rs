@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use clew_core::model::{BackendId, ObjectName, World};
+use clew_core::model::{BackendId, Owner, OwnerKind, World};
 use clew_core::validate::{Unsupported, Validated};
 
 use super::about::About;
@@ -75,18 +75,21 @@ impl Misses {
         if self.persistent.is_empty() {
             return;
         }
-        let mut bad: BTreeMap<ObjectName, BTreeSet<BackendId>> = BTreeMap::new();
+        let mut bad: BTreeMap<Owner, BTreeSet<BackendId>> = BTreeMap::new();
         for rule in validated.world.rules() {
             let backends = rule.backends.iter().map(|share| &share.id);
             let backends = backends.filter(|id| !self.are_told_of(&id.to_string()));
             for id in backends {
-                bad.entry(rule.name.route.clone()).or_default().insert(id.clone());
+                bad.entry(rule.name.owner()).or_default().insert(id.clone());
             }
         }
         for report in &mut validated.routes {
-            for id in bad.get(&report.name).into_iter().flatten() {
+            for id in bad.get(&report.owner()).into_iter().flatten() {
                 let found = Unsupported {
-                    field: "spec.rules".to_owned(),
+                    field: match report.kind {
+                        OwnerKind::Route => "spec.rules".to_owned(),
+                        OwnerKind::Policy => "spec.targetRefs".to_owned(),
+                    },
                     why: format!(
                         "most sessions of {id} are elsewhere than they were sent, because the proxies see other addresses than its pods say, or somebody's object changes where they go: they are placed by Envoy's own consistent hash of their keys, and neither bound to pods nor drained"
                     ),
@@ -101,9 +104,9 @@ impl Misses {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, BackendId, Misses, ObjectName, PERSISTENT, World};
+    use super::{About, BackendId, Misses, PERSISTENT, World};
     use crate::clock;
-    use clew_core::model::{Backend, Pod};
+    use clew_core::model::{Backend, ObjectName, Pod};
     use std::collections::{BTreeMap, BTreeSet};
     use std::net::SocketAddr;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use clew_core::model::{Hostname, ObjectName, RuleId, RuleName};
+use clew_core::model::{Hostname, ObjectName, Owner, RuleId, RuleName};
 use clew_crds::WebSocketRoute;
 
 use super::kind::Kind;
@@ -89,6 +89,26 @@ impl Neighbours {
         self.file((Kind::WebSocketRoute, name.clone()), topics);
     }
 
+    /// A policy is for sessions that go to these Services; the rest as of a route.
+    pub(crate) fn file_policy(
+        &mut self,
+        name: &ObjectName,
+        backends: &BTreeSet<ObjectName>,
+        (objects, former): (&[Key], &[Topic]),
+    ) {
+        let mut topics = Topics {
+            joins: former.to_vec(),
+            ..Topics::default()
+        };
+        for service in backends {
+            topics.add_backend(name, service);
+        }
+        topics
+            .hangs
+            .extend(objects.iter().map(|key| Common::Object(key).topic()));
+        self.file((Kind::WebSocketPolicy, name.clone()), topics);
+    }
+
     /// Another object is as it says; None: it is gone.
     pub(crate) fn file_object(&mut self, key: Key, seen: Option<&Seen>) {
         let topics = seen.map(|seen| Topics {
@@ -133,7 +153,7 @@ impl Neighbours {
     }
 
     /// The routes that depend on an object, as it is filed.
-    pub(crate) fn routes_of(&self, key: &Key) -> BTreeSet<ObjectName> {
+    pub(crate) fn routes_of(&self, key: &Key) -> BTreeSet<Owner> {
         let mut topics = vec![Common::Object(key).topic()];
         if let Some(of) = self.topics.get(key) {
             topics.extend(&of.hangs);
@@ -144,22 +164,22 @@ impl Neighbours {
             topics.extend(slices.flat_map(|topics| &topics.hangs));
         }
         let routes = topics.into_iter().flat_map(|topic| self.routes_on(topic));
-        routes.map(|key| key.1.clone()).collect()
+        routes.filter_map(|key| key.0.owner(&key.1)).collect()
     }
 
     /// These routes and all that have anything in common with them, and every topic in which they do.
-    pub(crate) fn around(&self, routes: BTreeSet<ObjectName>) -> (BTreeSet<ObjectName>, HashSet<Topic>) {
+    pub(crate) fn around(&self, routes: BTreeSet<Owner>) -> (BTreeSet<Owner>, HashSet<Topic>) {
         let mut found = HashSet::new();
         let mut waiting: VecDeque<_> = routes.iter().cloned().collect();
         let mut all = routes;
         while let Some(route) = waiting.pop_front() {
-            let Some(topics) = self.topics.get(&(Kind::WebSocketRoute, route)) else {
+            let Some(topics) = self.of(&route) else {
                 continue;
             };
             for topic in topics.joins.iter().filter(|topic| found.insert(**topic)) {
-                for key in self.routes_on(*topic) {
-                    if all.insert(key.1.clone()) {
-                        waiting.push_back(key.1.clone());
+                for route in self.routes_on(*topic).filter_map(|key| key.0.owner(&key.1)) {
+                    if all.insert(route.clone()) {
+                        waiting.push_back(route);
                     }
                 }
             }
@@ -168,17 +188,16 @@ impl Neighbours {
     }
 
     /// What a route has in common with others, as it is filed.
-    pub(crate) fn joins_of(&self, route: &ObjectName) -> &[Topic] {
-        let topics = self.topics.get(&(Kind::WebSocketRoute, route.clone()));
+    pub(crate) fn joins_of(&self, route: &Owner) -> &[Topic] {
+        let topics = self.of(route);
         topics.map(|topics| &*topics.joins).unwrap_or_default()
     }
 
     /// Every other object on which these routes depend.
-    pub(crate) fn objects_of(&self, routes: &BTreeSet<ObjectName>) -> BTreeSet<Key> {
-        let of = |route: &ObjectName| self.topics.get(&(Kind::WebSocketRoute, route.clone()));
+    pub(crate) fn objects_of(&self, routes: &BTreeSet<Owner>) -> BTreeSet<Key> {
         let topics: HashSet<_> = routes
             .iter()
-            .filter_map(of)
+            .filter_map(|route| self.of(route))
             .flat_map(|topics| topics.joins.iter().chain(&topics.hangs).copied())
             .chain([Common::ManyHosts.topic()])
             .collect();
@@ -194,15 +213,19 @@ impl Neighbours {
             .is_some_and(|topics| topics.hangs.contains(&many))
     }
 
-    // Routes are of the first kind.
+    fn of(&self, route: &Owner) -> Option<&Topics> {
+        self.topics.get(&(Kind::of_owner(route), route.name.clone()))
+    }
+
+    // Routes and policies are of the first kinds.
     fn routes_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
         let members = self.on(topic);
-        members.iter().take_while(|key| key.0 == Kind::WebSocketRoute)
+        members.iter().take_while(|key| key.0 < Kind::Service)
     }
 
     fn objects_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
         let members = self.on(topic);
-        let routes = members.partition_point(|key| key.0 == Kind::WebSocketRoute);
+        let routes = members.partition_point(|key| key.0 < Kind::Service);
         members.iter().skip(routes)
     }
 
@@ -249,16 +272,20 @@ impl Topics {
             self.joins.push(Common::Rule(&id).topic());
             for reference in &rule.backend_refs {
                 let namespace = reference.namespace.as_deref().unwrap_or(&name.namespace);
-                let service = ObjectName::new(namespace, &reference.name);
-                self.joins.push(of_service(&service));
-                if namespace != name.namespace {
-                    self.hangs.push(Common::Grants(namespace).topic());
-                }
-                let second = format!("{}-clew", service.name);
-                for name in [&service.name, &second] {
-                    self.hangs.push(Common::Host(&mesh_host(name, namespace)).topic());
-                }
+                self.add_backend(name, &ObjectName::new(namespace, &reference.name));
             }
+        }
+    }
+
+    fn add_backend(&mut self, of: &ObjectName, service: &ObjectName) {
+        let namespace = &service.namespace;
+        self.joins.push(of_service(service));
+        if *namespace != of.namespace {
+            self.hangs.push(Common::Grants(namespace).topic());
+        }
+        let second = format!("{}-clew", service.name);
+        for name in [&service.name, &second] {
+            self.hangs.push(Common::Host(&mesh_host(name, namespace)).topic());
         }
     }
 }
@@ -349,6 +376,7 @@ pub(crate) fn is_for_all(kind: Kind) -> bool {
         | Kind::EnvoyProxy
         | Kind::ClientTrafficPolicy => true,
         Kind::WebSocketRoute
+        | Kind::WebSocketPolicy
         | Kind::Service
         | Kind::EndpointSlice
         | Kind::Pod

@@ -9,8 +9,8 @@ use clew_core::validate::{Target, Validated};
 use clew_filter_core::placement::Seed;
 use clew_filter_core::token::Ring;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kube::api::ListParams;
 use kube::Client;
+use kube::api::ListParams;
 
 use super::about::About;
 use super::beside::Beside;

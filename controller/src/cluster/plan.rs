@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, Proxies, Rule, World};
+use clew_core::model::{ObjectName, Owner, Proxies, Rule, World};
 use clew_core::render::{self, Object, rules};
 use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
 use clew_crds::status::GeneratedObject;
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::resolve::{Marks, Resolved};
 use super::secrets;
@@ -28,13 +29,13 @@ pub(crate) struct Plan {
     /// By what the gateway's proxies call themselves.
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     /// What the filters are told of each route.
-    pub(crate) told: BTreeMap<ObjectName, Told>,
+    pub(crate) told: BTreeMap<Owner, Told>,
     /// The objects that stand for each route.
-    pub(crate) objects: BTreeMap<ObjectName, Vec<Key>>,
+    pub(crate) objects: BTreeMap<Owner, Vec<Key>>,
     /// As the status names them.
-    pub(crate) generated: BTreeMap<ObjectName, Vec<GeneratedObject>>,
+    pub(crate) generated: BTreeMap<Owner, Vec<GeneratedObject>>,
     /// What is to be written onto each route.
-    pub(crate) marks: BTreeMap<ObjectName, Marks>,
+    pub(crate) marks: BTreeMap<Owner, Marks>,
     /// Which key is to sign from now on, in which Secret, once every proxy can verify with it.
     pub(crate) next_signer: Option<(ObjectName, String)>,
 }
@@ -97,7 +98,7 @@ impl Plan {
         let gateway = proxies.to_string();
         let shared = Arc::<str>::from(gateway.as_str());
         for rule in attached {
-            let told = self.told.entry(rule.name.route.clone()).or_default();
+            let told = self.told.entry(rule.name.owner()).or_default();
             told.add_rule(&shared, rule.id.as_str());
             for share in &rule.backends {
                 told.add_backend(&shared, &share.id.to_string());
@@ -123,7 +124,7 @@ impl Plan {
             }
         }
         for object in objects {
-            for route in &object.routes {
+            for route in &object.owners {
                 let named = GeneratedObject {
                     group: object.group().to_owned(),
                     kind: object.kind.to_owned(),
@@ -135,9 +136,9 @@ impl Plan {
         }
     }
 
-    /// Routes whose objects are elsewhere too are held, and every one says how it last was good: it may be spoiled while no
+    /// Whose objects are elsewhere too is held, and every route says how it last was good: it may be spoiled while no
     /// controller runs, and the next one has to know what was in force.
-    fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<ObjectName, Marks> {
+    fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<Owner, Marks> {
         let elsewhere: BTreeSet<_> = self.wanted.iter().flat_map(Wanted::foreign_routes).collect();
         let good: BTreeMap<_, _> = in_force
             .routes()
@@ -148,17 +149,26 @@ impl Plan {
             let good = good
                 .get(&name)
                 .and_then(|good| serde_json::to_string(&good.spec).ok());
+            let owner = Owner::route(name);
             let marks = Marks {
-                held: elsewhere.contains(&name),
+                held: elsewhere.contains(&owner),
                 in_force: good.filter(|spec| spec.len() <= LONGEST_MARK),
             };
-            (name, marks)
+            (owner, marks)
         };
-        resolved
-            .objects
-            .routes
-            .iter()
-            .map(|route| marks(&route.object))
+        let of_policy = |metadata: &ObjectMeta| {
+            let owner = Owner::policy(name_of(metadata));
+            let marks = Marks {
+                held: elsewhere.contains(&owner),
+                in_force: None,
+            };
+            (owner, marks)
+        };
+        let objects = &resolved.objects;
+        let of_routes = objects.routes.iter().map(|route| marks(&route.object));
+        let of_policies = objects.policies.iter();
+        of_routes
+            .chain(of_policies.map(|policy| of_policy(&policy.object.metadata)))
             .collect()
     }
 }

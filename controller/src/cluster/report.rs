@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use clew_core::model::{ObjectName, Parent, Proxies};
-use clew_core::status::{Applied as Acknowledged, Progress, status};
+use clew_core::model::{Owner, OwnerKind, Parent, Proxies};
+use clew_core::status::{Applied as Acknowledged, Progress, policy_status, status};
 use clew_core::validate::{ParentReport, RouteReport};
-use clew_core::versions::{Version, lack_something, unsupported};
+use clew_core::versions::{Version, lack_something, unsupported, unsupported_of};
 use clew_crds::status::{
     CONTROLLER_NAME, PartiallySupportedReason, ProgrammedReason, RouteParentStatus, WebSocketRouteStatus,
 };
@@ -38,6 +38,8 @@ use crate::metrics::Metrics;
 use crate::packed::Packed;
 use crate::traces;
 
+/// The most entries of a policy's status, whoever wrote them (GEP-713).
+const MAX_ANCESTORS: usize = 16;
 /// Writes that are under way at once.
 const AT_ONCE: usize = 8;
 /// The most bytes of an Event's note.
@@ -60,7 +62,7 @@ pub(crate) struct Reporter {
 
 /// A status that is to be written.
 struct Writing {
-    route: ObjectName,
+    route: Owner,
     uid: String,
     status: WebSocketRouteStatus,
     events: Vec<Event>,
@@ -103,7 +105,8 @@ impl Reporter {
             .map(|status| async move {
                 let route = status.route.clone();
                 let write = answered(away, self.write(status));
-                let outcome = traces::writing("report", Kind::WebSocketRoute.name(), &route, write).await;
+                let outcome =
+                    traces::writing("report", Kind::of_owner(&route).name(), &route.name, write).await;
                 outcome.inspect_err(|why| {
                     tracing::warn!("CLEW0927: the status of {route} cannot be written: {why}");
                 })
@@ -117,15 +120,14 @@ impl Reporter {
     fn writings(&self, outcome: &Outcome, gateways: &Gateways) -> Vec<Writing> {
         let now = Time(clock::timestamp());
         let shelves = self.store.lock();
-        let Some(routes) = shelves.get(&Kind::WebSocketRoute).map(|shelf| &shelf.objects) else {
-            return Vec::new();
-        };
         let versions = self.versions(gateways);
         let of = |report: &RouteReport| {
-            let seen = routes.get(&report.name)?;
+            let owner = report.owner();
+            let shelf = shelves.get(&Kind::of_owner(&owner))?;
+            let seen = shelf.objects.get(&owner.name)?;
             let previous = seen.status.as_ref().and_then(Packed::open);
             let previous = previous.as_ref();
-            let progress = |parent: &Parent| match self.progress(outcome, gateways, &report.name, parent) {
+            let progress = |parent: &Parent| match self.progress(outcome, gateways, &owner, parent) {
                 // Whoever has just begun knows of the proxies that have asked since, and not of the others.
                 Progress::Applied(held) if held.acknowledged == held.connected && self.is_gathering() => {
                     kept(report, parent, previous).map_or(Progress::Applied(held), Progress::Kept)
@@ -134,17 +136,17 @@ impl Reporter {
             };
             let report = &with_versions(report, outcome, seen, &versions);
             let mut new = status(report, progress, previous, &now);
-            new.name_generated(
-                outcome
-                    .plan
-                    .generated
-                    .get(&report.name)
-                    .cloned()
-                    .unwrap_or_default(),
-            );
+            new.name_generated(outcome.plan.generated.get(&owner).cloned().unwrap_or_default());
             new.parents = entries(report, new.parents, previous);
+            if owner.kind == OwnerKind::Policy {
+                // All that GEP-713 has.
+                new = WebSocketRouteStatus {
+                    parents: new.parents,
+                    ..WebSocketRouteStatus::default()
+                };
+            }
             (previous != Some(&new)).then(|| Writing {
-                route: report.name.clone(),
+                route: owner.clone(),
                 uid: seen.uid.clone(),
                 events: transition(previous, &new)
                     .into_iter()
@@ -178,13 +180,7 @@ impl Reporter {
     }
 
     /// How far a route is at a parent.
-    fn progress(
-        &self,
-        outcome: &Outcome,
-        gateways: &Gateways,
-        route: &ObjectName,
-        parent: &Parent,
-    ) -> Progress {
+    fn progress(&self, outcome: &Outcome, gateways: &Gateways, route: &Owner, parent: &Parent) -> Progress {
         let (applied, plan) = (&outcome.applied, &outcome.plan);
         let keys = plan.objects.get(route).map(Vec::as_slice).unwrap_or_default();
         if let Some((key, why)) = keys.iter().find_map(|key| Some((key, applied.failed.get(key)?))) {
@@ -218,7 +214,7 @@ impl Reporter {
         &self,
         outcome: &Outcome,
         gateways: &Gateways,
-        route: &ObjectName,
+        route: &Owner,
         parent: &Parent,
     ) -> Progress {
         let Some(proxies) = outcome.validated.world.proxies_of(parent) else {
@@ -237,8 +233,11 @@ impl Reporter {
         }
         let gateway = proxies.to_string();
         let told = outcome.plan.told.get(route);
-        let rules = told.into_iter().flat_map(|told| told.rules_at(&gateway));
-        let held = self.channel.holding(&gateway, rules);
+        let rules = || told.into_iter().flat_map(|told| told.rules_at(&gateway));
+        if !self.channel.tells(&gateway, rules()) {
+            return Progress::Prepared;
+        }
+        let held = self.channel.holding(&gateway, rules());
         Progress::Applied(Acknowledged {
             acknowledged: held.proxies - held.behind,
             connected: held.proxies,
@@ -259,20 +258,25 @@ impl Reporter {
             status,
             events,
         } = writing;
-        let resource = Kind::WebSocketRoute.resource();
+        let kind = Kind::of_owner(&route);
+        let (resource, route) = (kind.resource(), route.name);
+        let status = match kind {
+            Kind::WebSocketPolicy => json!(policy_status(status)),
+            _ => json!(status),
+        };
         let wanted = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {"name": route.name, "namespace": route.namespace, "uid": uid},
             "status": status,
         });
-        let api = api(&self.client, Kind::WebSocketRoute, &route.namespace);
+        let api = api(&self.client, kind, &route.namespace);
         self.metrics.wrote_status();
         let params = PatchParams::apply(CONTROLLER_NAME).force();
         match api
             .patch_status(&route.name, &params, &Patch::Apply(&wanted))
             .await
         {
-            Ok(answer) => self.store.answered(Kind::WebSocketRoute, answer),
+            Ok(answer) => self.store.answered(kind, answer),
             // It is gone, or another one of its name.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
             Err(error) => return Err(said(error)),
@@ -312,13 +316,14 @@ fn with_versions<'r>(
         let Some((envoys, istios)) = proxies.and_then(|proxies| versions.get(proxies)) else {
             continue;
         };
-        let Body::Route(route) = &seen.body else {
-            continue;
+        let found = match &seen.body {
+            Body::Route(route) => route
+                .open()
+                .map(|route| unsupported(&route, envoys, istios))
+                .unwrap_or_default(),
+            Body::Policy(policy) => unsupported_of(policy, envoys, istios),
+            _ => Vec::new(),
         };
-        let found = route
-            .open()
-            .map(|route| unsupported(&route, envoys, istios))
-            .unwrap_or_default();
         if !found.is_empty()
             && let Some(parent) = all.to_mut().parents.get_mut(i)
         {
@@ -357,8 +362,15 @@ fn entries(
             ..entry
         });
     let others = previous.into_iter().flat_map(|previous| &previous.parents);
-    let others = others.filter(|entry| entry.controller_name != CONTROLLER_NAME);
-    ours.chain(others.cloned()).collect()
+    let others: Vec<_> = others
+        .filter(|entry| entry.controller_name != CONTROLLER_NAME)
+        .cloned()
+        .collect();
+    let room = match report.kind {
+        OwnerKind::Route => usize::MAX,
+        OwnerKind::Policy => MAX_ANCESTORS.saturating_sub(others.len()),
+    };
+    ours.take(room).chain(others).collect()
 }
 
 /// The Event of a route whose standing changed.

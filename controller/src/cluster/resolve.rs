@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, Proxies};
-use clew_core::objects::{Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
+use clew_core::model::{ObjectName, Owner, OwnerKind, Proxies};
+use clew_core::objects::{HttpRoute, Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
+use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_core::validate::name_of;
 use clew_crds::WebSocketRoute;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -41,11 +42,12 @@ pub(crate) struct Resolved {
     pub(crate) missing: BTreeSet<Kind>,
     /// The text of each route, as it is kept too.
     pub(crate) texts: BTreeMap<ObjectName, (Packed<WebSocketRoute>, Arc<WebSocketRoute>)>,
-    pub(crate) uids: BTreeMap<ObjectName, String>,
+    /// Of each route.
+    pub(crate) uids: BTreeMap<Owner, String>,
     /// What we have written onto each route.
-    pub(crate) marks: BTreeMap<ObjectName, Marks>,
+    pub(crate) marks: BTreeMap<Owner, Marks>,
     /// Routes that are to be deleted as soon as nothing of theirs is left.
-    pub(crate) leaving: BTreeSet<ObjectName>,
+    pub(crate) leaving: BTreeSet<Owner>,
     pub(crate) pods: BTreeMap<ObjectName, Arc<PodFacts>>,
     /// Where the filter is installed: the gateway that it serves, and the plugin's namespace.
     pub(crate) plugins: BTreeMap<(String, String), Arc<Plugin>>,
@@ -65,7 +67,10 @@ impl Resolved {
             if shelf.standing == Standing::Missing {
                 resolved.missing.insert(*kind);
             }
-            if !about.everything && !is_for_all(*kind) {
+            // Rules of any of them may be called as those of another one.
+            let is_of_policies = matches!(kind, Kind::HttpRoute | Kind::BackendTrafficPolicy)
+                && about.routes.iter().any(|owner| owner.kind == OwnerKind::Policy);
+            if !about.everything && !is_for_all(*kind) && !is_of_policies {
                 continue;
             }
             for (name, seen) in &shelf.objects {
@@ -75,6 +80,7 @@ impl Resolved {
         if !about.everything {
             resolved.add_part(about, shelves);
         }
+        resolved.name_ours(shelves);
         for (kind, parent) in [
             (Kind::Gateway, ParentKind::Gateway),
             (Kind::IstioGateway, ParentKind::IstioGateway),
@@ -96,8 +102,8 @@ impl Resolved {
     fn add_part(&mut self, about: &About, shelves: &Shelves) {
         let find = |kind: Kind, name: &ObjectName| shelves.get(&kind)?.objects.get(name);
         for route in &about.routes {
-            if let Some(seen) = find(Kind::WebSocketRoute, route) {
-                self.add(route, seen);
+            if let Some(seen) = find(Kind::of_owner(route), &route.name) {
+                self.add(&route.name, seen);
             }
         }
         for (kind, name) in about.objects.iter().filter(|key| !is_for_all(key.0)) {
@@ -121,22 +127,71 @@ impl Resolved {
         }
     }
 
+    /// Of our own HTTPRoutes those that a policy names, so that it is told whose they are.
+    fn name_ours(&mut self, shelves: &Shelves) {
+        let Some(shelf) = shelves.get(&Kind::HttpRoute) else {
+            return;
+        };
+        let mut named = BTreeSet::new();
+        for policy in &self.objects.policies {
+            let namespace = name_of(&policy.object.metadata).namespace;
+            let targets = policy.object.spec.target_refs.iter();
+            named.extend(targets.map(|target| ObjectName::new(&namespace, &target.name)));
+        }
+        let is_ours = |name: &ObjectName| {
+            let seen = shelf.objects.get(name);
+            seen.is_some_and(|seen| matches!(seen.body, Body::Ours))
+        };
+        for name in named.into_iter().filter(is_ours) {
+            let metadata = ObjectMeta {
+                namespace: Some(name.namespace),
+                name: Some(name.name),
+                labels: Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            let route = HttpRoute {
+                metadata,
+                ..HttpRoute::default()
+            };
+            self.objects.http_routes.push(sourced(&Arc::new(route)));
+        }
+    }
+
+    /// What we have written onto something that has rules. False: it is to be deleted, and has none any more.
+    fn note(&mut self, owner: Owner, metadata: &ObjectMeta, seen: &Seen) -> bool {
+        self.marks.insert(owner.clone(), Marks::of(metadata));
+        if metadata.deletion_timestamp.is_some() {
+            self.leaving.insert(owner);
+            return false;
+        }
+        self.uids.insert(owner, seen.uid.clone());
+        true
+    }
+
     fn add(&mut self, name: &ObjectName, seen: &Seen) {
-        let objects = &mut self.objects;
         match &seen.body {
             Body::Route(text) => {
                 let Some(route) = text.open().map(Arc::new) else {
                     return;
                 };
-                self.marks.insert(name.clone(), Marks::of(&route.metadata));
-                if route.metadata.deletion_timestamp.is_some() {
-                    self.leaving.insert(name.clone());
-                    return;
+                if self.note(Owner::route(name.clone()), &route.metadata, seen) {
+                    self.objects.routes.push(sourced(&route));
+                    self.texts.insert(name.clone(), (text.clone(), route));
                 }
-                self.uids.insert(name.clone(), seen.uid.clone());
-                objects.routes.push(sourced(&route));
-                self.texts.insert(name.clone(), (text.clone(), route));
+                return;
             }
+            Body::Policy(policy) => {
+                if self.note(Owner::policy(name.clone()), &policy.metadata, seen) {
+                    self.objects.policies.push(sourced(policy));
+                }
+                return;
+            }
+            _ => {}
+        }
+        let objects = &mut self.objects;
+        match &seen.body {
+            Body::HttpRoute(route) => objects.http_routes.push(sourced(route)),
+            Body::TrafficPolicy(policy) => objects.backend_traffic_policies.push(sourced(policy)),
             Body::Service(service) => objects.services.push(sourced(service)),
             Body::EndpointSlice(slice) => objects.endpoint_slices.push(sourced(slice)),
             Body::Secret(secret) => {
@@ -174,7 +229,7 @@ impl Resolved {
                 let key = (plugin.gateway.clone(), name.namespace.clone());
                 self.plugins.insert(key, plugin.clone());
             }
-            Body::WasmPlugin(None) | Body::HttpRoute | Body::Unread | Body::Ours => {}
+            Body::Route(_) | Body::Policy(_) | Body::WasmPlugin(None) | Body::Unread | Body::Ours => {}
         }
     }
 
@@ -229,7 +284,7 @@ mod tests {
     use crate::cluster::about::About;
     use crate::cluster::kind::Kind;
     use crate::cluster::store::Store;
-    use clew_core::model::{ObjectName, Proxies};
+    use clew_core::model::{ObjectName, Owner, Proxies};
     use serde_json::{Value, json};
 
     fn read(store: &Store) -> Option<Resolved> {
@@ -259,8 +314,8 @@ mod tests {
         ]);
         let resolved = read(&store).unwrap();
         assert_eq!(resolved.objects.routes.len(), 1);
-        assert_eq!(resolved.uids[&ObjectName::new("b", "a")], "1");
-        let leaving = ObjectName::new("b", "c");
+        assert_eq!(resolved.uids[&Owner::route(ObjectName::new("b", "a"))], "1");
+        let leaving = Owner::route(ObjectName::new("b", "c"));
         assert_eq!(resolved.leaving, [leaving.clone()].into());
         assert!(resolved.marks[&leaving].held);
         store.missing(Kind::WebSocketRoute);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use clew_core::model::ObjectName;
 use clew_core::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, GatewayClass, IstioGateway,
-    ReferenceGrant, RequestAuthentication, VirtualService,
+    AuthorizationPolicy, BackendTrafficPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway,
+    GatewayClass, HttpRoute, IstioGateway, ReferenceGrant, RequestAuthentication, VirtualService,
 };
 use clew_core::render::{MANAGED_BY, MANAGER};
-use clew_crds::WebSocketRoute;
-use clew_crds::status::{CONTROLLER_NAME, WebSocketRouteStatus};
+use clew_crds::status::{CONTROLLER_NAME, WebSocketPolicyStatus, WebSocketRouteStatus};
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::DynamicObject;
@@ -30,7 +30,7 @@ pub(crate) struct Seen {
     pub(crate) body: Body,
     /// Of a generated kind: all of it, so that it can be compared with what it is to be.
     pub(crate) live: Option<Arc<Live>>,
-    /// Of a route: what its status says.
+    /// Of a route, or of a policy, whose ancestors are its parents: what its status says.
     pub(crate) status: Option<Packed<WebSocketRouteStatus>>,
 }
 
@@ -67,6 +67,7 @@ pub(crate) enum Body {
     /// Nothing: it is one of ours that says nothing to anybody here.
     Ours,
     Route(Packed<WebSocketRoute>),
+    Policy(Arc<WebSocketPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<PodFacts>),
@@ -84,7 +85,8 @@ pub(crate) enum Body {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Its labels.
     Namespace(BTreeMap<String, String>),
-    HttpRoute,
+    HttpRoute(Arc<HttpRoute>),
+    TrafficPolicy(Arc<BackendTrafficPolicy>),
     /// Of these only matters which there are.
     Unread,
     /// With what it says of our filter, if it is of ours.
@@ -152,6 +154,13 @@ impl Seen {
         let status = match (kind, status) {
             // A status that another version wrote in other words is written anew.
             (Kind::WebSocketRoute, Some(status)) => serde_json::from_value(status).ok(),
+            (Kind::WebSocketPolicy, Some(status)) => {
+                let status: Option<WebSocketPolicyStatus> = serde_json::from_value(status).ok();
+                status.map(|status| WebSocketRouteStatus {
+                    parents: status.ancestors.into_iter().map(Into::into).collect(),
+                    ..WebSocketRouteStatus::default()
+                })
+            }
             _ => None,
         };
         let value = whole(kind, object)?;
@@ -159,7 +168,11 @@ impl Seen {
             .is_generated()
             .then(|| Arc::new(Live::new(&value, is_ours, is_ours && is_written)));
         let body = match kind {
-            Kind::VirtualService | Kind::DestinationRule if is_ours => Body::Ours,
+            Kind::VirtualService | Kind::DestinationRule | Kind::HttpRoute | Kind::BackendTrafficPolicy
+                if is_ours =>
+            {
+                Body::Ours
+            }
             _ => Body::read(kind, value).map_err(|error| error.to_string())?,
         };
         let seen = Self {
@@ -213,14 +226,16 @@ impl Body {
     fn read(kind: Kind, value: Value) -> serde_json::Result<Self> {
         Ok(match kind {
             Kind::WebSocketRoute => Self::Route(Packed::new(&serde_json::from_value(value)?)?),
+            Kind::WebSocketPolicy => Self::Policy(typed(value)?),
             Kind::Service => Self::Service(typed(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(typed(value)?),
             Kind::Secret => Self::Secret(typed(value)?),
             Kind::Pod => Self::Pod(Arc::new(PodFacts::of(&serde_json::from_value(value)?))),
             Kind::GatewayClass => Self::GatewayClass(typed(value)?),
             Kind::Gateway => Self::Gateway(Arc::new(known_fields(value)?)),
-            Kind::HttpRoute => Self::HttpRoute,
-            Kind::BackendTrafficPolicy | Kind::EnvoyProxy | Kind::ClientTrafficPolicy => Self::Unread,
+            Kind::HttpRoute => Self::HttpRoute(typed(value)?),
+            Kind::BackendTrafficPolicy => Self::TrafficPolicy(typed(value)?),
+            Kind::EnvoyProxy | Kind::ClientTrafficPolicy => Self::Unread,
             Kind::EnvoyExtensionPolicy => {
                 let plugin = Plugin::of(kind, &value).map(Arc::new);
                 Self::ExtensionPolicy(typed(value)?, plugin)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use clew_core::render::Object;
 use serde_json::{Value, json};
 
@@ -21,8 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) key: Key,
     /// All of it.
     pub(crate) object: Value,
-    /// The routes that it stands for.
-    pub(crate) routes: BTreeSet<ObjectName>,
+    /// The routes, or the policies, that it stands for.
+    pub(crate) routes: BTreeSet<Owner>,
 }
 
 /// One write.
@@ -65,19 +65,19 @@ pub(crate) type Cluster = BTreeMap<Key, (String, Arc<Live>)>;
 
 impl Wanted {
     /// A rendered object, owned by the routes of its own namespace: others cannot own it.
-    pub(crate) fn new(object: &Object, uids: &BTreeMap<ObjectName, String>) -> Option<Self> {
+    pub(crate) fn new(object: &Object, uids: &BTreeMap<Owner, String>) -> Option<Self> {
         let kind = Kind::of(object.api_version, object.kind)?;
         let metadata = &object.metadata;
         let owners: Vec<_> = object
-            .routes
+            .owners
             .iter()
-            .filter(|route| route.namespace == metadata.namespace)
-            .filter_map(|route| {
+            .filter(|owner| owner.name.namespace == metadata.namespace)
+            .filter_map(|owner| {
                 Some(json!({
                     "apiVersion": format!("{}/{}", clew_crds::GROUP, clew_crds::VERSION),
-                    "kind": "WebSocketRoute",
-                    "name": route.name,
-                    "uid": uids.get(route)?,
+                    "kind": owner.kind.as_str(),
+                    "name": owner.name.name,
+                    "uid": uids.get(owner)?,
                 }))
             })
             .collect();
@@ -88,15 +88,15 @@ impl Wanted {
         Some(Self {
             key: (kind, ObjectName::new(&metadata.namespace, &metadata.name)),
             object: value,
-            routes: object.routes.clone(),
+            routes: object.owners.clone(),
         })
     }
 
     /// The routes that have it in another namespace than their own.
-    pub(crate) fn foreign_routes(&self) -> impl Iterator<Item = &ObjectName> {
+    pub(crate) fn foreign_routes(&self) -> impl Iterator<Item = &Owner> {
         self.routes
             .iter()
-            .filter(|route| route.namespace != self.key.1.namespace)
+            .filter(|route| route.name.namespace != self.key.1.namespace)
     }
 }
 

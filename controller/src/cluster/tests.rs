@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use clew_core::objects::RootNamespace;
 use clew_core::status::{Progress, status};
 use clew_core::validate::Target;
@@ -33,7 +33,7 @@ const SEEDS: u64 = 6;
 /// What was decided by all turns so far.
 #[derive(Default)]
 struct Decided {
-    statuses: BTreeMap<ObjectName, String>,
+    statuses: BTreeMap<Owner, String>,
     routes_of_last: usize,
 }
 
@@ -117,10 +117,10 @@ impl World {
         let now = Time("2026-01-01T00:00:00Z".parse().unwrap());
         for report in &validated.routes {
             let mut said = status(report, |_| Progress::Carried, None, &now);
-            said.name_generated(plan.generated.get(&report.name).cloned().unwrap_or_default());
-            let marks = &plan.marks[&report.name];
+            said.name_generated(plan.generated.get(&report.owner()).cloned().unwrap_or_default());
+            let marks = &plan.marks[&report.owner()];
             let said = format!("{} {marks:?}", json!(said));
-            self.decided.statuses.insert(report.name.clone(), said);
+            self.decided.statuses.insert(report.owner(), said);
         }
         let wanted: BTreeSet<_> = plan.wanted.iter().map(|one| one.key.clone()).collect();
         let mut is_still = true;
@@ -218,7 +218,9 @@ impl World {
 
     /// What was found wrong with routes.
     fn said(&self) -> Vec<(&String, &BTreeSet<Finding>)> {
-        let of_routes = |(object, _): &(&String, &BTreeSet<Finding>)| object.starts_with("WebSocketRoute ");
+        let of_routes = |(object, _): &(&String, &BTreeSet<Finding>)| {
+            object.starts_with("WebSocketRoute ") || object.starts_with("WebSocketPolicy ")
+        };
         self.cluster.said.iter().filter(of_routes).collect()
     }
 
@@ -289,7 +291,7 @@ fn gateways(world: &mut World) {
 fn edit(world: &mut World, chance: &mut Chance) {
     let namespace = format!("n{}", chance.below(2));
     let number = chance.below(5);
-    let (kind, name, is_gone) = (chance.below(19), format!("x{number}"), chance.below(4) == 0);
+    let (kind, name, is_gone) = (chance.below(24), format!("x{number}"), chance.below(4) == 0);
     let kind = match kind {
         0..=6 => Kind::WebSocketRoute,
         7 | 8 => Kind::Service,
@@ -301,6 +303,9 @@ fn edit(world: &mut World, chance: &mut Chance) {
         15 => Kind::RequestAuthentication,
         16 => Kind::EnvoyFilter,
         17 => Kind::EnvoyExtensionPolicy,
+        18 | 19 => Kind::WebSocketPolicy,
+        20 | 21 => Kind::HttpRoute,
+        22 => Kind::BackendTrafficPolicy,
         _ => Kind::WasmPlugin,
     };
     if is_gone {
@@ -344,6 +349,40 @@ fn edit(world: &mut World, chance: &mut Chance) {
             let hosts = ["h0.example.com", "h1.example.com", "*.example.com"];
             let hosts: Vec<_> = hosts.into_iter().filter(|_| chance.below(2) == 0).collect();
             json!({"parentRefs": some, "rules": [rule], "hostnames": hosts})
+        }
+        Kind::WebSocketPolicy => {
+            let target = |chance: &mut Chance| {
+                let name = format!("x{}", chance.below(5));
+                let mut target =
+                    json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name});
+                if chance.below(2) == 0 {
+                    target["sectionName"] = json!("r");
+                }
+                target
+            };
+            let targets: Vec<_> = (0..=chance.below(2)).map(|_| target(chance)).collect();
+            json!({"targetRefs": targets, "drain": {"timeout": format!("{}s", 8 + chance.below(4))}})
+        }
+        Kind::HttpRoute => {
+            let parents = ["front", "eg", "other"]
+                .into_iter()
+                .filter(|_| chance.below(2) == 0);
+            let parents: Vec<_> = parents
+                .map(|name| json!({"name": name, "namespace": "infra"}))
+                .collect();
+            let backend = json!([{"name": format!("x{}", chance.below(5)), "port": 80}]);
+            let mut rules = vec![json!({"name": "r", "backendRefs": backend})];
+            if chance.below(2) == 0 {
+                rules.insert(
+                    0,
+                    json!({"backendRefs": [{"name": "x0", "port": 80, "namespace": "n0"}]}),
+                );
+            }
+            json!({"parentRefs": parents, "rules": rules})
+        }
+        Kind::BackendTrafficPolicy => {
+            let name = format!("x{}", chance.below(5));
+            json!({"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}]})
         }
         Kind::Service => {
             json!({"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]})

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use clew_core::model::ObjectName;
 use clew_core::objects::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, GatewayClass, IstioGateway,
-    Objects, ReferenceGrant, RequestAuthentication, Source, Sourced, VirtualService,
+    AuthorizationPolicy, BackendTrafficPolicy, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway,
+    GatewayClass, HttpRoute, IstioGateway, Objects, ReferenceGrant, RequestAuthentication, Source, Sourced,
+    VirtualService,
 };
-use clew_crds::WebSocketRoute;
 use clew_crds::admission::{self, ViolationKind};
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::CustomResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,6 +24,9 @@ use crate::finding::Finding;
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Route(Sourced<WebSocketRoute>),
+    Policy(Sourced<WebSocketPolicy>),
+    HttpRoute(Sourced<HttpRoute>),
+    BackendTrafficPolicy(Sourced<BackendTrafficPolicy>),
     Gateway(Sourced<Gateway>),
     GatewayClass(Sourced<GatewayClass>),
     Service(Sourced<Service>),
@@ -43,6 +48,9 @@ impl Object {
     pub(super) fn add_to(self, all: &mut Objects) {
         match self {
             Self::Route(route) => all.routes.push(route),
+            Self::Policy(policy) => all.policies.push(policy),
+            Self::HttpRoute(route) => all.http_routes.push(route),
+            Self::BackendTrafficPolicy(policy) => all.backend_traffic_policies.push(policy),
             Self::Gateway(gateway) => all.gateways.push(gateway),
             Self::GatewayClass(class) => all.gateway_classes.push(class),
             Self::Service(service) => all.services.push(service),
@@ -157,7 +165,16 @@ impl Place<'_> {
         let (api, kind) = (text("apiVersion"), text("kind"));
         let object = format!("{kind} {name}");
         let object = match (api.split_once('/').map_or("", |(group, _)| group), kind.as_str()) {
-            ("clew.dev", "WebSocketRoute") => Object::Route(self.route(value, &name, births)?),
+            ("clew.dev", "WebSocketRoute") => {
+                let mut route: WebSocketRoute = self.admitted(value, &object)?;
+                births.stamp(&name, &mut route.metadata);
+                Object::Route(self.sourced(route))
+            }
+            ("clew.dev", "WebSocketPolicy") => Object::Policy(self.sourced(self.admitted(value, &object)?)),
+            ("gateway.networking.k8s.io", "HTTPRoute") => Object::HttpRoute(self.typed(value, &object)?),
+            ("gateway.envoyproxy.io", "BackendTrafficPolicy") => {
+                Object::BackendTrafficPolicy(self.typed(value, &object)?)
+            }
             ("gateway.networking.k8s.io", "Gateway") => Object::Gateway(self.typed(value, &object)?),
             ("gateway.networking.k8s.io", "GatewayClass") => {
                 Object::GatewayClass(self.typed(value, &object)?)
@@ -186,7 +203,7 @@ impl Place<'_> {
             ("", "Namespace") => Object::Namespace(self.typed(value, &object)?),
             _ => {
                 let message = format!(
-                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, Gateway, GatewayClass, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy, and Envoy Gateway's EnvoyExtensionPolicy"
+                    "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, WebSocketPolicy, Gateway, GatewayClass, HTTPRoute, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy, and Envoy Gateway's EnvoyExtensionPolicy and BackendTrafficPolicy"
                 );
                 return Ok(Read::PassedOver(Box::new(
                     self.finding("kind", "CLEW0004", message).warning().of(kind),
@@ -233,22 +250,19 @@ impl Place<'_> {
         Ok(ObjectName::new(namespace, name))
     }
 
-    fn route(
+    /// An object of a kind of ours.
+    fn admitted<K: CustomResourceExt + DeserializeOwned>(
         &self,
         value: Value,
-        name: &ObjectName,
-        births: &mut Births,
-    ) -> Result<Sourced<WebSocketRoute>, Vec<Finding>> {
-        let mut route = admission::admit(value).map_err(|violations| {
-            let object = format!("WebSocketRoute {name}");
+        object: &str,
+    ) -> Result<K, Vec<Finding>> {
+        admission::admit(value).map_err(|violations| {
             let finding = |violation: admission::Violation| {
                 self.finding(&violation.path, code(violation.kind), violation.message)
-                    .of(object.clone())
+                    .of(object)
             };
-            violations.into_iter().map(finding).collect::<Vec<_>>()
-        })?;
-        births.stamp(name, &mut route.metadata);
-        Ok(self.sourced(route))
+            violations.into_iter().map(finding).collect()
+        })
     }
 
     fn typed<T: DeserializeOwned>(&self, value: Value, object: &str) -> Result<Sourced<T>, Vec<Finding>> {

@@ -43,7 +43,7 @@ fn with(pointer: &str, value: Value) -> Vec<(ViolationKind, String, String)> {
         Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
         other => panic!("{other} has no fields"),
     }
-    check(&mut object)
+    check::<WebSocketRoute>(&mut object)
         .into_iter()
         .map(|found| (found.kind, found.path, found.message))
         .collect()
@@ -59,7 +59,7 @@ fn refuses(pointer: &str, value: Value, kind: ViolationKind, path: &str, message
 
 #[test]
 fn a_good_object_comes_back_typed_and_with_its_defaults() {
-    let route = admit(good()).unwrap();
+    let route: WebSocketRoute = admit(good()).unwrap();
     let rule = &route.spec.rules[0];
     assert_eq!(route.metadata.namespace.as_deref(), Some("shop"));
     assert_eq!(rule.policy.limits.max_message_size.unwrap().as_bytes(), 1 << 20);
@@ -71,7 +71,7 @@ fn a_good_object_comes_back_typed_and_with_its_defaults() {
 #[test]
 fn the_defaults_of_the_schema_are_those_of_the_types() {
     let mut admitted = good();
-    assert_eq!(check(&mut admitted), []);
+    assert_eq!(check::<WebSocketRoute>(&mut admitted), []);
     let typed: WebSocketRoute = serde_json::from_value(good()).unwrap();
     assert_eq!(serde_json::to_value(typed).unwrap(), admitted);
 }
@@ -92,7 +92,7 @@ fn every_default_is_whole_and_satisfies_its_own_schema() {
             _ => {}
         }
     }
-    descend(&SPEC);
+    descend(&ROUTE);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn what_is_no_route_at_all_is_said_so() {
             "spec",
         ),
     ] {
-        let violations = admit(object).unwrap_err();
+        let violations = admit::<WebSocketRoute>(object).unwrap_err();
         assert_eq!(
             violations
                 .iter()
@@ -345,7 +345,7 @@ fn what_is_no_route_at_all_is_said_so() {
 
 #[test]
 fn violations_read_as_sentences() {
-    let violations = admit(json!({"kind": "WebSocketRoute"})).unwrap_err();
+    let violations = admit::<WebSocketRoute>(json!({"kind": "WebSocketRoute"})).unwrap_err();
     let text = violations.iter().fold(String::new(), |mut text, found| {
         writeln!(text, "{found}").unwrap();
         text

@@ -1,22 +1,23 @@
-//! Every CEL rule of the schema: one object that it lets pass, and one that it, and nothing else, refuses.
+//! Every CEL rule of the schemas: one object that it lets pass, and one that it, and nothing else, refuses.
 
 use std::collections::BTreeSet;
 
-use clew_crds::WebSocketRoute;
 use clew_crds::admission::{Violation, ViolationKind, check};
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 mod rows;
-use rows::rows;
+use rows::{Row, policy_rows, rows};
 
-fn violations(spec: Value) -> Vec<Violation> {
-    check(&mut json!({
-        "apiVersion": "clew.dev/v1alpha1",
-        "kind": "WebSocketRoute",
+fn violations<K: CustomResourceExt>(spec: Value) -> Vec<Violation> {
+    let resource = K::api_resource();
+    check::<K>(&mut json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
         "metadata": {"name": "chat"},
         "spec": spec,
     }))
@@ -24,40 +25,53 @@ fn violations(spec: Value) -> Vec<Violation> {
 
 #[test]
 fn each_rule_lets_the_good_object_pass() {
-    for row in rows() {
-        assert_eq!(violations(row.accepted), [], "{}: {}", row.at, row.message);
+    fn all_pass<K: CustomResourceExt>(rows: Vec<Row>) {
+        for row in rows {
+            assert_eq!(violations::<K>(row.accepted), [], "{}: {}", row.at, row.message);
+        }
     }
+    all_pass::<WebSocketRoute>(rows());
+    all_pass::<WebSocketPolicy>(policy_rows());
 }
 
 #[test]
 fn each_rule_and_nothing_else_refuses_the_bad_object() {
-    for row in rows() {
-        let expected = Violation {
-            kind: ViolationKind::Rule,
-            path: row.reported.to_owned(),
-            message: row.message.to_owned(),
-        };
-        assert_eq!(violations(row.refused), [expected], "{}", row.at);
+    fn all_refuse<K: CustomResourceExt>(rows: Vec<Row>) {
+        for row in rows {
+            let expected = Violation {
+                kind: ViolationKind::Rule,
+                path: row.reported.to_owned(),
+                message: row.message.to_owned(),
+            };
+            assert_eq!(violations::<K>(row.refused), [expected], "{}", row.at);
+        }
     }
+    all_refuse::<WebSocketRoute>(rows());
+    all_refuse::<WebSocketPolicy>(policy_rows());
 }
 
 #[test]
 fn the_table_has_exactly_the_rules_of_the_schema() {
-    let mut in_schema = BTreeSet::new();
-    each_node(|path, node| {
-        for rule in node.x_kubernetes_validations.iter().flatten() {
-            let message = rule.message.clone().expect("every rule has a message");
-            assert!(
-                in_schema.insert((path.to_owned(), message)),
-                "two rules at {path} have the same message"
-            );
-        }
-    });
-    let in_table: BTreeSet<_> = rows()
-        .into_iter()
-        .map(|row| (row.at.to_owned(), row.message.to_owned()))
-        .collect();
-    assert_eq!(in_schema, in_table);
+    for (crd, rows) in [
+        (WebSocketRoute::crd(), rows()),
+        (WebSocketPolicy::crd(), policy_rows()),
+    ] {
+        let mut in_schema = BTreeSet::new();
+        each_node_of(&crd, &mut |path, node| {
+            for rule in node.x_kubernetes_validations.iter().flatten() {
+                let message = rule.message.clone().expect("every rule has a message");
+                assert!(
+                    in_schema.insert((path.to_owned(), message)),
+                    "two rules at {path} have the same message"
+                );
+            }
+        });
+        let in_table: BTreeSet<_> = rows
+            .into_iter()
+            .map(|row| (row.at.to_owned(), row.message.to_owned()))
+            .collect();
+        assert_eq!(in_schema, in_table);
+    }
 }
 
 /// The API server refuses a CustomResourceDefinition where one does not.
@@ -97,6 +111,12 @@ fn every_field_is_described() {
 }
 
 fn each_node(mut visit: impl FnMut(&str, &JSONSchemaProps)) {
+    for crd in [WebSocketRoute::crd(), WebSocketPolicy::crd()] {
+        each_node_of(&crd, &mut visit);
+    }
+}
+
+fn each_node_of(crd: &CustomResourceDefinition, visit: &mut impl FnMut(&str, &JSONSchemaProps)) {
     fn descend(path: &str, node: &JSONSchemaProps, visit: &mut impl FnMut(&str, &JSONSchemaProps)) {
         visit(path, node);
         for (name, field) in node.properties.iter().flatten() {
@@ -106,11 +126,10 @@ fn each_node(mut visit: impl FnMut(&str, &JSONSchemaProps)) {
             descend(&format!("{path}[]"), items, visit);
         }
     }
-    let crd = WebSocketRoute::crd();
     let root = crd.spec.versions[0]
         .schema
         .as_ref()
         .and_then(|schema| schema.open_api_v3_schema.as_ref());
     let fields = root.and_then(|root| root.properties.as_ref()).expect("a schema");
-    descend("spec", &fields["spec"], &mut visit);
+    descend("spec", &fields["spec"], visit);
 }

@@ -1,4 +1,4 @@
-//! Every CEL rule of the schema, with a spec that it lets pass and one that it refuses. The end-to-end tests hold the API server to the same table.
+//! Every CEL rule of the schemas, with a spec that it lets pass and one that it refuses. The end-to-end tests hold the API server to the same table.
 
 use serde_json::{Value, json};
 
@@ -69,7 +69,58 @@ fn leak(text: String) -> &'static str {
     text.leak()
 }
 
-/// All of them.
+/// Those of WebSocketPolicy: its own, and what a rule of a WebSocketRoute has beside its matches and backends.
+pub(crate) fn policy_rows() -> Vec<Row> {
+    let target = |fields: Value| {
+        let mut target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "chat"});
+        merge(&mut target, fields);
+        target
+    };
+    let targets = |targets: &[Value]| json!({"targetRefs": targets});
+    let own = [
+        Row {
+            at: "spec.targetRefs",
+            message: "must not name the same HTTPRoute and rule twice",
+            accepted: targets(&[target(json!({})), target(json!({"sectionName": "rooms"}))]),
+            refused: targets(&[target(json!({})), target(json!({}))]),
+            reported: "spec.targetRefs",
+        },
+        Row {
+            at: "spec.targetRefs[]",
+            message: "must be gateway.networking.k8s.io",
+            accepted: targets(&[target(json!({}))]),
+            refused: targets(&[target(json!({"group": "networking.istio.io"}))]),
+            reported: "spec.targetRefs[0].group",
+        },
+        Row {
+            at: "spec.targetRefs[]",
+            message: "must be HTTPRoute",
+            accepted: targets(&[target(json!({}))]),
+            refused: targets(&[target(json!({"kind": "Gateway"}))]),
+            reported: "spec.targetRefs[0].kind",
+        },
+    ];
+    let of_rules = rows().into_iter().filter(|row| {
+        let below = row.at.strip_prefix("spec.rules[]");
+        below.is_some_and(|below| !below.starts_with(".matches") && !below.starts_with(".backendRefs"))
+    });
+    let on_a_target = |spec: &Value| {
+        let mut policy = targets(&[target(json!({}))]);
+        merge(&mut policy, spec["rules"][0].clone());
+        policy.as_object_mut().expect("an object").remove("backendRefs");
+        policy
+    };
+    let of_policy = of_rules.map(|row| Row {
+        at: leak(row.at.replacen("spec.rules[]", "spec", 1)),
+        message: row.message,
+        accepted: on_a_target(&row.accepted),
+        refused: on_a_target(&row.refused),
+        reported: leak(row.reported.replacen("spec.rules[0]", "spec", 1)),
+    });
+    own.into_iter().chain(of_policy).collect()
+}
+
+/// All of WebSocketRoute.
 pub(crate) fn rows() -> Vec<Row> {
     let named = |names: [&str; 2]| {
         let rule = |name: &str| json!({"name": name, "backendRefs": [{"name": "chat", "port": 8080}]});

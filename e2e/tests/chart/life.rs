@@ -314,6 +314,7 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
     let after = scene.everything().await?;
     let left: Vec<&str> = after.difference(&before).map(String::as_str).collect();
     let kept = [
+        "customresourcedefinition.apiextensions.k8s.io/websocketpolicies.clew.dev",
         "customresourcedefinition.apiextensions.k8s.io/websocketroutes.clew.dev",
         "secret/clew-secrets",
         "secret/clew-signing-keys",

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 
 use crate::life::Scene;
 
-/// Routes, one after the other, which become all kinds of object that a route becomes, and what these are.
-const CASES: [(&str, &str); 3] = [
+/// Routes and a policy, one after the other, which become all kinds of object that there are, and what these are.
+const CASES: [(&str, &str); 4] = [
     ("istio-class-weighted-and-granted", "istio.yaml"),
     ("istio-gateway", "istio.yaml"),
     ("envoy-gateway-weighted-and-granted", "gateway-api.yaml"),
+    ("policy-with-one-target", "istio.yaml"),
 ];
 
 /// Has the controller do all that it can do, but for what the life of a release makes it do anyway.
@@ -29,7 +30,7 @@ pub(crate) async fn are_used(scene: &Scene) -> Result<()> {
     rotated(&scene.client).await
 }
 
-/// The route of a golden folder: it becomes what the folder says, loses its backend twice, and goes.
+/// The route, or the policy, of a golden folder: it becomes what the folder says, loses its backend twice, and goes.
 async fn comes_and_goes(client: &Client, case: &str, becomes: &str) -> Result<()> {
     let read = |file: &str| {
         let path = chart::folder("../controller/core/tests/golden")
@@ -55,7 +56,8 @@ async fn comes_and_goes(client: &Client, case: &str, becomes: &str) -> Result<()
     for object in &becomes {
         client.same(object)?.until("it is written", |_| Some(())).await?;
     }
-    let (route, service) = (client.same(of_kind("WebSocketRoute")?)?, of_kind("Service")?);
+    let owner = of_kind("WebSocketRoute").or_else(|_| of_kind("WebSocketPolicy"))?;
+    let (route, service) = (client.same(owner)?, of_kind("Service")?);
     for _ in 0..2 {
         client.same(service)?.delete().await?;
         route
@@ -71,14 +73,15 @@ async fn comes_and_goes(client: &Client, case: &str, becomes: &str) -> Result<()
     for object in &becomes {
         client.same(object)?.gone().await?;
     }
-    for object in given.iter().filter(|object| object["kind"] != "WebSocketRoute") {
+    for object in given.iter().filter(|object| *object != owner) {
         client.same(object)?.delete().await?;
     }
     Ok(())
 }
 
 fn resolved(route: &Value, status: &str) -> Option<()> {
-    let conditions = route["status"]["parents"][0]["conditions"].as_array()?;
+    let status_of = |field: &str| route["status"][field][0]["conditions"].as_array();
+    let conditions = status_of("parents").or_else(|| status_of("ancestors"))?;
     let is = |one: &Value| one["type"] == "ResolvedRefs" && one["status"] == status;
     conditions.iter().any(is).then_some(())
 }

@@ -5,6 +5,7 @@ mod buffers;
 mod conformance;
 mod controller;
 mod one_key;
+mod policy;
 mod rendered;
 mod shop;
 mod tools;

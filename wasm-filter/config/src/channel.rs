@@ -100,7 +100,8 @@ pub struct Update {
     /// The keys of persistence tokens, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signing_keys: Vec<SigningKey>,
-    /// By the first part of the [route name](crate::route_name::RouteName); `null` removes.
+    /// By the first part of the [route name](crate::route_name::RouteName), or by the [key](crate::http_route) of somebody else's rule; `null`
+    /// removes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, Option<Rule>>,
     /// By `namespace/name:port`; `null` removes.

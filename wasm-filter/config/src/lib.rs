@@ -8,6 +8,7 @@
 pub mod channel;
 pub mod facts;
 pub mod headers;
+pub mod http_route;
 pub mod limits;
 pub mod metrics;
 pub mod origin;

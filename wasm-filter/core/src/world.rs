@@ -9,7 +9,7 @@ use crate::limits::Subject;
 use crate::live;
 use crate::placement::{Pods, Policy, Seed, Shares};
 use crate::store::{self, Head, Names};
-use crate::table::Table;
+use crate::table::{self, Table};
 use crate::token::Ring;
 
 /// A rule, laid out.
@@ -77,6 +77,8 @@ pub struct World {
     ring: Ring,
     draining: Option<Draining>,
     rules: Table<String, Rc<LaidRule>>,
+    /// Routes of others for which the table, as it is, has no rule.
+    strangers: table::Names<String>,
     backends: Table<String, Known>,
     changed: bool,
 }
@@ -99,6 +101,7 @@ impl World {
             ring: Ring::default(),
             draining: None,
             rules: Table::default(),
+            strangers: table::Names::default(),
             backends: Table::default(),
             changed: false,
         }
@@ -178,6 +181,7 @@ impl World {
                 *known = Known::new(&seed, bytes);
             }
         }
+        self.strangers.clear();
         self.seed = Some(seed);
         self.changed = true;
     }
@@ -207,6 +211,25 @@ impl World {
             }
             _ => cached.map(Rc::clone),
         }
+    }
+
+    /// The rule for somebody else's route, by its [key](clew_filter_config::http_route). `None`: it has none, which is not asked for again until the
+    /// table changes: most requests on a gateway may be such.
+    pub fn foreign(&mut self, key: &str, read: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Rc<LaidRule>> {
+        if let Some(laid) = self.rules.get(key) {
+            return Some(Rc::clone(laid));
+        }
+        let seed = self.seed.as_ref()?;
+        if self.strangers.contains(key) {
+            return None;
+        }
+        let Some(rule) = read(&self.names.rule(key)).as_deref().and_then(Rule::parse) else {
+            self.strangers.insert(key.to_owned());
+            return None;
+        };
+        let laid = Rc::new(LaidRule::new(seed, rule));
+        self.rules.insert(key.to_owned(), Rc::clone(&laid));
+        Some(laid)
     }
 
     /// A backend's pods. `None`: no list is known.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::model::{Jwks, ObjectName};
+use crate::model::{Jwks, ObjectName, Owner};
 use crate::objects::{Objects, Sourced};
 use crate::refusal::{Code, Refusal};
 use crate::validate::{KEY_SET, RouteReport, Target, Validated, name_of, validate};
@@ -16,7 +16,7 @@ use crate::validate::{KEY_SET, RouteReport, Target, Validated, name_of, validate
 pub(super) type KeySets = BTreeMap<ObjectName, Jwks>;
 
 /// What was said of key sets that older ones stand in for.
-pub(super) type Said = BTreeMap<ObjectName, Vec<Refusal>>;
+pub(super) type Said = BTreeMap<Owner, Vec<Refusal>>;
 
 /// The objects with the key sets that were good where now there is none, and what became of them; None where nothing is
 /// missing.
@@ -54,7 +54,7 @@ pub(super) fn put_back(
 /// Says what was said, and what holds until it is mended.
 pub(super) fn say(said: Said, validated: &mut Validated) {
     for report in &mut validated.routes {
-        for refusal in said.get(&report.name).into_iter().flatten() {
+        for refusal in said.get(&report.owner()).into_iter().flatten() {
             let mut refusal = refusal.clone();
             refusal.message += "; until then the keys stay in force as they last were good";
             report.refusals.push(refusal);
@@ -67,12 +67,12 @@ fn of_keys(refusal: &Refusal) -> bool {
 }
 
 /// What the first look at a route said of keys and the second did not.
-fn mended((first, second): (&RouteReport, &RouteReport)) -> (ObjectName, Vec<Refusal>) {
+fn mended((first, second): (&RouteReport, &RouteReport)) -> (Owner, Vec<Refusal>) {
     let said = first
         .refusals
         .iter()
         .filter(|refusal| of_keys(refusal) && !second.refusals.contains(refusal));
-    (first.name.clone(), said.cloned().collect())
+    (first.owner(), said.cloned().collect())
 }
 
 fn secret(name: ObjectName, keys: Jwks) -> Sourced<Secret> {

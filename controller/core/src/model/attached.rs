@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{AttachedRule, Hostname, ObjectName, Parent};
+use super::{AttachedRule, Hostname, ObjectName, Owner, Parent, Rule};
 
 /// A route at one parent that is not on this machine.
 #[derive(Clone, Debug)]
@@ -17,6 +18,14 @@ pub struct AttachedRoute {
     pub rules: Vec<AttachedRule>,
 }
 
+impl AttachedRoute {
+    /// Whose objects its are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::route(self.name.clone())
+    }
+}
+
 /// A part of a parent: a listener's name, a port, both, or all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Section {
@@ -24,4 +33,29 @@ pub struct Section {
     pub name: Option<String>,
     /// None: every one.
     pub port: Option<u16>,
+}
+
+/// A policy for an HTTPRoute of somebody else's, at one parent of that.
+#[derive(Clone, Debug)]
+pub struct AttachedPolicy {
+    /// A gateway that others carry out.
+    pub parent: Parent,
+    /// The policy.
+    pub name: ObjectName,
+    /// The HTTPRoute, in the policy's namespace.
+    pub http_route: String,
+    /// The one rule of it that the policy is for.
+    pub section: Option<String>,
+    /// What holds for its rules; each has one backend.
+    pub rules: Vec<Arc<Rule>>,
+    /// Whether pods are chosen there by what the filter says already, as somebody's own policy has it.
+    pub is_carried: bool,
+}
+
+impl AttachedPolicy {
+    /// Whose objects its are.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::policy(self.name.clone())
+    }
 }

@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{AttachedRoute, ObjectName, Parent, Rule};
+use super::{AttachedPolicy, AttachedRoute, ObjectName, Parent, Rule};
+
+/// Istio's label on the pods that it runs for a Gateway of its class.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// What Istio is to carry out.
 #[derive(Clone, Debug, Default)]
 pub struct Istio {
     /// The oldest first.
     pub routes: Vec<AttachedRoute>,
+    /// For somebody's HTTPRoutes at Gateways of Istio's class.
+    pub policies: Vec<AttachedPolicy>,
     /// The Services that a rule of these routes names, and what Istio knows of them already.
     pub services: BTreeMap<ObjectName, IstioService>,
     /// The proxies of each gateway.
@@ -46,20 +51,27 @@ impl Istio {
     /// The rules that the filters of each gateway serve. Gateways on the same pods share a filter.
     #[must_use]
     pub fn rules_by_proxies(&self) -> BTreeMap<&Proxies, Vec<&Arc<Rule>>> {
-        rules_by_proxies(&self.proxies, &self.routes)
+        rules_by_proxies(&self.proxies, &self.routes, &self.policies)
     }
 }
 
-/// The rules of some routes, by the proxies of their parents.
+/// The rules of some routes and policies, by the proxies of their parents.
 pub(super) fn rules_by_proxies<'w>(
     proxies: &'w BTreeMap<Parent, Proxies>,
     routes: &'w [AttachedRoute],
+    policies: &'w [AttachedPolicy],
 ) -> BTreeMap<&'w Proxies, Vec<&'w Arc<Rule>>> {
     let mut rules: BTreeMap<_, Vec<_>> = proxies.values().map(|proxies| (proxies, Vec::new())).collect();
     for route in routes {
         let proxies = proxies.get(&route.parent);
         if let Some(of_these) = proxies.and_then(|proxies| rules.get_mut(proxies)) {
             of_these.extend(route.rules.iter().map(|attached| &attached.rule));
+        }
+    }
+    for policy in policies {
+        let proxies = proxies.get(&policy.parent);
+        if let Some(of_these) = proxies.and_then(|proxies| rules.get_mut(proxies)) {
+            of_these.extend(&policy.rules);
         }
     }
     rules

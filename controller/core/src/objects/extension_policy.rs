@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::gateway::Label;
+
 /// `gateway.envoyproxy.io`, kind `EnvoyExtensionPolicy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExtensionPolicy {
@@ -58,7 +60,24 @@ pub struct TargetSelector {
     /// Equal labels.
     #[serde(default)]
     pub match_labels: BTreeMap<String, String>,
-    /// Further conditions, which are not looked into.
+    /// Further conditions.
     #[serde(default)]
-    pub match_expressions: Vec<Value>,
+    pub match_expressions: Vec<Label>,
+}
+
+impl TargetSelector {
+    /// Whether an object of this kind and with these labels is selected.
+    #[must_use]
+    pub fn selects(&self, kind: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        let of = |key: &str| labels?.get(key).map(String::as_str);
+        self.kind == kind
+            && self
+                .match_labels
+                .iter()
+                .all(|(key, value)| of(key) == Some(value))
+            && self
+                .match_expressions
+                .iter()
+                .all(|label| label.holds(of(&label.key)))
+    }
 }

@@ -184,17 +184,25 @@ impl NamespaceSelector {
         self.match_labels
             .iter()
             .all(|(key, value)| of(key) == Some(value))
-            && self.match_expressions.iter().all(|label| {
-                let value = of(&label.key);
-                let listed = || label.values.iter().any(|one| Some(one.as_str()) == value);
-                match label.operator.as_str() {
-                    "In" => listed(),
-                    "NotIn" => !listed(),
-                    "Exists" => value.is_some(),
-                    "DoesNotExist" => value.is_none(),
-                    _ => false,
-                }
-            })
+            && self
+                .match_expressions
+                .iter()
+                .all(|label| label.holds(of(&label.key)))
+    }
+}
+
+impl Label {
+    /// Whether it holds of an object that has this value of the label, or none.
+    #[must_use]
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let listed = || self.values.iter().any(|one| Some(one.as_str()) == value);
+        match self.operator.as_str() {
+            "In" => listed(),
+            "NotIn" => !listed(),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
     }
 }
 

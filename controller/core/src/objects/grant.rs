@@ -47,15 +47,17 @@ pub struct GrantTo {
 }
 
 impl ReferenceGrant {
-    /// Whether WebSocketRoutes of a namespace may refer to a Service of this one.
+    /// Whether objects of a group and kind and a namespace may refer to a Service of this one.
     #[must_use]
-    pub fn permits(&self, namespace: &str, service: &str) -> bool {
-        self.spec.from.iter().any(|from| {
-            from.group == clew_crds::GROUP && from.kind == "WebSocketRoute" && from.namespace == namespace
-        }) && self.spec.to.iter().any(|to| {
-            to.group.is_empty()
-                && to.kind == "Service"
-                && to.name.as_deref().is_none_or(|name| name == service)
-        })
+    pub fn permits(&self, (group, kind): (&str, &str), namespace: &str, service: &str) -> bool {
+        self.spec
+            .from
+            .iter()
+            .any(|from| from.group == group && from.kind == kind && from.namespace == namespace)
+            && self.spec.to.iter().any(|to| {
+                to.group.is_empty()
+                    && to.kind == "Service"
+                    && to.name.as_deref().is_none_or(|name| name == service)
+            })
     }
 }

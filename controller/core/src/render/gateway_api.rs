@@ -12,6 +12,7 @@ mod extension_policy;
 mod http_route;
 mod placeholder;
 
+pub(crate) use backend_traffic_policy::load_balancer;
 pub use client_traffic_policy::{BUFFER_BYTES, client_traffic_policy};
 pub use envoy_proxy::{channel_cluster, envoy_proxy};
 pub use extension_policy::extension_policy;

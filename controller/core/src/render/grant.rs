@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::object::{Object, SUBDOMAIN, digits, name};
-use crate::model::{AttachedRoute, BackendShare, ObjectName, Rule, Target};
+use crate::model::{AttachedRoute, BackendShare, ObjectName, Owner, Rule, Target};
 
 /// For what HTTPRoutes lead to: `to` is the Service behind a backend.
 pub(super) fn objects<'a>(
     routes: impl Iterator<Item = &'a AttachedRoute>,
     to: impl Fn(&AttachedRoute, &Rule, &BackendShare) -> ObjectName,
 ) -> Vec<Object> {
-    let mut wanted: BTreeMap<(ObjectName, &str), BTreeSet<ObjectName>> = BTreeMap::new();
+    let mut wanted: BTreeMap<(ObjectName, &str), BTreeSet<Owner>> = BTreeMap::new();
     for route in routes {
         let own = route.name.namespace.as_str();
         for rule in route.rules.iter().map(|attached| &attached.rule) {
@@ -25,11 +25,11 @@ pub(super) fn objects<'a>(
                 wanted
                     .entry((to(route, rule, share), own))
                     .or_default()
-                    .insert(route.name.clone());
+                    .insert(route.owner());
             }
         }
     }
-    let object = |((service, from), routes): ((ObjectName, &str), BTreeSet<ObjectName>)| {
+    let object = |((service, from), owners): ((ObjectName, &str), BTreeSet<Owner>)| {
         let spec = json!({
             "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": from}],
             "to": [{"group": "", "kind": "Service", "name": service.name}],
@@ -40,7 +40,7 @@ pub(super) fn objects<'a>(
             "ReferenceGrant",
             called,
             &spec,
-            routes,
+            owners,
         )
     };
     wanted.into_iter().map(object).collect()

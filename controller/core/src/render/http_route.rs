@@ -155,7 +155,7 @@ pub(super) fn of_route(at_parents: &[&AttachedRoute], parts: impl Fn(&Rule) -> V
             "HTTPRoute",
             object_name(&route.name, &into),
             &spec,
-            [route.name.clone()],
+            [route.owner()],
         )
     };
     called.into_iter().map(object).collect()

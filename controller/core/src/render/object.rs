@@ -6,7 +6,7 @@ use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{MANAGED_BY, MANAGER};
-use crate::model::ObjectName;
+use crate::model::{ObjectName, Owner};
 
 /// An object that is to be in a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,9 +20,9 @@ pub struct Object {
     pub metadata: Metadata,
     /// As the kind's schema has it.
     pub spec: Value,
-    /// The routes that it stands for.
+    /// Whose it is: of routes it stands for these.
     #[serde(skip)]
-    pub routes: BTreeSet<ObjectName>,
+    pub owners: BTreeSet<Owner>,
 }
 
 /// What of an object's metadata is ours to decide.
@@ -45,7 +45,7 @@ impl Object {
         kind: &'static str,
         name: ObjectName,
         spec: &impl Serialize,
-        routes: impl IntoIterator<Item = ObjectName>,
+        owners: impl IntoIterator<Item = Owner>,
     ) -> Self {
         Self {
             api_version,
@@ -58,7 +58,7 @@ impl Object {
             },
             spec: serde_json::to_value(spec)
                 .unwrap_or_else(|error| unreachable!("a spec is text, numbers, lists and objects: {error}")),
-            routes: routes.into_iter().collect(),
+            owners: owners.into_iter().collect(),
         }
     }
 
@@ -71,9 +71,9 @@ impl Object {
 
 /// The objects that stand for a route, as its status names them.
 #[must_use]
-pub fn generated(objects: &[Object], route: &ObjectName) -> Vec<GeneratedObject> {
-    let of_route = objects.iter().filter(|object| object.routes.contains(route));
-    of_route
+pub fn generated(objects: &[Object], owner: &Owner) -> Vec<GeneratedObject> {
+    let of_owner = objects.iter().filter(|object| object.owners.contains(owner));
+    of_owner
         .map(|object| GeneratedObject {
             group: object.group().to_owned(),
             kind: object.kind.to_owned(),

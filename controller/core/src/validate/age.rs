@@ -1,4 +1,4 @@
-use clew_crds::WebSocketRoute;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::model::ObjectName;
@@ -30,6 +30,12 @@ pub(super) trait Aged {
 }
 
 impl Aged for WebSocketRoute {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Aged for WebSocketPolicy {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }

@@ -10,7 +10,8 @@ use super::listeners::Place;
 use super::routes::ReadRule;
 use super::{gateway_api, istio};
 use crate::model::{
-    AttachedRoute, AttachedRule, GatewayApi, Hostname, Istio, Match, ObjectName, Parent, Pattern, Section,
+    AttachedPolicy, AttachedRoute, AttachedRule, GatewayApi, Hostname, Istio, Match, ObjectName, Parent,
+    Pattern, Section,
 };
 use crate::objects::Sourced;
 use crate::refusal::Code;
@@ -109,12 +110,21 @@ impl Attached {
         });
     }
 
-    pub(super) fn finish(self, index: &Index<'_>) -> (Istio, GatewayApi) {
+    /// With what there is of policies.
+    pub(super) fn finish(self, policies: Vec<AttachedPolicy>, index: &Index<'_>) -> (Istio, GatewayApi) {
+        let is_not_istios =
+            |parent: &Parent| matches!(parent, Parent::EnvoyGateway(_) | Parent::OtherClass(_));
         let (routes, of_istio) = self
             .routes
             .into_iter()
-            .partition(|route| matches!(route.parent, Parent::EnvoyGateway(_) | Parent::OtherClass(_)));
-        (istio::finish(of_istio, index), gateway_api::finish(routes))
+            .partition(|route| is_not_istios(&route.parent));
+        let (policies, on_istio) = policies
+            .into_iter()
+            .partition(|policy| is_not_istios(&policy.parent));
+        (
+            istio::finish(of_istio, on_istio, index),
+            gateway_api::finish(routes, policies),
+        )
     }
 }
 

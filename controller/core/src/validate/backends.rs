@@ -32,7 +32,7 @@ pub(super) fn id(reference: &BackendRef, namespace: &str) -> BackendId {
 pub(super) fn port<'a>(
     reference: &BackendRef,
     id: &BackendId,
-    namespace: &str,
+    (from, namespace): (grants::From, &str),
     index: &Index<'a>,
 ) -> Result<&'a ServicePort, Wrong> {
     let service = &id.service;
@@ -43,9 +43,10 @@ pub(super) fn port<'a>(
         );
         return Err((Code::BackendUnsupported, ".kind", message));
     }
-    if !grants::permits(index, namespace, service) {
+    if !grants::permits(index, from, namespace, service) {
         let message = format!(
-            "Service {service} is in another namespace, where no ReferenceGrant lets WebSocketRoutes of {namespace} use it; add one there, or put route and Service into one namespace"
+            "Service {service} is in another namespace, where no ReferenceGrant lets {}s of {namespace} use it; add one there, or put route and Service into one namespace",
+            from.1
         );
         return Err((Code::BackendForeign, ".namespace", message));
     }

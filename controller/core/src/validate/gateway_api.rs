@@ -4,22 +4,23 @@
 mod displaced;
 mod unsupported;
 
-pub(super) use displaced::displaced;
-pub(super) use unsupported::{envoy_gateway, other_class};
+pub(super) use displaced::{displaced, displaced_on};
+pub(super) use unsupported::{envoy_gateway, other_class, plain};
 
-use crate::model::{AttachedRoute, GatewayApi, Parent, Proxies};
+use crate::model::{AttachedPolicy, AttachedRoute, GatewayApi, Parent, Proxies};
 
 /// What these gateways are to carry out of these routes.
-pub(super) fn finish(routes: Vec<AttachedRoute>) -> GatewayApi {
-    let of_envoy_gateway = |route: &AttachedRoute| match &route.parent {
-        Parent::EnvoyGateway(gateway) => {
-            Some((route.parent.clone(), Proxies::OfEnvoyGateway(gateway.clone())))
-        }
+pub(super) fn finish(routes: Vec<AttachedRoute>, policies: Vec<AttachedPolicy>) -> GatewayApi {
+    let of_envoy_gateway = |parent: &Parent| match parent {
+        Parent::EnvoyGateway(gateway) => Some((parent.clone(), Proxies::OfEnvoyGateway(gateway.clone()))),
         _ => None,
     };
+    let parents = routes.iter().map(|route| &route.parent);
+    let parents = parents.chain(policies.iter().map(|policy| &policy.parent));
     GatewayApi {
-        proxies: routes.iter().filter_map(of_envoy_gateway).collect(),
+        proxies: parents.filter_map(of_envoy_gateway).collect(),
         routes,
+        policies,
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry};
 
-use clew_crds::WebSocketRoute;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::age::{name_of, oldest_first};
 use crate::model::ObjectName;
 use crate::objects::{
-    AuthorizationPolicy, Bystander, DestinationRule, EnvoyFilter, ExtensionPolicy, Gateway, IstioGateway,
-    Objects, ParentKind, ReferenceGrant, RequestAuthentication, Sourced, VirtualService,
+    AuthorizationPolicy, BackendTrafficPolicy, Bystander, DestinationRule, EnvoyFilter, ExtensionPolicy,
+    Gateway, HttpRoute, IstioGateway, Objects, ParentKind, ReferenceGrant, RequestAuthentication, Sourced,
+    VirtualService,
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
@@ -20,6 +21,10 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Every object by its name.
 pub(super) struct Index<'a> {
     pub(super) routes: ByName<'a, WebSocketRoute>,
+    pub(super) policies: ByName<'a, WebSocketPolicy>,
+    pub(super) http_routes: ByName<'a, HttpRoute>,
+    /// Other people's.
+    pub(super) backend_traffic_policies: ByName<'a, BackendTrafficPolicy>,
     pub(super) gateways: ByName<'a, Gateway>,
     /// Who serves each class.
     pub(super) controllers: BTreeMap<&'a str, &'a str>,
@@ -90,6 +95,27 @@ impl<'a> Index<'a> {
                 &objects.routes,
                 |route| &route.metadata,
                 refusals,
+            ),
+            policies: by_name(
+                "WebSocketPolicy",
+                &objects.policies,
+                |policy| &policy.metadata,
+                refusals,
+            ),
+            http_routes: by_name(
+                "HTTPRoute",
+                &objects.http_routes,
+                |route| &route.metadata,
+                refusals,
+            ),
+            backend_traffic_policies: foreign(
+                by_name(
+                    "BackendTrafficPolicy",
+                    &objects.backend_traffic_policies,
+                    |policy| &policy.metadata,
+                    refusals,
+                ),
+                |policy| &policy.metadata,
             ),
             gateways: by_name(
                 "Gateway",
@@ -182,14 +208,17 @@ fn controllers(objects: &Objects) -> BTreeMap<&str, &str> {
 
 /// Without what Clew itself has written.
 fn foreign<'a, T>(mut all: ByName<'a, T>, metadata: impl Fn(&T) -> &ObjectMeta) -> ByName<'a, T> {
-    all.retain(|_, sourced| {
-        let labels = metadata(&sourced.object).labels.as_ref();
-        labels
-            .and_then(|labels| labels.get(MANAGED_BY))
-            .map(String::as_str)
-            != Some(MANAGER)
-    });
+    all.retain(|_, sourced| !is_ours(metadata(&sourced.object)));
     all
+}
+
+/// Whether Clew itself has written an object.
+pub(super) fn is_ours(metadata: &ObjectMeta) -> bool {
+    let labels = metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .map(String::as_str)
+        == Some(MANAGER)
 }
 
 fn by_name<'a, T>(

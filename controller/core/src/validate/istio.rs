@@ -5,6 +5,7 @@ mod gateway;
 mod hidden;
 mod mesh;
 mod older;
+mod policy;
 mod service;
 mod tokens;
 mod unsupported;
@@ -14,13 +15,14 @@ use std::collections::BTreeSet;
 
 pub(super) use gateway::places as gateway_places;
 pub(super) use mesh::places as mesh_places;
+pub(super) use policy::{called_the_same, taken};
 pub(super) use tokens::unverified;
 pub(super) use unsupported::fields as unsupported;
 
 use super::attached::{Candidate, Hindrance};
 use super::index::Index;
 use super::listeners::{At, Place};
-use crate::model::{AttachedRoute, Istio, ObjectName, Parent, Proxies, Target};
+use crate::model::{AttachedPolicy, AttachedRoute, Istio, ObjectName, Parent, Proxies, Target};
 
 /// What of other people's keeps a route out of a parent where it has places; `others` are attached there.
 pub(super) fn hindrances<'a>(
@@ -47,7 +49,7 @@ pub(super) fn hindrances<'a>(
 }
 
 /// What Istio is to carry out of these routes.
-pub(super) fn finish(routes: Vec<AttachedRoute>, index: &Index<'_>) -> Istio {
+pub(super) fn finish(routes: Vec<AttachedRoute>, policies: Vec<AttachedPolicy>, index: &Index<'_>) -> Istio {
     let used: BTreeSet<_> = routes
         .iter()
         .flat_map(|route| &route.rules)
@@ -68,12 +70,14 @@ pub(super) fn finish(routes: Vec<AttachedRoute>, index: &Index<'_>) -> Istio {
         _ => None,
     };
     let parents = routes.iter().map(|route| &route.parent);
+    let parents = parents.chain(policies.iter().map(|policy| &policy.parent));
     Istio {
         proxies: parents
             .filter_map(|parent| Some((parent.clone(), proxies(parent)?)))
             .collect(),
         services,
         routes,
+        policies,
     }
 }
 

@@ -13,10 +13,12 @@ use super::istio;
 use super::key_sets::KeySets;
 use super::listeners::{Listeners, Place};
 use super::matches::matching;
-use super::{Notice, ParentReport, RouteReport, Target as Served, backends, parents, rules, unsupported};
+use super::{
+    Notice, ParentReport, RouteReport, Target as Served, backends, grants, parents, rules, unsupported,
+};
 use crate::model::{
-    Backend, BackendId, BackendShare, GatewayApi, Hostname, Istio, Jwks, Match, ObjectName, Parent, Rule,
-    RuleId, RuleName, Target,
+    AttachedPolicy, AttachedRoute, Backend, BackendId, BackendShare, GatewayApi, Hostname, Istio, Jwks,
+    Match, ObjectName, OwnerKind, Parent, Rule, RuleId, RuleName, Target,
 };
 use crate::objects::Sourced;
 use crate::refusal::{Code, Condition, ObjectRef, Refusal};
@@ -110,7 +112,7 @@ impl<'i, 'a> Routes<'i, 'a> {
                     rules: &rules,
                 };
                 let hindrances = self.attached.hindrances(&candidate, parent, &places, self.index);
-                let lacks = tokens(route, &rules, parent, &places, self.index);
+                let lacks = tokens(&route.spec.rules, &rules, parent, &places, self.index);
                 if let Some((field, message)) = lacks {
                     unverified.push((i, field, message));
                 }
@@ -173,6 +175,7 @@ impl<'i, 'a> Routes<'i, 'a> {
         self.reports.insert(
             name.clone(),
             RouteReport {
+                kind: OwnerKind::Route,
                 name,
                 source: sourced.source.clone(),
                 generation: route.metadata.generation,
@@ -188,20 +191,30 @@ impl<'i, 'a> Routes<'i, 'a> {
             self.ids
                 .entry(rule.id.clone())
                 .or_insert_with(|| rule.name.clone());
-            for share in rule
-                .backends
-                .iter()
-                .filter(|share| share.target == Target::Service)
-            {
-                let timeout = self.used.entry(share.id.clone()).or_insert(rule.drain_timeout_ms);
-                *timeout = rule.drain_timeout_ms.min(*timeout);
-            }
+            self.use_backends(rule);
             for place in places {
                 for matching in matches {
                     listeners.attach(place, matching, rule);
                 }
             }
         }
+    }
+
+    /// The backends of a rule are in force.
+    pub(super) fn use_backends(&mut self, rule: &Rule) {
+        for share in rule
+            .backends
+            .iter()
+            .filter(|share| share.target == Target::Service)
+        {
+            let timeout = self.used.entry(share.id.clone()).or_insert(rule.drain_timeout_ms);
+            *timeout = rule.drain_timeout_ms.min(*timeout);
+        }
+    }
+
+    /// The routes at parents that are not on this machine.
+    pub(super) fn attached(&self) -> &[AttachedRoute] {
+        &self.attached.routes
     }
 
     /// The rules of a route that make sense.
@@ -299,7 +312,7 @@ impl<'i, 'a> Routes<'i, 'a> {
         let mut shares: Vec<BackendShare> = Vec::new();
         for (i, reference) in written.backend_refs.iter().enumerate() {
             let id = backends::id(reference, &name.namespace);
-            let target = match backends::port(reference, &id, &name.namespace, self.index) {
+            let target = match backends::port(reference, &id, (grants::ROUTE, &name.namespace), self.index) {
                 Ok(_) => Target::Service,
                 Err((code, below, message)) => {
                     refusals.add(code, format!("{path}.backendRefs[{i}]{below}"), message, None);
@@ -338,8 +351,9 @@ impl<'i, 'a> Routes<'i, 'a> {
         self.attached.notices(self.index)
     }
 
-    pub(super) fn finish(self, others: &mut Vec<Refusal>) -> Finished {
-        let attached = self.attached.finish(self.index);
+    /// With what there is of policies.
+    pub(super) fn finish(self, policies: Vec<AttachedPolicy>, others: &mut Vec<Refusal>) -> Finished {
+        let attached = self.attached.finish(policies, self.index);
         let mut backends = BTreeMap::new();
         for (id, drain_timeout_ms) in self.used {
             let service = self.index.services.get(&id.service);
@@ -368,20 +382,20 @@ impl<'i, 'a> Routes<'i, 'a> {
 }
 
 /// Tokens that are to be verified, and are not at a parent: there the claims would be anybody's.
-fn tokens(
-    route: &WebSocketRoute,
+pub(super) fn tokens(
+    written: &[RouteRule],
     rules: &[ReadRule],
     parent: &Parent,
     places: &[Place],
     index: &Index<'_>,
 ) -> Option<(String, String)> {
     let verifies = |rule: &RouteRule| rule.policy.security.jwt.is_some();
-    match route.spec.rules.iter().position(verifies) {
+    match written.iter().position(verifies) {
         Some(rule) if !matches!(parent, Parent::Standalone(_)) => {
             let message = "only stand-alone Envoy verifies tokens by this field; remove it here, and let the mesh's own policy verify them";
             Some((format!("spec.rules[{rule}].security.jwt"), message.to_owned()))
         }
-        _ => istio::unverified(&route.spec.rules, rules, parent, places, index),
+        _ => istio::unverified(written, rules, parent, places, index),
     }
 }
 

@@ -40,13 +40,15 @@ fn anywhere(route: &WebSocketRoute, index: &Index<'_>) -> Vec<Unsupported> {
     let namespace = name_of(&route.metadata).namespace;
     let rules = route.spec.rules.iter().enumerate();
     rules
-        .flat_map(|(i, rule)| {
-            let path = format!("spec.rules[{i}]");
-            let mut fields: Vec<_> = fields(rule, &path).collect();
-            fields.extend(persistence::nameless(rule, &namespace, &path, index));
-            fields
-        })
+        .flat_map(|(i, rule)| of_rule(rule, &namespace, &format!("spec.rules[{i}]"), index))
         .collect()
+}
+
+/// The same, of one rule.
+pub(super) fn of_rule(rule: &RouteRule, namespace: &str, path: &str, index: &Index<'_>) -> Vec<Unsupported> {
+    let mut fields: Vec<_> = fields(rule, path).collect();
+    fields.extend(persistence::nameless(rule, namespace, path, index));
+    fields
 }
 
 fn fields(rule: &RouteRule, path: &str) -> impl Iterator<Item = Unsupported> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::index::Index;
 use super::{RouteReport, Unsupported};
-use crate::model::{ObjectName, RuleName, World};
+use crate::model::{ObjectName, OwnerKind, RuleName, World};
 use crate::objects::{Objects, PodEnd};
 
 /// What a pod needs beyond its sleep to end by itself.
@@ -41,6 +41,14 @@ pub(super) fn check(reports: &mut [RouteReport], world: &World, objects: &Object
         }
     }
     for report in reports {
+        if report.kind == OwnerKind::Policy {
+            let of_it = found.iter().find(|(rule, _)| rule.owner() == report.owner());
+            report.truncated.extend(of_it.map(|(_, why)| Unsupported {
+                field: "spec.drain.timeout".to_owned(),
+                why: why.clone(),
+            }));
+            continue;
+        }
         let Some(route) = index.routes.get(&report.name) else {
             continue;
         };

@@ -1,5 +1,5 @@
 use super::{EventType, ParentReport, RouteReport, kept, transition, truncation};
-use clew_core::model::{ObjectName, Parent};
+use clew_core::model::{ObjectName, OwnerKind, Parent};
 use clew_core::objects::Source;
 use clew_crds::status::WebSocketRouteStatus;
 use serde_json::json;
@@ -16,6 +16,7 @@ fn says(programmed: &str, reason: &str, message: &str) -> WebSocketRouteStatus {
 /// The same text, of a route whose only parent is this one.
 fn report(parent: &Parent, generation: i64) -> RouteReport {
     RouteReport {
+        kind: OwnerKind::Route,
         name: ObjectName::new("shop", "chat"),
         source: Source::default(),
         generation: Some(generation),

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use serde_json::{Value, json};
 
 use super::{Cluster, Hindrance, Key, Step, Steps, Wanted};
@@ -16,7 +16,7 @@ fn wanted(kind: Kind, name: &str, spec: Value) -> Wanted {
     Wanted {
         key: key(kind, name),
         object: json!({"metadata": {"name": name}, "spec": spec}),
-        routes: [ObjectName::new("shop", "chat")].into(),
+        routes: [Owner::route(ObjectName::new("shop", "chat"))].into(),
     }
 }
 

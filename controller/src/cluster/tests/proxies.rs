@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use clew_filter_config::channel::Poll;
 use serde_json::{Value, json};
 
@@ -57,7 +57,11 @@ fn next(world: &mut World) -> About {
 }
 
 fn names(about: &About) -> Vec<&str> {
-    about.routes.iter().map(|route| route.name.as_str()).collect()
+    about
+        .routes
+        .iter()
+        .map(|route| route.name.name.as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -192,5 +196,8 @@ async fn everything_is_looked_at_from_time_to_time_though_nothing_changes() {
         .memory
         .about(store.changes(), &shelves, world.cluster.last_good.as_ref(), due);
     assert!(about.everything);
-    assert_eq!(about.routes.first(), Some(&ObjectName::new("shop", "a")));
+    assert_eq!(
+        about.routes.first(),
+        Some(&Owner::route(ObjectName::new("shop", "a")))
+    );
 }

@@ -1,6 +1,6 @@
 //! Whom a change concerns.
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, Owner};
 use serde_json::{Value, json};
 
 use super::{World, gateways};
@@ -45,7 +45,7 @@ async fn world() -> World {
 /// The routes that the next turn is about; None: all.
 fn concerned(world: &mut World) -> Option<Vec<String>> {
     let (about, _) = world.cluster.resolve().unwrap();
-    let names = about.routes.iter().map(|route| route.name.clone());
+    let names = about.routes.iter().map(|route| route.name.name.clone());
     (!about.everything).then(|| names.collect())
 }
 
@@ -206,7 +206,7 @@ async fn contenders() -> World {
 }
 
 fn is_refused(world: &World, route: &str) -> bool {
-    world.decided.statuses[&ObjectName::new("shop", route)].contains("Conflicted")
+    world.decided.statuses[&Owner::route(ObjectName::new("shop", route))].contains("Conflicted")
 }
 
 #[tokio::test]
@@ -227,9 +227,9 @@ async fn a_route_that_is_deleted_during_a_turn_leaves_its_host_to_the_next() {
         Kind::Service,
         named("shop", "old", &json!({"ports": [{"port": 80}]})),
     );
-    let old = ObjectName::new("shop", "old");
+    let old = Owner::route(ObjectName::new("shop", "old"));
     world
-        .turn_while(|world| world.store.gone(Kind::WebSocketRoute, &old, 0))
+        .turn_while(|world| world.store.gone(Kind::WebSocketRoute, &old.name, 0))
         .await;
     world.settle().await;
     assert!(!is_refused(&world, "young"));

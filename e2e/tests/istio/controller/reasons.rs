@@ -27,17 +27,19 @@ const REFUSING: &str = "reasons-refusing";
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 
 impl Row {
-    /// What is said of a route, if this is it.
+    /// What is said of a route, or of a policy, if this is it.
     fn found(&self, live: &Value) -> Option<Value> {
         let status = &live["status"];
         let conditions = match self.condition {
             ConditionType::Ready => &status["conditions"],
+            _ if live["kind"] == "WebSocketPolicy" => &status["ancestors"][0]["conditions"],
             _ => &status["parents"][0]["conditions"],
         };
-        let is_of_now = status["observedGeneration"] == live["metadata"]["generation"];
         let mut all = conditions.as_array()?.iter();
         let found = all.find(|one| one["type"] == self.condition.as_str() && one["reason"] == self.reason);
-        found.filter(|_| is_of_now).cloned()
+        found
+            .filter(|one| one["observedGeneration"] == live["metadata"]["generation"])
+            .cloned()
     }
 
     /// Whether the condition is as the reason says, and says why.

@@ -231,3 +231,31 @@ fn a_head_that_cannot_be_read_changes_nothing() {
         assert_eq!(world.version(), Some("v1"));
     }
 }
+
+#[test]
+fn a_route_of_others_is_asked_for_once_until_the_table_changes() {
+    const KEY: &str = "httproute/shop/chat/rooms";
+    let mut table = Table::default();
+    let mut world = World::new(Names::new("g"));
+    let ask = |world: &mut World, table: &Table| {
+        world.refresh(|name| table.read(name));
+        let found = world.foreign(KEY, |name| table.read(name));
+        found.map(|laid| laid.rule.config.clone())
+    };
+    assert_eq!(ask(&mut world, &table), None, "before the first update");
+    let with = |version: &str, rule: Option<Rule>| Update {
+        rules: [(KEY.into(), rule)].into(),
+        ..update(version, None)
+    };
+    table.store(update("1", None));
+    assert_eq!(ask(&mut world, &table), None);
+    let before = *table.reads.borrow();
+    assert_eq!(ask(&mut world, &table), None);
+    assert_eq!(*table.reads.borrow(), before + 1, "of the head alone");
+    table.store(with("2", Some(rule("a"))));
+    assert_eq!(ask(&mut world, &table).as_deref(), Some("a"));
+    table.store(with("3", Some(rule("b"))));
+    assert_eq!(ask(&mut world, &table).as_deref(), Some("b"));
+    table.store(with("4", None));
+    assert_eq!(ask(&mut world, &table), None);
+}

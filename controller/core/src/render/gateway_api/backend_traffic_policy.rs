@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::http_route::{at_envoy_gateway, ends};
 use super::{ENVOY_GATEWAY_API, target};
 use crate::decoder;
-use crate::model::{GatewayApi, Outlier, Rule};
+use crate::model::{AttachedPolicy, GatewayApi, ObjectName, Outlier, Parent, Rule};
 use crate::render::http_route::{by_name, duration, object_name, rules};
-use crate::render::object::{Object, digits};
+use crate::render::object::{Object, SUBDOMAIN, digits, name};
 
 /// How Envoy treats the pods of a rule's backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,8 @@ const NEVER: i32 = i32::MAX;
 const INTERVAL: &str = "100ms";
 
 pub(super) fn objects(gateways: &GatewayApi) -> Vec<Object> {
-    by_name(at_envoy_gateway(gateways))
+    let of_policies = of_policies(gateways);
+    let of_routes = by_name(at_envoy_gateway(gateways))
         .into_values()
         .flat_map(|at_parents| {
             let Some(route) = at_parents.first() else {
@@ -60,12 +61,65 @@ pub(super) fn objects(gateways: &GatewayApi) -> Vec<Object> {
                     "BackendTrafficPolicy",
                     object_name(&route.name, &called),
                     &spec,
-                    [route.name.clone()],
+                    [route.owner()],
                 )
             };
-            wanted.into_iter().map(object).collect()
-        })
-        .collect()
+            wanted.into_iter().map(object).collect::<Vec<_>>()
+        });
+    of_routes.chain(of_policies).collect()
+}
+
+/// For HTTPRoutes of others: what has the filter's choice reach its pod, and keeps a socket that says nothing open. All else is theirs to say, so it
+/// is added to what they have for the gateway.
+fn of_policies(gateways: &GatewayApi) -> impl Iterator<Item = Object> {
+    let at_envoy_gateway =
+        |policy: &&AttachedPolicy| matches!(policy.parent, Parent::EnvoyGateway(_)) && !policy.is_carried;
+    let of_target = |policy: &AttachedPolicy| {
+        let mut target = target("HTTPRoute", &policy.http_route);
+        let mut called = format!("{}-{}", policy.name.name, policy.http_route);
+        let mut whole = format!("{}/{}", policy.name.name, policy.http_route);
+        if let Some(section) = &policy.section {
+            target["sectionName"] = json!(section);
+            called = format!("{called}-{section}");
+            whole = format!("{whole}/{section}");
+        }
+        let spec = json!({
+            "targetRefs": [target],
+            "mergeType": "StrategicMerge",
+            "loadBalancer": load_balancer(),
+            "timeout": {"http": {"streamIdleTimeout": "0s"}},
+        });
+        let end = format!("clew-{}", digits(&whole));
+        let called = ObjectName::new(&policy.name.namespace, name(&called, &end, SUBDOMAIN));
+        let object = Object::new(
+            ENVOY_GATEWAY_API,
+            "BackendTrafficPolicy",
+            called.clone(),
+            &spec,
+            [policy.owner()],
+        );
+        (called, object)
+    };
+    // One for all the gateways of a target.
+    let wanted: BTreeMap<_, _> = gateways
+        .policies
+        .iter()
+        .filter(at_envoy_gateway)
+        .map(of_target)
+        .collect();
+    wanted.into_values()
+}
+
+/// What a BackendTrafficPolicy says for pods to be chosen as the filter says.
+pub(crate) fn load_balancer() -> Value {
+    json!({
+        "type": "ConsistentHash",
+        "consistentHash": {
+            "type": "Headers",
+            "headers": [{"name": headers::HOST}],
+            "tableSize": decoder::TABLE_SIZE,
+        },
+    })
 }
 
 impl Policy {
@@ -88,14 +142,7 @@ impl Policy {
 
     fn render(&self) -> Value {
         let mut spec = json!({
-            "loadBalancer": {
-                "type": "ConsistentHash",
-                "consistentHash": {
-                    "type": "Headers",
-                    "headers": [{"name": headers::HOST}],
-                    "tableSize": decoder::TABLE_SIZE,
-                },
-            },
+            "loadBalancer": load_balancer(),
             "circuitBreaker": {
                 "maxConnections": UNLIMITED,
                 "maxParallelRequests": UNLIMITED,

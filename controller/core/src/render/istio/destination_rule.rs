@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::policy::Policy;
+use super::policy::{Policy, placed};
 use super::{host, names_subsets};
-use crate::model::{Istio, IstioService, ObjectName, Parent, Target};
+use crate::model::{GATEWAY_NAME, Istio, IstioService, ObjectName, Owner, Parent, Target};
 use crate::render::object::{LABEL, Object, SUBDOMAIN, name};
 
 pub(super) const API: &str = "networking.istio.io/v1";
@@ -29,7 +29,7 @@ struct Spec<'a> {
 /// A policy for a Service, and who wants it.
 pub(super) struct Wanted {
     pub(super) policy: Policy,
-    pub(super) routes: BTreeSet<ObjectName>,
+    pub(super) owners: BTreeSet<Owner>,
     /// The namespaces of the gateways that ask for it.
     pub(super) gateways: BTreeSet<String>,
 }
@@ -53,10 +53,10 @@ pub(super) fn wanted(istio: &Istio, subsets: bool) -> BTreeMap<(&ObjectName, Str
                     .entry((&share.id.service, policy.name()))
                     .or_insert_with(|| Wanted {
                         policy,
-                        routes: BTreeSet::new(),
+                        owners: BTreeSet::new(),
                         gateways: BTreeSet::new(),
                     });
-                wanted.routes.insert(route.name.clone());
+                wanted.owners.insert(route.owner());
                 if let Parent::IstioClass(gateway) = &route.parent {
                     wanted.gateways.insert(gateway.namespace.clone());
                 }
@@ -77,7 +77,7 @@ pub(super) fn objects(istio: &Istio) -> Vec<Object> {
     let of_services = wanted(istio, false)
         .into_iter()
         .filter_map(|((service, _), wanted)| Some(of_second(service, istio.services.get(service)?, wanted)));
-    of_subsets.chain(of_services).collect()
+    of_subsets.chain(of_services).chain(of_policies(istio)).collect()
 }
 
 fn with_subsets(service: &ObjectName, known: &IstioService, subsets: Vec<(String, Wanted)>) -> Object {
@@ -93,12 +93,12 @@ fn with_subsets(service: &ObjectName, known: &IstioService, subsets: Vec<(String
         subsets: repeated.iter().cloned().chain(ours).collect(),
         export_to: &user.export_to,
     };
-    let routes: BTreeSet<_> = subsets
+    let owners: BTreeSet<_> = subsets
         .iter()
-        .flat_map(|(_, wanted)| wanted.routes.clone())
+        .flat_map(|(_, wanted)| wanted.owners.clone())
         .collect();
     let called = ObjectName::new(&service.namespace, name(&service.name, "clew", SUBDOMAIN));
-    Object::new(API, "DestinationRule", called, &spec, routes)
+    Object::new(API, "DestinationRule", called, &spec, owners)
 }
 
 /// For the second Service alone, so all of it is ours.
@@ -113,7 +113,29 @@ fn of_second(service: &ObjectName, known: &IstioService, wanted: Wanted) -> Obje
         export_to: &export_to,
     };
     let called = ObjectName::new(&second.namespace, name(&second.name, "second", LABEL + 10));
-    Object::new(API, "DestinationRule", called, &spec, wanted.routes)
+    Object::new(API, "DestinationRule", called, &spec, wanted.owners)
+}
+
+/// For the backends of somebody's HTTPRoutes, and for the pods of one gateway alone: every other client goes on as it was.
+fn of_policies(istio: &Istio) -> impl Iterator<Item = Object> {
+    let mut wanted: BTreeMap<(&ObjectName, &ObjectName), BTreeSet<Owner>> = BTreeMap::new();
+    for policy in &istio.policies {
+        for share in policy.rules.iter().flat_map(|rule| &rule.backends) {
+            let of_backend = wanted.entry((policy.parent.name(), &share.id.service));
+            of_backend.or_default().insert(policy.owner());
+        }
+    }
+    wanted.into_iter().map(|((gateway, service), owners)| {
+        let spec = json!({
+            "host": host(service),
+            "workloadSelector": {"matchLabels": {GATEWAY_NAME: gateway.name}},
+            "trafficPolicy": {"loadBalancer": placed()},
+        });
+        // No label has a dot.
+        let called = format!("{}.{}.{}", gateway.name, service.namespace, service.name);
+        let called = ObjectName::new(&gateway.namespace, name(&called, "clew", SUBDOMAIN));
+        Object::new(API, "DestinationRule", called, &spec, owners)
+    })
 }
 
 /// Where a VirtualService sends what a rule takes.

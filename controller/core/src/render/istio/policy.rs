@@ -126,6 +126,11 @@ impl Balancing {
     }
 }
 
+/// How pods are chosen where the filter says.
+pub(super) fn placed() -> Value {
+    Balancing::Placed.render()
+}
+
 /// The end of a WebSocket looks to Envoy like a failure of the connection and must eject nobody: Istio drops a zero here, and
 /// the largest number is never reached. Said in any case, because a user's or the mesh's own would hold else.
 fn outlier(outlier: Option<Outlier>) -> Value {

@@ -33,7 +33,7 @@ pub(super) fn objects(istio: &Istio) -> Vec<Object> {
             publish_not_ready_addresses: known.publish_not_ready,
         };
         let called = wanted.policy.second_service(service);
-        let mut object = Object::new("v1", "Service", called, &spec, wanted.routes);
+        let mut object = Object::new("v1", "Service", called, &spec, wanted.owners);
         let namespaces: Vec<_> = wanted.gateways.into_iter().collect();
         object
             .metadata

@@ -104,7 +104,7 @@ pub(super) fn objects(istio: &Istio) -> Vec<Object> {
                 "VirtualService",
                 called,
                 &spec,
-                routes.iter().map(|route| route.name.clone()),
+                routes.iter().map(|route| route.owner()),
             )
         });
     at_gateways.chain(objects).collect()
@@ -176,7 +176,7 @@ fn on_mesh(service: &ObjectName, route: &AttachedRoute, istio: &Istio) -> Object
     };
     let end = format!("clew-{}", digits(&service.to_string()));
     let called = ObjectName::new(&route.name.namespace, name(&service.name, &end, SUBDOMAIN));
-    Object::new(API, "VirtualService", called, &spec, [route.name.clone()])
+    Object::new(API, "VirtualService", called, &spec, [route.owner()])
 }
 
 impl HttpRoute {

@@ -3,9 +3,10 @@
 //! Gateway 1.9: no list of this kind is merged).
 
 use crate::model::ObjectName;
-use crate::objects::{ExtensionPolicySpec, PolicyTarget, TargetSelector};
+use crate::objects::{ExtensionPolicySpec, HttpRoute, PolicyTarget, TargetSelector};
 use crate::refusal::Code;
 use crate::render::{MANAGED_BY, MANAGER, gateway_api};
+use crate::validate::age::name_of;
 use crate::validate::attached::{Candidate, Hindrance};
 use crate::validate::index::Index;
 use crate::validate::listeners::{At, Place};
@@ -19,18 +20,58 @@ pub(in crate::validate) fn displaced(
 ) -> Vec<Hindrance> {
     let rules: Vec<_> = candidate.rules.iter().map(|(rule, _)| rule.clone()).collect();
     let routes = gateway_api::names(candidate.name, &rules);
+    let is_of_route = |spec: &ExtensionPolicySpec| {
+        targets(spec, "HTTPRoute").any(|target| routes.contains(&target.name))
+            || spec.target_selectors.iter().any(selects)
+    };
+    let is_of_listener = |listener: &str| is_used(gateway, listener, places, index);
+    find(
+        &candidate.name.namespace,
+        gateway,
+        is_of_route,
+        is_of_listener,
+        index,
+    )
+}
+
+/// The same, of somebody's HTTPRoute at a gateway.
+pub(in crate::validate) fn displaced_on(
+    http_route: &HttpRoute,
+    gateway: &ObjectName,
+    index: &Index<'_>,
+) -> Vec<Hindrance> {
+    let name = name_of(&http_route.metadata);
+    let is_of_route = |spec: &ExtensionPolicySpec| {
+        let labels = http_route.metadata.labels.as_ref();
+        let mut selectors = spec.target_selectors.iter();
+        targets(spec, "HTTPRoute").any(|target| target.name == name.name)
+            || selectors.any(|selector| selector.selects("HTTPRoute", labels))
+    };
+    let is_of_listener = |listener: &str| {
+        http_route.spec.parent_refs.iter().any(|parent| {
+            let section = parent.section_name.as_deref();
+            parent.name == gateway.name && section.is_none_or(|section| section == listener)
+        })
+    };
+    find(&name.namespace, gateway, is_of_route, is_of_listener, index)
+}
+
+fn find(
+    routes: &str,
+    gateway: &ObjectName,
+    is_of_route: impl Fn(&ExtensionPolicySpec) -> bool,
+    is_of_listener: impl Fn(&str) -> bool,
+    index: &Index<'_>,
+) -> Vec<Hindrance> {
     let is_of_route = |namespace: &str, spec: &ExtensionPolicySpec| {
-        (spec.merge_type.is_none() || !spec.wasm.is_empty())
-            && namespace == candidate.name.namespace
-            && (targets(spec, "HTTPRoute").any(|target| routes.contains(&target.name))
-                || spec.target_selectors.iter().any(selects))
+        (spec.merge_type.is_none() || !spec.wasm.is_empty()) && namespace == routes && is_of_route(spec)
     };
     let is_of_listener = |namespace: &str, spec: &ExtensionPolicySpec| {
         namespace == gateway.namespace
             && targets(spec, "Gateway")
                 .filter(|target| target.name == gateway.name)
                 .filter_map(|target| target.section_name.as_deref())
-                .any(|listener| is_used(gateway, listener, places, index))
+                .any(&is_of_listener)
     };
     let found = index.extension_policies.iter().find_map(|(name, policy)| {
         let spec = &policy.object.spec;

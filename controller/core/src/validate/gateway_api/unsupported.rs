@@ -4,9 +4,9 @@ use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::{Limits, LoadBalancerType, PathMatchType, RouteRule, StringMatchType};
 
 use crate::validate::age::name_of;
-use crate::validate::backends;
 use crate::validate::index::Index;
 use crate::validate::unsupported::{Table, Unsupported, written};
+use crate::validate::{backends, grants};
 
 /// With the filter, and a policy for the cluster, all but this.
 pub(in crate::validate) fn envoy_gateway(route: &WebSocketRoute) -> Vec<Unsupported> {
@@ -26,7 +26,7 @@ pub(in crate::validate) fn other_class(route: &WebSocketRoute, index: &Index<'_>
     for (i, rule) in route.spec.rules.iter().enumerate() {
         let usable = |reference| {
             let id = backends::id(reference, &namespace);
-            backends::port(reference, &id, &namespace, index).is_ok()
+            backends::port(reference, &id, (grants::ROUTE, &namespace), index).is_ok()
         };
         if rule.backend_refs.iter().any(usable) {
             let lost = rule
@@ -55,7 +55,7 @@ fn of_rules(route: &WebSocketRoute, table: impl Fn(&RouteRule) -> Table) -> Vec<
         .collect()
 }
 
-fn plain(rule: &RouteRule) -> Table {
+pub(in crate::validate) fn plain(rule: &RouteRule) -> Table {
     let policy = &rule.policy;
     let resilience = &policy.resilience;
     let no_filter = "gateways of this class have no filter";

@@ -4,12 +4,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Parent;
+use crate::model::{GATEWAY_NAME, Parent};
 use crate::objects::{Scope, TargetRef};
 use crate::validate::index::Index;
-
-/// Istio's label on the pods that it runs for a Gateway of its class.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// The pods that serve a parent, never none: where nobody knows any, as the parent itself says what they are.
 pub(super) struct Workloads<'i>(Vec<Pod<'i>>);

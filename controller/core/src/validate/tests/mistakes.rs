@@ -7,7 +7,7 @@ use serde_json::json;
 use super::set;
 use crate::fixture::{Manifests, good, route};
 use crate::refusal::Code;
-use crate::validate::{Target, gateway_api, istio, validate};
+use crate::validate::{Target, gateway_api, istio, policies, validate};
 
 /// One change to the good fixture, and what it is refused for, where.
 pub(in crate::validate) struct Mistake {
@@ -441,6 +441,7 @@ fn every_code_has_a_mistake() {
         .map(|mistake| mistake.code)
         .chain(istio::tests::MISTAKES.iter().map(|mistake| mistake.code))
         .chain(gateway_api::tests::MISTAKES.iter().map(|mistake| mistake.code))
+        .chain(policies::tests::mistakes().into_iter().map(|(code, _)| code))
         .collect();
     let never: Vec<_> = Code::ALL
         .iter()

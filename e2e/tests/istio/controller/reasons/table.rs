@@ -92,6 +92,13 @@ fn accepted(reason: AcceptedReason) -> Case {
             }),
         ),
         Reason::Pending => Case::WithoutIstio(route("undecided", |_| {})),
+        Reason::TargetNotFound => Case::Applied(vec![json!({
+            "apiVersion": CLEW, "kind": "WebSocketPolicy",
+            "metadata": {"name": "no-target", "namespace": HOME},
+            "spec": {"targetRefs": [
+                {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "nobody"},
+            ]},
+        })]),
     }
 }
 

@@ -1,0 +1,244 @@
+//! What the golden folders do not show: one good policy, and one thing changed.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::objects::{Objects, Sourced};
+use crate::refusal::Code;
+use crate::render::gateway_api;
+use crate::validate::{Target, Validated, validate};
+
+fn typed<T: DeserializeOwned>(value: Value) -> Sourced<T> {
+    Sourced {
+        object: serde_json::from_value::<T>(value).unwrap().into(),
+        source: Default::default(),
+    }
+}
+
+/// A policy `chat` for an HTTPRoute `chat` of two rules at a Gateway of a class.
+fn good(class: &str) -> Objects {
+    let rule = |name: &str| json!({"name": name, "backendRefs": [{"name": "chat", "port": 80}]});
+    Objects {
+        policies: vec![policy("chat", 1, json!([target("chat", None)]))],
+        http_routes: vec![typed(json!({
+            "metadata": {"name": "chat", "namespace": "shop", "labels": {"tier": "gold"}},
+            "spec": {"parentRefs": [{"name": "edge"}], "rules": [rule("a"), rule("b")]},
+        }))],
+        gateways: vec![typed(json!({
+            "metadata": {"name": "edge", "namespace": "shop"},
+            "spec": {"gatewayClassName": class, "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+        }))],
+        gateway_classes: vec![typed(json!({
+            "metadata": {"name": "eg"},
+            "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
+        }))],
+        services: vec![typed(json!({
+            "metadata": {"name": "chat", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]},
+        }))],
+        ..Objects::default()
+    }
+}
+
+fn target(name: &str, section: Option<&str>) -> Value {
+    let mut target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name});
+    if let Some(section) = section {
+        target["sectionName"] = json!(section);
+    }
+    target
+}
+
+fn policy(name: &str, day: u8, targets: Value) -> Sourced<clew_crds::WebSocketPolicy> {
+    typed(json!({
+        "apiVersion": "clew.dev/v1alpha1", "kind": "WebSocketPolicy",
+        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": format!("2026-01-0{day}T00:00:00Z")},
+        "spec": {"targetRefs": targets},
+    }))
+}
+
+fn codes(validated: &Validated) -> Vec<Code> {
+    validated.refusals().map(|refusal| refusal.code).collect()
+}
+
+/// Whose each rule is, by the rules' own names.
+fn rules(validated: &Validated) -> Vec<String> {
+    let mut rules: Vec<_> = validated
+        .world
+        .rules()
+        .map(|rule| rule.name.to_string())
+        .collect();
+    rules.sort_unstable();
+    rules
+}
+
+/// One mistake each, in otherwise good objects.
+pub(in crate::validate) fn mistakes() -> Vec<(Code, Objects)> {
+    let at = |class: &str, spoil: &dyn Fn(&mut Objects)| {
+        let mut objects = good(class);
+        spoil(&mut objects);
+        objects
+    };
+    let http_route = |name: &str, spec: Value| {
+        typed(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}))
+    };
+    let to_two = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [
+        {"name": "chat", "port": 80}, {"name": "chat", "port": 81},
+    ]}]});
+    let same = json!({"parentRefs": [{"name": "edge"}], "rules": [
+        {"name": "a", "backendRefs": [{"name": "chat", "port": 80}]},
+    ]});
+    vec![
+        (Code::TargetMissing, at("eg", &|all| all.http_routes.clear())),
+        (
+            Code::TargetTaken,
+            at("eg", &|all| {
+                all.policies
+                    .push(policy("young", 2, json!([target("chat", None)])));
+            }),
+        ),
+        (
+            Code::TargetUnsuited,
+            at("eg", &|all| {
+                all.http_routes = vec![http_route(
+                    "chat",
+                    json!({"parentRefs": [{"name": "edge"}], "rules": []}),
+                )];
+            }),
+        ),
+        (
+            Code::TrafficPolicyTaken,
+            at("eg", &|all| {
+                all.backend_traffic_policies = vec![typed(json!({
+                    "metadata": {"name": "theirs", "namespace": "shop"},
+                    "spec": {"targetRefs": [target("chat", None)]},
+                }))];
+            }),
+        ),
+        (
+            Code::DestinationRuleTaken,
+            at("istio", &|all| {
+                all.destination_rules = vec![typed(json!({
+                    "metadata": {"name": "theirs", "namespace": "shop"}, "spec": {"host": "chat"},
+                }))];
+            }),
+        ),
+        (
+            Code::RouteNameTaken,
+            at("istio", &|all| {
+                all.http_routes.push(http_route("other", same.clone()))
+            }),
+        ),
+        (
+            Code::BackendsSplit,
+            at("eg", &|all| {
+                all.http_routes = vec![http_route("chat", to_two.clone())]
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn each_mistake_is_refused_for_what_it_is() {
+    for class in ["eg", "istio"] {
+        assert_eq!(codes(&validate(&good(class), Target::Every)), [], "{class}");
+    }
+    for (code, objects) in mistakes() {
+        assert_eq!(codes(&validate(&objects, Target::Every)), [code]);
+    }
+}
+
+#[test]
+fn one_for_a_rule_comes_before_an_older_one_for_all_of_it() {
+    let mut objects = good("eg");
+    objects
+        .policies
+        .push(policy("one", 2, json!([target("chat", Some("b"))])));
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), []);
+    assert_eq!(rules(&validated), ["shop/chat/chat.a", "shop/one/chat.b"]);
+    assert_eq!(gateway_api::render(&validated.world).len(), 2);
+}
+
+#[test]
+fn of_two_for_the_same_the_older_counts_and_one_that_is_refused_takes_nothing() {
+    let mut objects = good("eg");
+    objects
+        .policies
+        .push(policy("young", 2, json!([target("chat", None)])));
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::TargetTaken]);
+    assert_eq!(rules(&validated), ["shop/chat/chat.a", "shop/chat/chat.b"]);
+    let mut spoiled = (*objects.policies[0].object).clone();
+    spoiled.spec.policy.drain.close_reason = "x".repeat(124);
+    objects.policies[0].object = spoiled.into();
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::DrainInvalid]);
+    assert_eq!(rules(&validated), ["shop/young/chat.a", "shop/young/chat.b"]);
+}
+
+#[test]
+fn what_a_rule_does_not_say_is_not_taken_from_the_mesh() {
+    let mut objects = good("eg");
+    let mut said = (*objects.policies[0].object).clone();
+    let resilience = json!({"connectRetries": 1, "maxPendingHandshakes": 1, "outlierDetection": {},
+        "fault": {"abort": {"percent": 1, "status": 503}}});
+    said.spec.policy.resilience = serde_json::from_value(resilience).unwrap();
+    said.spec.policy.timeouts.handshake = clew_crds::Duration::from_secs(3);
+    objects.policies[0].object = said.into();
+    let validated = validate(&objects, Target::Every);
+    let fields: Vec<_> = validated.routes[0].parents[0]
+        .unsupported
+        .iter()
+        .map(|one| one.field.as_str())
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.timeouts.handshake",
+            "spec.resilience.connectRetries",
+            "spec.resilience.maxPendingHandshakes",
+            "spec.resilience.outlierDetection",
+            "spec.resilience.fault",
+        ]
+    );
+    let written = gateway_api::render(&validated.world);
+    let plain = gateway_api::render(&validate(&good("eg"), Target::Every).world);
+    assert_eq!(written, plain);
+}
+
+#[test]
+fn somebodys_policy_is_in_the_way_by_name_and_by_label() {
+    let by = |spec: Value| {
+        let mut objects = good("eg");
+        objects.backend_traffic_policies = vec![typed(json!({
+            "metadata": {"name": "theirs", "namespace": "shop"}, "spec": spec,
+        }))];
+        let validated = validate(&objects, Target::Every);
+        (codes(&validated), gateway_api::render(&validated.world).len())
+    };
+    let selector = |value: &str| {
+        json!({"targetSelectors": [{"kind": "HTTPRoute", "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": [value]},
+        ]}]})
+    };
+    let taken = (vec![Code::TrafficPolicyTaken], 0);
+    assert_eq!(by(json!({"targetRefs": [target("chat", None)]})), taken);
+    assert_eq!(by(json!({"targetRefs": [target("chat", Some("b"))]})), taken);
+    assert_eq!(by(selector("gold")), taken);
+    for other in [
+        selector("silver"),
+        json!({"targetRefs": [target("chat", Some("c"))]}),
+        json!({"targetRefs": [target("other", None)]}),
+        json!({"targetRefs": [{"kind": "Gateway", "name": "chat"}]}),
+    ] {
+        assert_eq!(by(other.clone()), (Vec::new(), 1), "{other}");
+    }
+}
+
+#[test]
+fn at_a_gateway_of_a_class_that_is_not_there_yet_it_waits() {
+    let mut objects = good("eg");
+    objects.gateways.clear();
+    objects.unknown_parents = [crate::objects::ParentKind::Gateway].into();
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::ParentKindMissing]);
+}
