@@ -222,7 +222,7 @@ fn survives(format: Format, text: &str) {
                 let value: serde_json::Value = serde_saphyr::from_str(document)
                     .unwrap_or_else(|error| panic!("{error}\n{text}\n\n{document}"));
                 if value["kind"] == "WebSocketRoute" {
-                    clew_crds::admission::admit(value)
+                    clew_crds::admission::admit::<clew_crds::WebSocketRoute>(value)
                         .unwrap_or_else(|violations| panic!("{violations:?}\n{text}\n\n{document}"));
                 }
             }
