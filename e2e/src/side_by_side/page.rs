@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::rooms::Store;
 use super::ways;
 use crate::figures::results;
 
@@ -18,6 +19,23 @@ const SHOWN: [(&str, &str, usize); 6] = [
     ("orderly", "drained sessions that got a Close, %", 0),
     ("unanswered", "their messages without an answer", 0),
     ("peak", "busiest tenth of a drain ÷ evenly", 1),
+];
+
+/// The same of rooms.
+const OF_ROOMS: [(&str, &str, usize); 13] = [
+    ("lost", "messages lost while all servers are restarted", 0),
+    ("doubled", "heard twice meanwhile", 0),
+    ("late", "out of order meanwhile", 0),
+    ("closes", "sessions that ended with a Close of 1012, %", 0),
+    ("reconnects", "who come back in the busiest tenth ÷ evenly", 1),
+    ("moves", "times that a person had to come back", 1),
+    ("took", "time of that restart, s", 0),
+    ("cpu", "CPU of proxy, servers and store per message heard, µs", 1),
+    ("median", "until half of the messages are heard, ms", 1),
+    ("p99", "until 99 % are heard, ms", 1),
+    ("crash-lost", "messages lost when a server is killed", 0),
+    ("crash-doubled", "heard twice then", 0),
+    ("remembered", "what a newcomer gets of all that was said before, %", 0),
 ];
 
 /// Where the page is.
@@ -63,6 +81,21 @@ fn tables(report: &Value) -> Result<String> {
             let figure = find(&format!("{id}.{}", way.id))?;
             let (before, after) = (&figure["control"][way.kind.name()], &figure["value"]);
             text += &format!(" {} → {} |", number(before, decimals), number(after, decimals));
+        }
+        text += "\n";
+    }
+    text += "\n| NGINX in turn, all through the store → Clew by the room |";
+    for store in Store::ALL {
+        text += &format!(" {} | noise |", store.name());
+    }
+    text += &format!("\n|---|{}\n", "---|---|".repeat(Store::ALL.len()));
+    for (id, what, decimals) in OF_ROOMS {
+        text += &format!("| {what} |");
+        for store in Store::ALL {
+            let figure = find(&format!("{id}.{}", store.id()))?;
+            let [before, after, noise] =
+                [&figure["control"]["NGINX"], &figure["value"], &figure["noise"]].map(|one| number(one, decimals));
+            text += &format!(" {before} → {after} | ± {noise} |");
         }
         text += "\n";
     }

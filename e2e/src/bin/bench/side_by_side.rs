@@ -2,6 +2,7 @@
 
 mod costs;
 mod picture;
+mod rooms;
 
 use std::time::Duration;
 
@@ -79,8 +80,10 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         }
         outcomes.push((way, before, after));
     }
+    let rooms = rooms::measure(figures).await?;
     let costs = costs::measure(figures).await?;
-    picture::draw(&figures::results().join("side-by-side.svg"), &outcomes, &costs)
+    let file = figures::results().join("side-by-side.svg");
+    picture::draw(&file, &outcomes, &rooms, &costs)
 }
 
 impl Property {

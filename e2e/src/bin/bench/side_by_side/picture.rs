@@ -10,8 +10,8 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Rectangle, Text};
 use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, WHITE};
 
-use super::PROPERTIES;
 use super::costs::{CARRIERS, Costs};
+use super::{PROPERTIES, rooms};
 
 const CLEW: RGBColor = RGBColor(0x0f, 0x76, 0x6e);
 const OTHERS: RGBColor = RGBColor(0xa8, 0xa2, 0x9e);
@@ -35,10 +35,16 @@ struct Bar {
 
 type Canvas<'c> = DrawingArea<SVGBackend<'c>, Shift>;
 
-pub(super) fn draw(file: &Path, outcomes: &[(Way, Outcome, Outcome)], costs: &[Costs]) -> Result<()> {
-    let rows = i32::try_from(2 * outcomes.len())?;
+pub(super) fn draw(
+    file: &Path,
+    outcomes: &[(Way, Outcome, Outcome)],
+    rooms: &[rooms::Compared],
+    costs: &[Costs],
+) -> Result<()> {
+    let bars = |count: usize| i32::try_from(2 * count);
     let above = TITLE + ROW * 4 + 2 * MARGIN;
-    let height = above + TITLE + ROW * rows + 2 * MARGIN;
+    let below = above + TITLE + ROW * bars(outcomes.len())? + 2 * MARGIN;
+    let height = below + TITLE + ROW * bars(rooms.len())? + 2 * MARGIN;
     let size = (u32::try_from(WIDTH)?, u32::try_from(height)?);
     let canvas = SVGBackend::new(file, size).into_drawing_area();
     canvas.fill(&WHITE)?;
@@ -80,8 +86,38 @@ pub(super) fn draw(file: &Path, outcomes: &[(Way, Outcome, Outcome)], costs: &[C
         };
         panel(&canvas, (column * PANEL, above), title, &bars)?;
     }
+    let drawn = rooms::PROPERTIES
+        .iter()
+        .filter_map(|property| Some((property, title(property.id)?)));
+    for (column, (property, title)) in (0..).zip(drawn) {
+        let bars: Vec<Bar> = rooms
+            .iter()
+            .flat_map(|one| {
+                let bar = |label: String, side, is_clew| Bar {
+                    label,
+                    value: (property.of)(side),
+                    is_clew,
+                };
+                [
+                    bar(format!("NGINX, {}", one.store.name()), &one.in_turn, false),
+                    bar("Clew".to_owned(), &one.by_room, true),
+                ]
+            })
+            .collect();
+        panel(&canvas, (column * PANEL, below), title, &bars)?;
+    }
     canvas.present()?;
     Ok(())
+}
+
+/// Of rooms, those properties whose bars say something.
+fn title(id: &str) -> Option<&'static str> {
+    match id {
+        "reconnects" => Some("busiest tenth of a restart ÷ evenly"),
+        "cpu" => Some("CPU per message heard, µs"),
+        "median" => Some("until half are heard, ms"),
+        _ => None,
+    }
 }
 
 fn panel(canvas: &Canvas<'_>, (left, top): (i32, i32), title: &str, bars: &[Bar]) -> Result<()> {
