@@ -1,4 +1,4 @@
-//! The figures of `make bench SUITE=side-by-side` as the page about them shows them.
+//! The figures of `make bench SUITE=side-by-side` as pages show them.
 
 use std::path::{Path, PathBuf};
 
@@ -35,41 +35,77 @@ const OF_ROOMS: [(&str, &str, usize); 13] = [
     ("p99", "until 99 % are heard, ms", 1),
     ("crash-lost", "messages lost when a server is killed", 0),
     ("crash-doubled", "heard twice then", 0),
-    ("remembered", "what a newcomer gets of all that was said before, %", 0),
+    (
+        "remembered",
+        "what a newcomer gets of all that was said before, %",
+        0,
+    ),
 ];
 
-/// Where the page is.
-pub fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md")
-}
-
-/// The page with the figures as they are in `bench/results`.
+/// The pages that show figures, each with those that are in `bench/results`.
 ///
 /// # Errors
-/// When there is no page, or there are no figures.
-pub fn page() -> Result<String> {
-    let text = std::fs::read_to_string(file())?;
-    let (before, rest) = text
-        .split_once(BEGIN)
-        .context("the page has no place for figures")?;
-    let (_, after) = rest
-        .split_once(END)
-        .context("the figures of the page have no end")?;
+/// When a page is not there, or there are no figures.
+pub fn pages() -> Result<Vec<(PathBuf, String)>> {
     let report = std::fs::read_to_string(results().join("side-by-side.json"))?;
-    let tables = tables(&serde_json::from_str(&report)?)?;
-    Ok(format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+    let report: Value = serde_json::from_str(&report)?;
+    [
+        ("benchmarks.md", tables(&report)?),
+        (
+            "guide/coming-from-redis-sessions.md",
+            of_rooms(&report, &[Store::Redis])?,
+        ),
+        (
+            "guide/coming-from-message-queues.md",
+            of_rooms(&report, &[Store::Nats])?,
+        ),
+    ]
+    .into_iter()
+    .map(|(page, tables)| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+        let text = std::fs::read_to_string(&file).context(page)?;
+        let (before, rest) = text
+            .split_once(BEGIN)
+            .context("the page has no place for figures")?;
+        let (_, after) = rest
+            .split_once(END)
+            .context("the figures of the page have no end")?;
+        Ok((file, format!("{before}{BEGIN}\n{tables}\n{END}{after}")))
+    })
+    .collect()
+}
+
+fn find<'r>(report: &'r Value, id: &str) -> Result<&'r Value> {
+    let figures = report["figures"].as_array().context("figures")?;
+    let found = figures.iter().find(|figure| figure["id"] == id);
+    found.with_context(|| format!("there is no figure {id}"))
+}
+
+fn number(value: &Value, decimals: usize) -> String {
+    let value = value.as_f64().unwrap_or(f64::NAN);
+    format!("{value:.decimals$}")
+}
+
+fn of_rooms(report: &Value, stores: &[Store]) -> Result<String> {
+    let mut text = String::from("| NGINX in turn, everything through the store → Clew by the room |");
+    for store in stores {
+        text += &format!(" {} | noise |", store.name());
+    }
+    text += &format!("\n|---|{}\n", "---|---|".repeat(stores.len()));
+    for (id, what, decimals) in OF_ROOMS {
+        text += &format!("| {what} |");
+        for store in stores {
+            let figure = find(report, &format!("{id}.{}", store.id()))?;
+            let [before, after, noise] = [&figure["control"]["NGINX"], &figure["value"], &figure["noise"]]
+                .map(|one| number(one, decimals));
+            text += &format!(" {before} → {after} | ± {noise} |");
+        }
+        text += "\n";
+    }
+    Ok(text)
 }
 
 fn tables(report: &Value) -> Result<String> {
-    let figures = report["figures"].as_array().context("figures")?;
-    let find = |id: &str| {
-        let found = figures.iter().find(|figure| figure["id"] == id);
-        found.with_context(|| format!("there is no figure {id}"))
-    };
-    let number = |value: &Value, decimals: usize| {
-        let value = value.as_f64().unwrap_or(f64::NAN);
-        format!("{value:.decimals$}")
-    };
     let mut text = String::from("| theirs → Clew |");
     for (_, what, _) in SHOWN {
         text += &format!(" {what} |");
@@ -78,30 +114,17 @@ fn tables(report: &Value) -> Result<String> {
     for way in ways::ALL {
         text += &format!("| {} `{}` |", way.kind.name(), way.what);
         for (id, _, decimals) in SHOWN {
-            let figure = find(&format!("{id}.{}", way.id))?;
+            let figure = find(report, &format!("{id}.{}", way.id))?;
             let (before, after) = (&figure["control"][way.kind.name()], &figure["value"]);
             text += &format!(" {} → {} |", number(before, decimals), number(after, decimals));
         }
         text += "\n";
     }
-    text += "\n| NGINX in turn, all through the store → Clew by the room |";
-    for store in Store::ALL {
-        text += &format!(" {} | noise |", store.name());
-    }
-    text += &format!("\n|---|{}\n", "---|---|".repeat(Store::ALL.len()));
-    for (id, what, decimals) in OF_ROOMS {
-        text += &format!("| {what} |");
-        for store in Store::ALL {
-            let figure = find(&format!("{id}.{}", store.id()))?;
-            let [before, after, noise] =
-                [&figure["control"]["NGINX"], &figure["value"], &figure["noise"]].map(|one| number(one, decimals));
-            text += &format!(" {before} → {after} | ± {noise} |");
-        }
-        text += "\n";
-    }
+    text += "\n";
+    text += &of_rooms(report, &Store::ALL)?;
     text += "\n| | NGINX | HAProxy | Envoy without Clew | Clew | noise |\n|---|---|---|---|---|---|\n";
     for id in ["upgrade", "message", "idle"] {
-        let figure = find(id)?;
+        let figure = find(report, id)?;
         let control = &figure["control"];
         text += &format!(
             "| {}, {} | {} | {} | {} | {} | ± {} |\n",
@@ -125,18 +148,19 @@ fn mean(one: &Value, again: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{file, page};
+    use super::pages;
 
     #[test]
-    fn the_page_says_what_was_measured() {
-        let page = page().unwrap();
-        if std::env::var_os("CLEW_GOLDEN").is_some() {
-            std::fs::write(file(), &page).unwrap();
+    fn pages_say_what_was_measured() {
+        for (file, page) in pages().unwrap() {
+            if std::env::var_os("CLEW_GOLDEN").is_some() {
+                std::fs::write(&file, &page).unwrap();
+            }
+            assert_eq!(
+                std::fs::read_to_string(&file).unwrap(),
+                page,
+                "make golden writes it"
+            );
         }
-        assert_eq!(
-            std::fs::read_to_string(file()).unwrap(),
-            page,
-            "make golden writes it"
-        );
     }
 }

@@ -18,7 +18,10 @@ const SIZE: Size = Size {
 async fn rooms_shared_through_redis() -> Result<()> {
     compare(Store::Redis).await?;
     let alone = measure(Store::Redis, Side::Alone, &SIZE).await?;
-    ensure!(alone.lost > 0, "the control with nothing between the servers: {alone:?}");
+    ensure!(
+        alone.lost > 0,
+        "the control with nothing between the servers: {alone:?}"
+    );
     ensure!(alone.cpu.store < 1.0, "{alone:?}");
     Ok(())
 }
@@ -33,7 +36,10 @@ async fn compare(store: Store) -> Result<()> {
     let after = measure(store, Side::ByRoom, &SIZE).await?;
     println!("{} with NGINX: {before:?}\nwith Clew: {after:?}", store.name());
     for one in [&before, &after] {
-        ensure!(one.said > 1000 && one.ended >= SIZE.people(), "all servers were restarted: {one:?}");
+        ensure!(
+            one.said > 1000 && one.ended >= SIZE.people(),
+            "all servers were restarted: {one:?}"
+        );
         ensure!(one.lost == 0 && one.doubled == 0 && one.late == 0, "{one:?}");
     }
     ensure!(after.orderly == after.ended, "{after:?}");

@@ -96,7 +96,9 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
         let (table, suite_met) = figures.finish(&figures::results())?;
         println!("== {name}\n{table}");
         if matches!(suite, Suite::SideBySide) {
-            std::fs::write(page::file(), page::page()?)?;
+            for (file, text) in page::pages()? {
+                std::fs::write(file, text)?;
+            }
         }
         met &= suite_met;
     }

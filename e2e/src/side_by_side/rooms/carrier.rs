@@ -53,7 +53,9 @@ impl Carrier {
             Side::ByRoom | Side::Alone => {
                 const SERVICE: &str = "rooms";
                 let (folder, state) = (Folder::new()?, State::new()?);
-                let pod = |(index, address): (usize, &SocketAddr)| Pod::new(&format!("{SERVICE}-{index}"), *address);
+                let pod = |(index, address): (usize, &SocketAddr)| {
+                    Pod::new(&format!("{SERVICE}-{index}"), *address)
+                };
                 let pods: Vec<Pod> = servers.iter().enumerate().map(pod).collect();
                 let policy = json!({
                     "sessionKey": {"sources": [{"type": "PathSegment", "pathSegment": {"index": 1}}]},
@@ -107,14 +109,21 @@ impl Carrier {
                 balancer,
                 configuration,
             } => {
-                let server = configuration.servers.iter_mut().find(|server| server.address == address);
+                let server = configuration
+                    .servers
+                    .iter_mut()
+                    .find(|server| server.address == address);
                 server.context("a server")?.takes_sessions = takes_sessions;
                 balancer.apply(configuration).await
             }
             Self::Clew { state, drain, .. } => {
                 let (address, state) = (address.to_string(), state.path().display().to_string());
                 let timeout = format!("{}s", drain.as_secs());
-                let order: &[&str] = if takes_sessions { &["--cancel"] } else { &["--timeout", &timeout, "--watch"] };
+                let order: &[&str] = if takes_sessions {
+                    &["--cancel"]
+                } else {
+                    &["--timeout", &timeout, "--watch"]
+                };
                 let whose = ["drain", &address, "--state-dir", &state];
                 standalone::clew(whose.iter().chain(order)).await?.success()?;
                 Ok(())

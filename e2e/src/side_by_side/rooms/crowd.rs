@@ -139,7 +139,10 @@ impl Crowd {
         for account in self.accounts() {
             *counts.entry(account.server.clone()?).or_insert(0) += 1;
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(server, _)| server)
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(server, _)| server)
     }
 
     pub(super) fn count(&self) -> Count {
@@ -275,8 +278,13 @@ impl Person {
         let have: BTreeMap<String, u64> = heard
             .filter_map(|(mate, heard)| Some((mate.to_string(), heard.last()?)))
             .collect();
-        let unkept = account.unkept.iter().map(|(n, said)| text(&json!({"n": n, "text": said})));
-        std::iter::once(text(&json!({"have": have}))).chain(unkept).collect()
+        let unkept = account
+            .unkept
+            .iter()
+            .map(|(n, said)| text(&json!({"n": n, "text": said})));
+        std::iter::once(text(&json!({"have": have})))
+            .chain(unkept)
+            .collect()
     }
 
     /// Counted from when it is due, so that who waits for a session waits in the figures.
@@ -322,7 +330,9 @@ pub(super) async fn newcomer(gateway: SocketAddr, room: usize, mates: usize) -> 
     let mut socket = socket.open(gateway).await?.by_hand();
     socket.send(text(&json!({"have": {}}))).await?;
     // What is said now comes after what was said before.
-    socket.send(text(&json!({"n": 0, "text": format!("0:{FILLER}")}))).await?;
+    socket
+        .send(text(&json!({"n": 0, "text": format!("0:{FILLER}")})))
+        .await?;
     let mut count = 0;
     loop {
         match socket.read().await? {

@@ -43,7 +43,9 @@ mod tests {
     #[test]
     fn what_is_lost_doubled_and_late_is_told_apart() {
         let mut heard = Heard::default();
-        [0, 1, 4, 4, 2, 5].into_iter().for_each(|number| heard.enter(number));
+        [0, 1, 4, 4, 2, 5]
+            .into_iter()
+            .for_each(|number| heard.enter(number));
         assert_eq!((heard.doubled, heard.late, heard.last()), (1, 1, Some(5)));
         assert_eq!((heard.lacks(6), heard.lacks(8)), (1, 3));
     }

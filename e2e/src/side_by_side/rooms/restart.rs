@@ -155,7 +155,9 @@ async fn talk_on(crowd: &Crowd, size: &Size, messages: u32) -> Result<()> {
 /// Until everything is heard that will be.
 async fn settled(crowd: &Crowd) {
     // What is not is counted.
-    wait::until_true("everything is heard", PATIENCE, || crowd.has_all()).await.ok();
+    wait::until_true("everything is heard", PATIENCE, || crowd.has_all())
+        .await
+        .ok();
 }
 
 /// Of those who were on this server.
@@ -175,7 +177,9 @@ async fn crash(servers: &mut Servers, carrier: &Carrier, crowd: &Crowd, size: &S
     talk_on(crowd, size, WARM).await?;
     let fullest = crowd.fullest().context("everybody is somewhere")?;
     let addresses = servers.addresses();
-    let victim = addresses.iter().position(|address| address.to_string() == fullest);
+    let victim = addresses
+        .iter()
+        .position(|address| address.to_string() == fullest);
     servers.crash(victim.context("a server")?).await?;
     wait::until_true("everybody is back", SOON, || {
         crowd.is_there() && !crowd.ends(since).is_empty()

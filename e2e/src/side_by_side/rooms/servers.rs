@@ -71,7 +71,9 @@ impl Servers {
             .env("SHARE", self.share);
         let mut daemon = Daemon::start("node", &mut command, folder)?;
         daemon
-            .until("it listens", SOON, async || TcpStream::connect(address).await.ok())
+            .until("it listens", SOON, async || {
+                TcpStream::connect(address).await.ok()
+            })
             .await?;
         Ok(daemon)
     }
@@ -121,7 +123,9 @@ async fn start_store(store: Store, folder: &Path) -> Result<(Daemon, String)> {
         Store::Redis => {
             let programs = installed("install-redis.sh", &[]).await?;
             let mut command = Command::new(programs.join("redis-server"));
-            command.args(["--bind", &ip, "--port", "6379", "--save", "", "--dir"]).arg(folder);
+            command
+                .args(["--bind", &ip, "--port", "6379", "--save", "", "--dir"])
+                .arg(folder);
             (command, 6379)
         }
         Store::Nats => {
@@ -136,7 +140,9 @@ async fn start_store(store: Store, folder: &Path) -> Result<(Daemon, String)> {
     let address = SocketAddr::new(ip.parse()?, port);
     let mut daemon = Daemon::start(store.id(), &mut command, folder)?;
     daemon
-        .until("it listens", SOON, async || TcpStream::connect(address).await.ok())
+        .until("it listens", SOON, async || {
+            TcpStream::connect(address).await.ok()
+        })
         .await?;
     Ok((daemon, format!("{}://{address}", store.id())))
 }

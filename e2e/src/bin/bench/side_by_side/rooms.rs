@@ -102,7 +102,14 @@ pub(super) const PROPERTIES: [Property; 13] = [
         id: "reconnects",
         what: "who come back in the busiest tenth ÷ N/T",
         unit: "1",
-        of: |rounds| median(&rounds.iter().flat_map(|one| one.peaks.clone()).collect::<Vec<_>>()),
+        of: |rounds| {
+            median(
+                &rounds
+                    .iter()
+                    .flat_map(|one| one.peaks.clone())
+                    .collect::<Vec<_>>(),
+            )
+        },
         bound: Bound::AtMost(1.2),
         noise: Noise::Chance,
     },
