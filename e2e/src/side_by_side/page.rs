@@ -1,4 +1,4 @@
-//! The figures of `make bench SUITE=side-by-side` as pages show them.
+//! The figures of `make bench SUITE=side-by-side` and `SUITE=rooms` as pages show them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,6 @@ use super::rooms::Store;
 use super::ways;
 use crate::figures::results;
 
-const BEGIN: &str = "<!-- measured: make bench SUITE=side-by-side -->\n";
 const END: &str = "<!-- end -->\n";
 /// What of each way is shown, and with how many decimals.
 const SHOWN: [(&str, &str, usize); 6] = [
@@ -47,32 +46,47 @@ const OF_ROOMS: [(&str, &str, usize); 13] = [
 /// # Errors
 /// When a page is not there, or there are no figures.
 pub fn pages() -> Result<Vec<(PathBuf, String)>> {
-    let report = std::fs::read_to_string(results().join("side-by-side.json"))?;
-    let report: Value = serde_json::from_str(&report)?;
+    let ways = ("side-by-side", of_ways(&report("side-by-side")?)?);
+    let rooms = report("rooms")?;
+    let rooms = |stores: &[Store]| Ok::<_, anyhow::Error>(("rooms", of_rooms(&rooms, stores)?));
     [
-        ("benchmarks.md", tables(&report)?),
+        ("benchmarks.md", vec![ways, rooms(&Store::ALL)?]),
         (
             "guide/coming-from-redis-sessions.md",
-            of_rooms(&report, &[Store::Redis])?,
+            vec![rooms(&[Store::Redis])?],
         ),
         (
             "guide/coming-from-message-queues.md",
-            of_rooms(&report, &[Store::Nats])?,
+            vec![rooms(&[Store::Nats])?],
         ),
     ]
     .into_iter()
-    .map(|(page, tables)| {
+    .map(|(page, measured)| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
-        let text = std::fs::read_to_string(&file).context(page)?;
-        let (before, rest) = text
-            .split_once(BEGIN)
-            .context("the page has no place for figures")?;
-        let (_, after) = rest
-            .split_once(END)
-            .context("the figures of the page have no end")?;
-        Ok((file, format!("{before}{BEGIN}\n{tables}\n{END}{after}")))
+        let mut text = std::fs::read_to_string(&file).context(page)?;
+        for (suite, tables) in measured {
+            text = filled(&text, suite, &tables).with_context(|| format!("{page}, {suite}"))?;
+        }
+        Ok((file, text))
     })
     .collect()
+}
+
+fn filled(text: &str, suite: &str, tables: &str) -> Result<String> {
+    let begin = format!("<!-- measured: make bench SUITE={suite} -->\n");
+    let (before, rest) = text
+        .split_once(&begin)
+        .context("the page has no place for figures")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("the figures of the page have no end")?;
+    Ok(format!("{before}{begin}\n{tables}\n{END}{after}"))
+}
+
+fn report(suite: &str) -> Result<Value> {
+    let file = results().join(format!("{suite}.json"));
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 fn find<'r>(report: &'r Value, id: &str) -> Result<&'r Value> {
@@ -105,7 +119,7 @@ fn of_rooms(report: &Value, stores: &[Store]) -> Result<String> {
     Ok(text)
 }
 
-fn tables(report: &Value) -> Result<String> {
+fn of_ways(report: &Value) -> Result<String> {
     let mut text = String::from("| theirs → Clew |");
     for (_, what, _) in SHOWN {
         text += &format!(" {what} |");
@@ -120,8 +134,6 @@ fn tables(report: &Value) -> Result<String> {
         }
         text += "\n";
     }
-    text += "\n";
-    text += &of_rooms(report, &Store::ALL)?;
     text += "\n| | NGINX | HAProxy | Envoy without Clew | Clew | noise |\n|---|---|---|---|---|---|\n";
     for id in ["upgrade", "message", "idle"] {
         let figure = find(report, id)?;

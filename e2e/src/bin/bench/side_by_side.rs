@@ -2,7 +2,7 @@
 
 mod costs;
 mod picture;
-mod rooms;
+pub(crate) mod rooms;
 
 use std::time::Duration;
 
@@ -80,10 +80,8 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
         }
         outcomes.push((way, before, after));
     }
-    let rooms = rooms::measure(figures).await?;
     let costs = costs::measure(figures).await?;
-    let file = figures::results().join("side-by-side.svg");
-    picture::draw(&file, &outcomes, &rooms, &costs)
+    picture::draw(&figures::results().join("side-by-side.svg"), &outcomes, &costs)
 }
 
 impl Property {

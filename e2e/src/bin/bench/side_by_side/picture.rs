@@ -35,16 +35,10 @@ struct Bar {
 
 type Canvas<'c> = DrawingArea<SVGBackend<'c>, Shift>;
 
-pub(super) fn draw(
-    file: &Path,
-    outcomes: &[(Way, Outcome, Outcome)],
-    rooms: &[rooms::Compared],
-    costs: &[Costs],
-) -> Result<()> {
-    let bars = |count: usize| i32::try_from(2 * count);
+pub(super) fn draw(file: &Path, outcomes: &[(Way, Outcome, Outcome)], costs: &[Costs]) -> Result<()> {
+    let rows = i32::try_from(2 * outcomes.len())?;
     let above = TITLE + ROW * 4 + 2 * MARGIN;
-    let below = above + TITLE + ROW * bars(outcomes.len())? + 2 * MARGIN;
-    let height = below + TITLE + ROW * bars(rooms.len())? + 2 * MARGIN;
+    let height = above + TITLE + ROW * rows + 2 * MARGIN;
     let size = (u32::try_from(WIDTH)?, u32::try_from(height)?);
     let canvas = SVGBackend::new(file, size).into_drawing_area();
     canvas.fill(&WHITE)?;
@@ -86,6 +80,19 @@ pub(super) fn draw(
         };
         panel(&canvas, (column * PANEL, above), title, &bars)?;
     }
+    canvas.present()?;
+    Ok(())
+}
+
+/// Rooms with something between their servers.
+pub(super) fn draw_rooms(file: &Path, rooms: &[rooms::Compared]) -> Result<()> {
+    let rows = i32::try_from(2 * rooms.len())?;
+    let size = (
+        u32::try_from(WIDTH)?,
+        u32::try_from(TITLE + ROW * rows + 2 * MARGIN)?,
+    );
+    let canvas = SVGBackend::new(file, size).into_drawing_area();
+    canvas.fill(&WHITE)?;
     let drawn = rooms::PROPERTIES
         .iter()
         .filter_map(|property| Some((property, title(property.id)?)));
@@ -93,7 +100,7 @@ pub(super) fn draw(
         let bars: Vec<Bar> = rooms
             .iter()
             .flat_map(|one| {
-                let bar = |label: String, side, is_clew| Bar {
+                let bar = |label: String, side: &[_], is_clew| Bar {
                     label,
                     value: (property.of)(side),
                     is_clew,
@@ -104,7 +111,7 @@ pub(super) fn draw(
                 ]
             })
             .collect();
-        panel(&canvas, (column * PANEL, below), title, &bars)?;
+        panel(&canvas, (column * PANEL, MARGIN), title, &bars)?;
     }
     canvas.present()?;
     Ok(())

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clew_e2e::figures::{Bound, Figure, Figures};
+use clew_e2e::figures::{self, Bound, Figure, Figures};
 use clew_e2e::side_by_side::rooms::{Crash, Outcome, Side, Size, Store, measure as once};
 use clew_e2e::statistics::median;
 use serde_json::{Value, json};
+
+use super::picture;
 
 const ROUNDS: usize = 3;
 const SIZE: Size = Size {
@@ -172,7 +174,7 @@ pub(super) const PROPERTIES: [Property; 13] = [
 ];
 
 /// Both sides alternate, so that whatever the machine does meanwhile hits both; the other two say what the figures mean.
-pub(super) async fn measure(figures: &mut Figures) -> Result<Vec<Compared>> {
+pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let mut compared = Vec::new();
     for store in Store::ALL {
         let (mut in_turn, mut by_room, mut direct) = (Vec::new(), Vec::new(), Vec::new());
@@ -202,7 +204,7 @@ pub(super) async fn measure(figures: &mut Figures) -> Result<Vec<Compared>> {
             by_room,
         });
     }
-    Ok(compared)
+    picture::draw_rooms(&figures::results().join("rooms.svg"), &compared)
 }
 
 impl Property {
