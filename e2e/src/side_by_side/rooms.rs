@@ -97,7 +97,9 @@ pub struct Size {
     pub every: Duration,
     /// How long a drain takes.
     pub drain: Duration,
-    /// For how many messages of each person CPU and delays are measured.
+    /// For how many messages of each person it is talked before anything is measured, so that servers have compiled what they run.
+    pub warm: u32,
+    /// For how many CPU and delays are measured.
     pub steady: u32,
 }
 

@@ -11,6 +11,7 @@ const SIZE: Size = Size {
     alone: 6,
     every: Duration::from_millis(100),
     drain: Duration::from_secs(3),
+    warm: 4,
     steady: 10,
 };
 
@@ -37,7 +38,7 @@ async fn compare(store: Store) -> Result<()> {
     println!("{} with NGINX: {before:?}\nwith Clew: {after:?}", store.name());
     for one in [&before, &after] {
         ensure!(
-            one.said > 1000 && one.ended >= SIZE.people(),
+            one.said > 500 && one.ended >= SIZE.people(),
             "all servers were restarted: {one:?}"
         );
         ensure!(one.lost == 0 && one.doubled == 0 && one.late == 0, "{one:?}");

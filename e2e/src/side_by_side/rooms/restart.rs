@@ -16,8 +16,8 @@ use crate::wait;
 const SOON: Duration = Duration::from_secs(30);
 /// Nobody is waited for who would have heard it long ago.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For how many messages of each person it is talked before anything is measured, and after a fault.
-const WARM: u32 = 4;
+/// For how many messages of each person it is talked before a server is killed, and when it is back.
+const MEANWHILE: u32 = 4;
 
 /// What became of one side.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub(super) async fn measure(store: Store, side: Side, size: &Size) -> Result<Out
     let crowd = Crowd::come(size, &carrier);
     wait::until_true("everybody is there", SOON, || crowd.is_there()).await?;
     crowd.talk(true);
-    talk_on(&crowd, size, WARM).await?;
+    talk_on(&crowd, size, size.warm).await?;
 
     crowd.delays();
     let cpu = || -> Result<[u64; 4]> {
@@ -174,7 +174,7 @@ async fn crash(servers: &mut Servers, carrier: &Carrier, crowd: &Crowd, size: &S
     let before = crowd.count();
     let since = Instant::now();
     crowd.talk(true);
-    talk_on(crowd, size, WARM).await?;
+    talk_on(crowd, size, MEANWHILE).await?;
     let fullest = crowd.fullest().context("everybody is somewhere")?;
     let addresses = servers.addresses();
     let victim = addresses
@@ -185,7 +185,7 @@ async fn crash(servers: &mut Servers, carrier: &Carrier, crowd: &Crowd, size: &S
         crowd.is_there() && !crowd.ends(since).is_empty()
     })
     .await?;
-    talk_on(crowd, size, WARM).await?;
+    talk_on(crowd, size, MEANWHILE).await?;
     crowd.talk(false);
     settled(crowd).await;
     let after = crowd.count();

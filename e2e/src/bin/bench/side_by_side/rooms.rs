@@ -17,7 +17,8 @@ const SIZE: Size = Size {
     alone: 12,
     every: Duration::from_secs(1),
     drain: Duration::from_secs(10),
-    steady: 10,
+    warm: 8,
+    steady: 12,
 };
 
 /// What is looked at, of all rounds of a side.
