@@ -20,26 +20,66 @@ const SHOWN: [(&str, &str, usize); 6] = [
     ("peak", "busiest tenth of a drain ÷ evenly", 1),
 ];
 
-/// The same of rooms.
-const OF_ROOMS: [(&str, &str, usize); 13] = [
-    ("lost", "messages lost while all servers are restarted", 0),
-    ("doubled", "heard twice meanwhile", 0),
-    ("late", "out of order meanwhile", 0),
-    ("closes", "sessions that ended with a Close of 1012, %", 0),
-    ("reconnects", "who come back in the busiest tenth ÷ evenly", 1),
-    ("moves", "times that a person had to come back", 1),
-    ("took", "time of that restart, s", 0),
-    ("cpu", "CPU of proxy, servers and store per message heard, µs", 1),
-    ("median", "until half of the messages are heard, ms", 1),
-    ("p99", "until 99 % are heard, ms", 1),
-    ("crash-lost", "messages lost when a server is killed", 0),
-    ("crash-doubled", "heard twice then", 0),
+/// The same of rooms, and where in a figure both sides are.
+const OF_ROOMS: [(&str, &str, usize, [&str; 2]); 17] = [
+    ("lost", "messages lost while all servers are restarted", 0, SIDES),
+    (
+        "lost",
+        "… with Clew and nothing between the servers",
+        0,
+        ["", "/control/Clew and nothing between"],
+    ),
+    ("doubled", "heard twice meanwhile", 0, SIDES),
+    ("late", "out of order meanwhile", 0, SIDES),
+    ("closes", "sessions that ended with a Close of 1012, %", 0, SIDES),
+    (
+        "reconnects",
+        "who come back in the busiest tenth ÷ evenly",
+        1,
+        SIDES,
+    ),
+    ("moves", "times that a person had to come back", 1, SIDES),
+    ("took", "time of that restart, s", 0, SIDES),
+    ("cpu", "CPU per message that somebody hears, µs", 0, SIDES),
+    (
+        "cpu",
+        "… of the proxy",
+        0,
+        [
+            "/control/of it with NGINX/proxy",
+            "/control/of it with Clew/proxy",
+        ],
+    ),
+    (
+        "cpu",
+        "… of the servers",
+        0,
+        [
+            "/control/of it with NGINX/servers",
+            "/control/of it with Clew/servers",
+        ],
+    ),
+    (
+        "cpu",
+        "… of Redis or NATS",
+        0,
+        [
+            "/control/of it with NGINX/store",
+            "/control/of it with Clew/store",
+        ],
+    ),
+    ("median", "until half of the messages are heard, ms", 1, SIDES),
+    ("p99", "until 99 % are heard, ms", 1, SIDES),
+    ("crash-lost", "messages lost when a server is killed", 0, SIDES),
+    ("crash-doubled", "heard twice then", 0, SIDES),
     (
         "remembered",
         "what a newcomer gets of all that was said before, %",
         0,
+        SIDES,
     ),
 ];
+const SIDES: [&str; 2] = ["/control/NGINX", "/value"];
 
 /// The pages that show figures, each with those that are in `bench/results`.
 ///
@@ -106,13 +146,19 @@ fn of_rooms(report: &Value, stores: &[Store]) -> Result<String> {
         text += &format!(" {} | noise |", store.name());
     }
     text += &format!("\n|---|{}\n", "---|---|".repeat(stores.len()));
-    for (id, what, decimals) in OF_ROOMS {
+    for (id, what, decimals, sides) in OF_ROOMS {
         text += &format!("| {what} |");
         for store in stores {
             let figure = find(report, &format!("{id}.{}", store.id()))?;
-            let [before, after, noise] = [&figure["control"]["NGINX"], &figure["value"], &figure["noise"]]
-                .map(|one| number(one, decimals));
-            text += &format!(" {before} → {after} | ± {noise} |");
+            let [before, after] = sides.map(|side| match figure.pointer(side) {
+                Some(value) if !side.is_empty() => number(value, decimals),
+                _ => "–".to_owned(),
+            });
+            let noise = match sides == SIDES {
+                true => format!("± {}", number(&figure["noise"], decimals)),
+                false => String::new(),
+            };
+            text += &format!(" {before} → {after} | {noise} |");
         }
         text += "\n";
     }
