@@ -118,11 +118,11 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 	wasm-filter/core/fuzz/run.sh $(or $(TARGET),frame) $(or $(RUNS),10000000)
 
 .PHONY: bench
-bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side)
+bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side|rooms)
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(BESIDE) $(CARGO) run $(NAMESPACED) --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
 
 # What needs a cluster runs in a network of its own.
 bench: OF_CLUSTER = $(filter istiod many-routes,$(or $(SUITE),istiod))
 bench: IN_A_CLUSTER = $(if $(OF_CLUSTER),CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh))
 bench: NAMESPACED = $(if $(OF_CLUSTER),--config "target.'cfg(unix)'.runner = '$(CURDIR)/e2e/namespace.sh'")
-bench: BESIDE = $(if $(filter side-by-side,$(or $(SUITE),side-by-side)),CLEW_BALANCERS=$$(e2e/tools/install-balancers.sh))
+bench: BESIDE = $(if $(filter side-by-side rooms,$(or $(SUITE),side-by-side)),CLEW_BALANCERS=$$(e2e/tools/install-balancers.sh))

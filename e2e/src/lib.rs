@@ -20,6 +20,7 @@ pub mod figures;
 pub mod gateway;
 pub mod handshake;
 pub mod http;
+pub mod installed;
 pub mod issuer;
 pub mod istio;
 pub mod kubelet;

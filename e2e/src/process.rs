@@ -43,6 +43,14 @@ pub fn family(pid: u32) -> Vec<u32> {
     family
 }
 
+/// CPU time of a process and all that it has started, so far, in nanoseconds.
+///
+/// # Errors
+/// When one of them is gone.
+pub fn cpu_nanos_of_family(pid: u32) -> Result<u64> {
+    family(pid).into_iter().map(cpu_nanos).sum()
+}
+
 /// One thread of a process.
 #[derive(Debug)]
 pub struct Thread {

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::installed::installed;
 use crate::{envoy, standalone};
 
 /// No recipe takes longer.
@@ -164,15 +165,4 @@ async fn copy(files: impl Iterator<Item = PathBuf>, to: &Path) -> Result<()> {
         to.display()
     );
     Ok(())
-}
-
-async fn installed(script: &str, arguments: &[&Path]) -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(script);
-    let output = Command::new(&script)
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .await?;
-    ensure!(output.status.success(), "{} failed", script.display());
-    Ok(String::from_utf8(output.stdout)?.trim().into())
 }

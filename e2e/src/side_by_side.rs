@@ -3,6 +3,7 @@
 mod arm;
 mod outcome;
 pub mod page;
+pub mod rooms;
 
 pub use arm::{Arm, Clients};
 pub use outcome::{Movement, Outcome, measure, table};

@@ -1,14 +1,14 @@
-//! The figures of `make bench SUITE=side-by-side` as the page about them shows them.
+//! The figures of `make bench SUITE=side-by-side` and `SUITE=rooms` as pages show them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::rooms::Store;
 use super::ways;
 use crate::figures::results;
 
-const BEGIN: &str = "<!-- measured: make bench SUITE=side-by-side -->\n";
 const END: &str = "<!-- end -->\n";
 /// What of each way is shown, and with how many decimals.
 const SHOWN: [(&str, &str, usize); 6] = [
@@ -20,38 +20,152 @@ const SHOWN: [(&str, &str, usize); 6] = [
     ("peak", "busiest tenth of a drain ÷ evenly", 1),
 ];
 
-/// Where the page is.
-pub fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md")
-}
+/// The same of rooms, and where in a figure both sides are.
+const OF_ROOMS: [(&str, &str, usize, [&str; 2]); 17] = [
+    ("lost", "messages lost while all servers are restarted", 0, SIDES),
+    (
+        "lost",
+        "… with Clew and nothing between the servers",
+        0,
+        ["", "/control/Clew and nothing between"],
+    ),
+    ("doubled", "heard twice meanwhile", 0, SIDES),
+    ("late", "out of order meanwhile", 0, SIDES),
+    ("closes", "sessions that ended with a Close of 1012, %", 0, SIDES),
+    (
+        "reconnects",
+        "who come back in the busiest tenth ÷ evenly",
+        1,
+        SIDES,
+    ),
+    ("moves", "times that a person had to come back", 1, SIDES),
+    ("took", "time of that restart, s", 0, SIDES),
+    ("cpu", "CPU per message that somebody hears, µs", 0, SIDES),
+    (
+        "cpu",
+        "… of the proxy",
+        0,
+        [
+            "/control/of it with NGINX/proxy",
+            "/control/of it with Clew/proxy",
+        ],
+    ),
+    (
+        "cpu",
+        "… of the servers",
+        0,
+        [
+            "/control/of it with NGINX/servers",
+            "/control/of it with Clew/servers",
+        ],
+    ),
+    (
+        "cpu",
+        "… of Redis or NATS",
+        0,
+        [
+            "/control/of it with NGINX/store",
+            "/control/of it with Clew/store",
+        ],
+    ),
+    ("median", "until half of the messages are heard, ms", 1, SIDES),
+    ("p99", "until 99 % are heard, ms", 1, SIDES),
+    ("crash-lost", "messages lost when a server is killed", 0, SIDES),
+    ("crash-doubled", "heard twice then", 0, SIDES),
+    (
+        "remembered",
+        "what a newcomer gets of all that was said before, %",
+        0,
+        SIDES,
+    ),
+];
+const SIDES: [&str; 2] = ["/control/NGINX", "/value"];
 
-/// The page with the figures as they are in `bench/results`.
+/// The pages that show figures, each with those that are in `bench/results`.
 ///
 /// # Errors
-/// When there is no page, or there are no figures.
-pub fn page() -> Result<String> {
-    let text = std::fs::read_to_string(file())?;
+/// When a page is not there, or there are no figures.
+pub fn pages() -> Result<Vec<(PathBuf, String)>> {
+    let ways = ("side-by-side", of_ways(&report("side-by-side")?)?);
+    let rooms = report("rooms")?;
+    let rooms = |stores: &[Store]| Ok::<_, anyhow::Error>(("rooms", of_rooms(&rooms, stores)?));
+    [
+        ("benchmarks.md", vec![ways, rooms(&Store::ALL)?]),
+        (
+            "guide/coming-from-redis-sessions.md",
+            vec![rooms(&[Store::Redis])?],
+        ),
+        (
+            "guide/coming-from-message-queues.md",
+            vec![rooms(&[Store::Nats])?],
+        ),
+    ]
+    .into_iter()
+    .map(|(page, measured)| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+        let mut text = std::fs::read_to_string(&file).context(page)?;
+        for (suite, tables) in measured {
+            text = filled(&text, suite, &tables).with_context(|| format!("{page}, {suite}"))?;
+        }
+        Ok((file, text))
+    })
+    .collect()
+}
+
+fn filled(text: &str, suite: &str, tables: &str) -> Result<String> {
+    let begin = format!("<!-- measured: make bench SUITE={suite} -->\n");
     let (before, rest) = text
-        .split_once(BEGIN)
+        .split_once(&begin)
         .context("the page has no place for figures")?;
     let (_, after) = rest
         .split_once(END)
         .context("the figures of the page have no end")?;
-    let report = std::fs::read_to_string(results().join("side-by-side.json"))?;
-    let tables = tables(&serde_json::from_str(&report)?)?;
-    Ok(format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+    Ok(format!("{before}{begin}\n{tables}\n{END}{after}"))
 }
 
-fn tables(report: &Value) -> Result<String> {
+fn report(suite: &str) -> Result<Value> {
+    let file = results().join(format!("{suite}.json"));
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn find<'r>(report: &'r Value, id: &str) -> Result<&'r Value> {
     let figures = report["figures"].as_array().context("figures")?;
-    let find = |id: &str| {
-        let found = figures.iter().find(|figure| figure["id"] == id);
-        found.with_context(|| format!("there is no figure {id}"))
-    };
-    let number = |value: &Value, decimals: usize| {
-        let value = value.as_f64().unwrap_or(f64::NAN);
-        format!("{value:.decimals$}")
-    };
+    let found = figures.iter().find(|figure| figure["id"] == id);
+    found.with_context(|| format!("there is no figure {id}"))
+}
+
+fn number(value: &Value, decimals: usize) -> String {
+    let value = value.as_f64().unwrap_or(f64::NAN);
+    format!("{value:.decimals$}")
+}
+
+fn of_rooms(report: &Value, stores: &[Store]) -> Result<String> {
+    let mut text = String::from("| NGINX in turn, everything through the store → Clew by the room |");
+    for store in stores {
+        text += &format!(" {} | noise |", store.name());
+    }
+    text += &format!("\n|---|{}\n", "---|---|".repeat(stores.len()));
+    for (id, what, decimals, sides) in OF_ROOMS {
+        text += &format!("| {what} |");
+        for store in stores {
+            let figure = find(report, &format!("{id}.{}", store.id()))?;
+            let [before, after] = sides.map(|side| match figure.pointer(side) {
+                Some(value) if !side.is_empty() => number(value, decimals),
+                _ => "–".to_owned(),
+            });
+            let noise = match sides == SIDES {
+                true => format!("± {}", number(&figure["noise"], decimals)),
+                false => String::new(),
+            };
+            text += &format!(" {before} → {after} | {noise} |");
+        }
+        text += "\n";
+    }
+    Ok(text)
+}
+
+fn of_ways(report: &Value) -> Result<String> {
     let mut text = String::from("| theirs → Clew |");
     for (_, what, _) in SHOWN {
         text += &format!(" {what} |");
@@ -60,7 +174,7 @@ fn tables(report: &Value) -> Result<String> {
     for way in ways::ALL {
         text += &format!("| {} `{}` |", way.kind.name(), way.what);
         for (id, _, decimals) in SHOWN {
-            let figure = find(&format!("{id}.{}", way.id))?;
+            let figure = find(report, &format!("{id}.{}", way.id))?;
             let (before, after) = (&figure["control"][way.kind.name()], &figure["value"]);
             text += &format!(" {} → {} |", number(before, decimals), number(after, decimals));
         }
@@ -68,7 +182,7 @@ fn tables(report: &Value) -> Result<String> {
     }
     text += "\n| | NGINX | HAProxy | Envoy without Clew | Clew | noise |\n|---|---|---|---|---|---|\n";
     for id in ["upgrade", "message", "idle"] {
-        let figure = find(id)?;
+        let figure = find(report, id)?;
         let control = &figure["control"];
         text += &format!(
             "| {}, {} | {} | {} | {} | {} | ± {} |\n",
@@ -92,18 +206,19 @@ fn mean(one: &Value, again: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{file, page};
+    use super::pages;
 
     #[test]
-    fn the_page_says_what_was_measured() {
-        let page = page().unwrap();
-        if std::env::var_os("CLEW_GOLDEN").is_some() {
-            std::fs::write(file(), &page).unwrap();
+    fn pages_say_what_was_measured() {
+        for (file, page) in pages().unwrap() {
+            if std::env::var_os("CLEW_GOLDEN").is_some() {
+                std::fs::write(&file, &page).unwrap();
+            }
+            assert_eq!(
+                std::fs::read_to_string(&file).unwrap(),
+                page,
+                "make golden writes it"
+            );
         }
-        assert_eq!(
-            std::fs::read_to_string(file()).unwrap(),
-            page,
-            "make golden writes it"
-        );
     }
 }

@@ -62,6 +62,14 @@ impl ByHand {
         self.write(&Self::bytes(frame)?).await
     }
 
+    /// The next frame, or the end of TCP. It may be dropped and called again.
+    ///
+    /// # Errors
+    /// When the peer sends what is no frame.
+    pub async fn read(&mut self) -> Result<Read> {
+        self.reader.read().await
+    }
+
     /// Reads on to the next Close: its code and reason.
     ///
     /// # Errors

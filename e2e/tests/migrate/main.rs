@@ -3,6 +3,8 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what the reader came for")]
 
+mod rooms;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

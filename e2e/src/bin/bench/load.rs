@@ -31,10 +31,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// CPU time so far, in nanoseconds.
     pub(crate) fn cpu(&self) -> Result<u64> {
-        process::family(self.pid)
-            .into_iter()
-            .map(process::cpu_nanos)
-            .sum()
+        process::cpu_nanos_of_family(self.pid)
     }
 
     /// Bytes.

@@ -1,4 +1,4 @@
-//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side]…`, all of them when none is
+//! The figures, both arms in one run: `bench [cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side|rooms]…`, all of them when none is
 //! named. Each suite writes `bench/results/SUITE.json` and prints the same as a table; exit 1 where a bound is missed.
 #![expect(clippy::print_stdout, reason = "the output of a program")]
 
@@ -40,6 +40,7 @@ enum Suite {
     Istiod,
     ManyRoutes,
     SideBySide,
+    Rooms,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -80,6 +81,7 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Istiod => "istiod",
             Suite::ManyRoutes => "many-routes",
             Suite::SideBySide => "side-by-side",
+            Suite::Rooms => "rooms",
         };
         eprintln!("== {name}");
         let mut figures = Figures::new(name, versions.clone());
@@ -92,11 +94,14 @@ async fn measure(suites: &[Suite]) -> Result<bool> {
             Suite::Istiod => istiod::measure(&mut figures).await?,
             Suite::ManyRoutes => many_routes::measure(&mut figures).await?,
             Suite::SideBySide => side_by_side::measure(&mut figures).await?,
+            Suite::Rooms => side_by_side::rooms::measure(&mut figures).await?,
         }
         let (table, suite_met) = figures.finish(&figures::results())?;
         println!("== {name}\n{table}");
-        if matches!(suite, Suite::SideBySide) {
-            std::fs::write(page::file(), page::page()?)?;
+        if matches!(suite, Suite::SideBySide | Suite::Rooms) {
+            for (file, text) in page::pages()? {
+                std::fs::write(file, text)?;
+            }
         }
         met &= suite_met;
     }

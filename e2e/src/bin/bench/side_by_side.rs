@@ -2,6 +2,7 @@
 
 mod costs;
 mod picture;
+pub(crate) mod rooms;
 
 use std::time::Duration;
 

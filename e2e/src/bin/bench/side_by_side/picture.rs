@@ -10,8 +10,8 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Rectangle, Text};
 use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, WHITE};
 
-use super::PROPERTIES;
 use super::costs::{CARRIERS, Costs};
+use super::{PROPERTIES, rooms};
 
 const CLEW: RGBColor = RGBColor(0x0f, 0x76, 0x6e);
 const OTHERS: RGBColor = RGBColor(0xa8, 0xa2, 0x9e);
@@ -82,6 +82,49 @@ pub(super) fn draw(file: &Path, outcomes: &[(Way, Outcome, Outcome)], costs: &[C
     }
     canvas.present()?;
     Ok(())
+}
+
+/// Rooms with something between their servers.
+pub(super) fn draw_rooms(file: &Path, rooms: &[rooms::Compared]) -> Result<()> {
+    let rows = i32::try_from(2 * rooms.len())?;
+    let size = (
+        u32::try_from(WIDTH)?,
+        u32::try_from(TITLE + ROW * rows + 2 * MARGIN)?,
+    );
+    let canvas = SVGBackend::new(file, size).into_drawing_area();
+    canvas.fill(&WHITE)?;
+    let drawn = rooms::PROPERTIES
+        .iter()
+        .filter_map(|property| Some((property, title(property.id)?)));
+    for (column, (property, title)) in (0..).zip(drawn) {
+        let bars: Vec<Bar> = rooms
+            .iter()
+            .flat_map(|one| {
+                let bar = |label: String, side: &[_], is_clew| Bar {
+                    label,
+                    value: (property.of)(side),
+                    is_clew,
+                };
+                [
+                    bar(format!("NGINX, {}", one.store.name()), &one.in_turn, false),
+                    bar("Clew".to_owned(), &one.by_room, true),
+                ]
+            })
+            .collect();
+        panel(&canvas, (column * PANEL, MARGIN), title, &bars)?;
+    }
+    canvas.present()?;
+    Ok(())
+}
+
+/// Of rooms, those properties whose bars say something.
+fn title(id: &str) -> Option<&'static str> {
+    match id {
+        "reconnects" => Some("busiest tenth of a restart ÷ evenly"),
+        "cpu" => Some("CPU per message heard, µs"),
+        "median" => Some("until half are heard, ms"),
+        _ => None,
+    }
 }
 
 fn panel(canvas: &Canvas<'_>, (left, top): (i32, i32), title: &str, bars: &[Bar]) -> Result<()> {

@@ -1,0 +1,53 @@
+//! Rooms that were shared through a store are in the memory of one server, and all servers restart: nobody misses a message, and it is the store that sees to that.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clew_e2e::side_by_side::rooms::{Outcome, Side, Size, Store, measure};
+
+const SIZE: Size = Size {
+    rooms: 6,
+    each: 5,
+    alone: 6,
+    every: Duration::from_millis(100),
+    drain: Duration::from_secs(3),
+    warm: 4,
+    steady: 10,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_shared_through_redis() -> Result<()> {
+    compare(Store::Redis).await?;
+    let alone = measure(Store::Redis, Side::Alone, &SIZE).await?;
+    ensure!(
+        alone.lost > 0,
+        "the control with nothing between the servers: {alone:?}"
+    );
+    ensure!(alone.cpu.store < 1.0, "{alone:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_shared_through_nats() -> Result<()> {
+    compare(Store::Nats).await
+}
+
+async fn compare(store: Store) -> Result<()> {
+    let before = measure(store, Side::InTurn, &SIZE).await?;
+    let after = measure(store, Side::ByRoom, &SIZE).await?;
+    println!("{} with NGINX: {before:?}\nwith Clew: {after:?}", store.name());
+    for one in [&before, &after] {
+        ensure!(
+            one.said > 500 && one.ended >= SIZE.people(),
+            "all servers were restarted: {one:?}"
+        );
+        ensure!(one.lost == 0 && one.doubled == 0 && one.late == 0, "{one:?}");
+    }
+    ensure!(after.orderly == after.ended, "{after:?}");
+    let busiest = |one: &Outcome| one.peaks.iter().copied().fold(f64::NAN, f64::max);
+    ensure!(busiest(&after) < busiest(&before), "{before:?} {after:?}");
+    let remembers = |one: &Outcome| one.crash.map(|crash| crash.remembered);
+    ensure!(remembers(&before) == Some(1.0), "a store remembers: {before:?}");
+    ensure!(remembers(&after) < Some(1.0), "memory does not: {after:?}");
+    Ok(())
+}
