@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use clew_e2e::gateway::Gateway;
 use clew_e2e::istio::{Istio, namespace};
 use clew_e2e::pod::Pod;
+use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::{Session, Traffic};
-use clew_e2e::{controller, scene, standalone};
+use clew_e2e::{controller, scene, standalone, wait};
 use serde_json::{Value, json};
 
 use super::owned::Owned;
@@ -105,11 +106,12 @@ async fn sessions_on_somebodys_route_find_their_pods_through_istio_too() -> Resu
     ensure!(said.contains("meshed/theirs"), "{said}");
     owned.nothing_is_left(&[PARENT.0, owned.name]).await?;
     // What theirs says is what the gateway's cluster has.
-    let clusters = pods
-        .admin
-        .get("/config_dump?mask=dynamic_active_clusters.cluster")
-        .await;
-    ensure!(clusters.is_ok(), "{clusters:?}");
+    let clusters = "/config_dump?resource=dynamic_active_clusters&name_regex=.*chat.meshed.*";
+    wait::until("theirs holds", LONG, async || {
+        let clusters = pods.admin.get(clusters).await.ok()?;
+        clusters.contains("\"connect_timeout\": \"3s\"").then_some(())
+    })
+    .await?;
     owned.client.same(&theirs)?.delete().await?;
     owned.says(&second, "Programmed", "Programmed").await?;
     let after = owned.sticky(KEYS).await?;
