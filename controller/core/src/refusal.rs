@@ -131,7 +131,7 @@ codes! {
     0122 BackendForeign Unresolved(RefNotPermitted), "A backend in another namespace needs a ReferenceGrant there; its share is answered with 500.";
     0123 BackendUnsupported Unresolved(UnsupportedBackend), "A backend of a kind, or with a protocol, that cannot be reached; its share is answered with 500.";
     0124 SecretMissing Unresolved(SecretNotFound), "A Secret that the route refers to does not exist or lacks its entry; without keys no token is good: 401.";
-    0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
+    0125 KeysWouldMove NotAccepted(RemapRefused), "An edit that reads the keys of a live route or policy from elsewhere, without the annotation clew.dev/allow-remap: \"true\".";
     0126 OriginInvalid NotAccepted(InvalidRule), "An entry of security.origin.allowed that no browser's Origin can equal.";
     0127 PersistenceInvalid NotAccepted(InvalidRule), "A sessionPersistence that cannot carry a token: its type and members do not fit, or its cookie or header is another's.";
     0128 KeySetInvalid NotAccepted(InvalidRule), "A Secret whose jwks is not a JSON Web Key Set of public keys.";

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use clew_core::diff::{Diff, ListenerDiff, ObjectDiff, RuleDiff, State, diff};
 use clew_core::in_force::InForce;
 use clew_core::model::World;
-use clew_core::objects::Objects;
+use clew_core::objects::{Objects, Sourced};
 use clew_core::render::rules::Drains;
 use clew_core::simulate::Moved;
 use clew_core::validate::name_of;
-use clew_crds::WebSocketRoute;
 use clew_filter_config::channel::Live;
 use clew_filter_core::placement::Seed;
+use kube::Resource;
 use serde::Serialize;
 
 use super::manifests::{Checked, Paths};
@@ -32,8 +32,8 @@ use crate::manifests::Manifests;
     after_help = "Exit codes: 0 nothing changes, 1 something does or is refused, as kubectl diff has it."
 )]
 pub(crate) struct Args {
-    /// File or folder of manifests as they are to be; may be given several times. In a cluster their WebSocketRoutes are
-    /// looked at, and everything else is taken as the cluster has it
+    /// File or folder of manifests as they are to be; may be given several times. In a cluster their WebSocketRoutes
+    /// and WebSocketPolicies are looked at, and everything else is taken as the cluster has it
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     filename: Vec<PathBuf>,
     /// File or folder of manifests as they are, instead of a cluster; may be given several times
@@ -123,7 +123,7 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
     let before = once.validate();
     let manifests = Manifests::once(args.filename.clone());
     all_read(&manifests.findings())?;
-    let after = once.validate_with(&with_routes(once.objects(), manifests.objects()));
+    let after = once.validate_with(&with_texts(once.objects(), manifests.objects()));
     let mut findings = manifests.findings();
     findings.extend(
         Finding::of_validated(&after)
@@ -144,26 +144,26 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
     ))
 }
 
-/// What a cluster has, with these routes instead of its own of the same names. A route stays as old as it is.
-fn with_routes(cluster: &Objects, files: Objects) -> Objects {
+/// What a cluster has, with these routes and policies instead of its own of the same names.
+fn with_texts(cluster: &Objects, files: Objects) -> Objects {
     let mut objects = cluster.clone();
-    let name = |route: &WebSocketRoute| name_of(&route.metadata);
-    for mut route in files.routes {
-        let of_file = name(&route.object);
-        let known = objects
-            .routes
-            .iter()
-            .position(|known| name(&known.object) == of_file);
-        if let Some(known) = known.map(|at| objects.routes.remove(at)) {
-            let (old, new) = (&known.object.metadata, Arc::make_mut(&mut route.object));
-            new.metadata
-                .creation_timestamp
-                .clone_from(&old.creation_timestamp);
-            new.metadata.uid.clone_from(&old.uid);
-        }
-        objects.routes.push(route);
-    }
+    replace(&mut objects.routes, files.routes);
+    replace(&mut objects.policies, files.policies);
     objects
+}
+
+/// Each stays as old as it is.
+fn replace<T: Resource + Clone>(known: &mut Vec<Sourced<T>>, of_files: Vec<Sourced<T>>) {
+    for mut new in of_files {
+        let name = name_of(new.object.meta());
+        let old = known.iter().position(|old| name_of(old.object.meta()) == name);
+        if let Some(old) = old.map(|at| known.remove(at)) {
+            let (old, new) = (old.object.meta(), Arc::make_mut(&mut new.object).meta_mut());
+            new.creation_timestamp.clone_from(&old.creation_timestamp);
+            new.uid.clone_from(&old.uid);
+        }
+        known.push(new);
+    }
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use clew_core::model::{ObjectName, Owner, OwnerKind};
-use clew_crds::WebSocketRoute;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 
 use super::apply::Applied;
 use super::gateway_pods;
@@ -49,11 +49,10 @@ impl About {
         self.everything || self.topics.contains(&of_service(service))
     }
 
-    /// The WebSocketRoutes alone.
-    pub(crate) fn names_of_routes(&self) -> BTreeSet<ObjectName> {
-        let routes = self.routes.iter();
-        let routes = routes.filter(|owner| owner.kind == OwnerKind::Route);
-        routes.map(|owner| owner.name.clone()).collect()
+    /// Those of one kind alone.
+    pub(crate) fn names(&self, kind: OwnerKind) -> BTreeSet<ObjectName> {
+        let owners = self.routes.iter().filter(|owner| owner.kind == kind);
+        owners.map(|owner| owner.name.clone()).collect()
     }
 
     /// What is to be looked at again if this turn does not bring it to its end.
@@ -265,7 +264,15 @@ impl Memory {
         let objects = kept.map(|kept| &*kept.objects).unwrap_or_default();
         let former = kept.map(|kept| &*kept.former).unwrap_or_default();
         if owner.kind == OwnerKind::Policy {
-            let backends = backends_of(name, seen, shelves);
+            let written = seen.and_then(|seen| match &seen.body {
+                Body::Policy(policy) => Some(policy),
+                _ => None,
+            });
+            let good = last_good.and_then(|last_good| last_good.policy(name));
+            let texts = written.into_iter().chain(good);
+            let backends = texts
+                .flat_map(|policy| backends_of(name, policy, shelves))
+                .collect();
             self.neighbours.file_policy(name, &backends, (objects, former));
             return;
         }
@@ -394,10 +401,7 @@ fn key_of(owner: &Owner) -> Key {
 }
 
 /// The Services behind the targets of a policy.
-fn backends_of(name: &ObjectName, seen: Option<&Seen>, shelves: &Shelves) -> BTreeSet<ObjectName> {
-    let Some(Body::Policy(policy)) = seen.map(|seen| &seen.body) else {
-        return BTreeSet::new();
-    };
+fn backends_of(name: &ObjectName, policy: &WebSocketPolicy, shelves: &Shelves) -> BTreeSet<ObjectName> {
     let mut backends = BTreeSet::new();
     for target in &policy.spec.target_refs {
         let target = (Kind::HttpRoute, ObjectName::new(&name.namespace, &target.name));

@@ -1,11 +1,11 @@
-//! The routes as they last were good, from one turn to the next.
+//! The routes and policies as they last were good, from one turn to the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use clew_core::in_force::InForce;
-use clew_core::model::ObjectName;
-use clew_crds::WebSocketRoute;
+use clew_core::in_force::{InForce, Kept};
+use clew_core::model::{ObjectName, OwnerKind};
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 
 use super::about::About;
 use super::resolve::Resolved;
@@ -15,7 +15,8 @@ use crate::packed::Packed;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastGood {
     routes: BTreeMap<ObjectName, Packed<WebSocketRoute>>,
-    /// All but the routes.
+    policies: Kept<WebSocketPolicy>,
+    /// All but these.
     rest: InForce,
 }
 
@@ -23,6 +24,11 @@ impl LastGood {
     /// A route.
     pub(crate) fn route(&self, name: &ObjectName) -> Option<&Packed<WebSocketRoute>> {
         self.routes.get(name)
+    }
+
+    /// A policy.
+    pub(crate) fn policy(&self, name: &ObjectName) -> Option<&Arc<WebSocketPolicy>> {
+        self.policies.get(name)
     }
 
     /// Those that a turn is about.
@@ -35,26 +41,42 @@ impl LastGood {
             };
             Some((name.clone(), route))
         };
-        let routes: Vec<_> = match about.everything {
-            true => self.routes.keys().filter_map(open).collect(),
-            false => about.names_of_routes().iter().filter_map(open).collect(),
+        let known = |name: ObjectName| self.policies.get(&name).cloned().map(|policy| (name, policy));
+        let (routes, policies) = match about.everything {
+            true => (
+                self.routes.keys().filter_map(open).collect(),
+                self.policies.clone(),
+            ),
+            false => (
+                about.names(OwnerKind::Route).iter().filter_map(open).collect(),
+                about
+                    .names(OwnerKind::Policy)
+                    .into_iter()
+                    .filter_map(known)
+                    .collect(),
+            ),
         };
-        self.rest.clone().with_routes(routes)
+        self.rest.clone().with(routes, policies)
     }
 
     fn forget(&mut self, about: &About) {
-        for name in about.names_of_routes() {
+        for name in about.names(OwnerKind::Route) {
             self.routes.remove(&name);
+        }
+        for name in about.names(OwnerKind::Policy) {
+            self.policies.remove(&name);
         }
     }
 
     /// What a turn has found to be in force; of other routes it stays.
     pub(crate) fn keep(&mut self, about: &About, resolved: &Resolved, mut in_force: InForce) {
         match about.everything {
-            true => self.routes.clear(),
+            true => (self.routes, self.policies) = Default::default(),
             false => self.forget(about),
         }
-        for (name, route) in in_force.take_routes() {
+        let (routes, policies) = in_force.take();
+        self.policies.extend(policies);
+        for (name, route) in routes {
             let text = match resolved.texts.get(&name) {
                 Some((text, there)) if Arc::ptr_eq(there, &route) => Some(text.clone()),
                 _ => Packed::new(&*route).ok(),

@@ -7,11 +7,10 @@ use clew_core::in_force::InForce;
 use clew_core::model::{ObjectName, Owner, Proxies, Rule, World};
 use clew_core::render::{self, Object, rules};
 use clew_core::validate::name_of;
-use clew_crds::WebSocketRoute;
 use clew_crds::status::GeneratedObject;
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 
 use super::resolve::{Marks, Resolved};
 use super::secrets;
@@ -136,41 +135,37 @@ impl Plan {
         }
     }
 
-    /// Whose objects are elsewhere too is held, and every route says how it last was good: it may be spoiled while no
-    /// controller runs, and the next one has to know what was in force.
+    /// Whose objects are elsewhere too is held, and everything with rules says how it last was good: it may be spoiled
+    /// while no controller runs, and the next one has to know what was in force.
     fn marks(&self, resolved: &Resolved, in_force: &InForce) -> BTreeMap<Owner, Marks> {
         let elsewhere: BTreeSet<_> = self.wanted.iter().flat_map(Wanted::foreign_routes).collect();
-        let good: BTreeMap<_, _> = in_force
+        let of_routes = in_force
             .routes()
-            .map(|route| (name_of(&route.metadata), route))
-            .collect();
-        let marks = |route: &WebSocketRoute| {
-            let name = name_of(&route.metadata);
-            let good = good
-                .get(&name)
-                .and_then(|good| serde_json::to_string(&good.spec).ok());
-            let owner = Owner::route(name);
-            let marks = Marks {
-                held: elsewhere.contains(&owner),
-                in_force: good.filter(|spec| spec.len() <= LONGEST_MARK),
-            };
-            (owner, marks)
-        };
-        let of_policy = |metadata: &ObjectMeta| {
-            let owner = Owner::policy(name_of(metadata));
-            let marks = Marks {
-                held: elsewhere.contains(&owner),
-                in_force: None,
-            };
-            (owner, marks)
-        };
+            .map(|route| (Owner::route(name_of(&route.metadata)), mark(&route.spec)));
+        let of_policies = in_force
+            .policies()
+            .map(|policy| (Owner::policy(name_of(&policy.metadata)), mark(&policy.spec)));
+        let mut good: BTreeMap<_, _> = of_routes.chain(of_policies).collect();
         let objects = &resolved.objects;
-        let of_routes = objects.routes.iter().map(|route| marks(&route.object));
-        let of_policies = objects.policies.iter();
-        of_routes
-            .chain(of_policies.map(|policy| of_policy(&policy.object.metadata)))
+        let routes = objects.routes.iter().map(|route| &route.object.metadata);
+        let policies = objects.policies.iter().map(|policy| &policy.object.metadata);
+        let owners = routes.map(|of| Owner::route(name_of(of)));
+        let owners = owners.chain(policies.map(|of| Owner::policy(name_of(of))));
+        owners
+            .map(|owner| {
+                let marks = Marks {
+                    held: elsewhere.contains(&owner),
+                    in_force: good.remove(&owner).flatten(),
+                };
+                (owner, marks)
+            })
             .collect()
     }
+}
+
+fn mark(spec: &impl Serialize) -> Option<String> {
+    let text = serde_json::to_string(spec).ok()?;
+    (text.len() <= LONGEST_MARK).then_some(text)
 }
 
 /// The window in which all sessions of a gateway are to leave: as long as the longest of its rules says.

@@ -8,8 +8,9 @@ use clew_core::model::{ObjectName, Owner, OwnerKind, Proxies};
 use clew_core::objects::{HttpRoute, Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
 use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_core::validate::name_of;
-use clew_crds::WebSocketRoute;
+use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
 
 use super::about::About;
 use super::gateway_pods;
@@ -22,7 +23,7 @@ use crate::packed::Packed;
 
 /// Holds a route back from deletion while objects of it are in other namespaces, where it cannot own them.
 pub(crate) const FINALIZER: &str = "clew.dev/objects-elsewhere";
-/// The spec of a route as it last was good, so that a controller that starts knows it too.
+/// The spec of a route or policy as it last was good, so that a controller that starts knows it too.
 pub(crate) const IN_FORCE: &str = "clew.dev/in-force";
 
 /// What we write onto a route beside its status.
@@ -233,18 +234,30 @@ impl Resolved {
         }
     }
 
-    /// The routes as they last were good to a controller before us, as far as they are marked so.
+    /// The routes and policies as they last were good to a controller before us, as far as they are marked so.
     pub(crate) fn in_force_before(&self) -> InForce {
-        let before = |route: &Sourced<WebSocketRoute>| {
+        fn spec<T: DeserializeOwned>(metadata: &ObjectMeta) -> Option<T> {
+            serde_json::from_str(&Marks::of(metadata).in_force?).ok()
+        }
+        let routes = self.objects.routes.iter().filter_map(|route| {
             let metadata = &route.object.metadata;
-            let spec = serde_json::from_str(&Marks::of(metadata).in_force?).ok()?;
-            Some(WebSocketRoute {
+            let before = WebSocketRoute {
                 metadata: metadata.clone(),
-                spec,
+                spec: spec(metadata)?,
                 status: None,
-            })
-        };
-        self.objects.routes.iter().filter_map(before).collect()
+            };
+            Some((name_of(metadata), Arc::new(before)))
+        });
+        let policies = self.objects.policies.iter().filter_map(|policy| {
+            let metadata = &policy.object.metadata;
+            let before = WebSocketPolicy {
+                metadata: metadata.clone(),
+                spec: spec(metadata)?,
+                status: None,
+            };
+            Some((name_of(metadata), Arc::new(before)))
+        });
+        InForce::default().with(routes.collect(), policies.collect())
     }
 
     /// Every gateway that there is and may have the filter, by its pods.
@@ -320,6 +333,36 @@ mod tests {
         assert!(resolved.marks[&leaving].held);
         store.missing(Kind::WebSocketRoute);
         assert!(read(&store).is_none(), "nothing is known of any route");
+    }
+
+    #[test]
+    fn a_policy_that_is_refused_says_how_it_last_was_good() {
+        let spec = |header: &str| {
+            json!({
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "chat"}],
+                "sessionKey": {"sources": [{"type": "Header", "header": {"name": header}}]},
+            })
+        };
+        let good = spec("x-good").to_string();
+        let refused = json!({
+            "metadata": {"name": "a", "namespace": "b", "annotations": {IN_FORCE: good}}, "spec": spec("x-new"),
+        });
+        let resolved = read(&Store::of(&[
+            (
+                Kind::WebSocketRoute,
+                route(json!({"name": "c", "namespace": "b"})),
+            ),
+            (Kind::WebSocketPolicy, refused),
+        ]))
+        .unwrap();
+        let before = resolved.in_force_before();
+        let specs: Vec<_> = before
+            .policies()
+            .map(|policy| serde_json::to_string(&policy.spec.policy.session_key).unwrap())
+            .collect();
+        assert_eq!(specs.len(), 1);
+        assert!(specs[0].contains("x-good"), "{specs:?}");
+        assert_eq!(before.routes().count(), 0, "an unmarked one never was good");
     }
 
     #[test]

@@ -361,7 +361,8 @@ fn edit(world: &mut World, chance: &mut Chance) {
                 target
             };
             let targets: Vec<_> = (0..=chance.below(2)).map(|_| target(chance)).collect();
-            json!({"targetRefs": targets, "drain": {"timeout": format!("{}s", 8 + chance.below(4))}})
+            json!({"targetRefs": targets, "drain": {"timeout": format!("{}s", 8 + chance.below(4))},
+                "sessionKey": {"sources": [{"type": "QueryParam", "queryParam": {"name": format!("k{}", chance.below(2))}}]}})
         }
         Kind::HttpRoute => {
             let parents = ["front", "eg", "other"]

@@ -98,6 +98,7 @@ async fn sessions_on_somebodys_route_find_their_pods_and_nothing_else_changes() 
     owned.says(&second, "Programmed", "Programmed").await?;
     let after = owned.sticky(KEYS).await?;
     ensure!(after == placed, "a key moved with the policy that has it");
+    owned.refused_edits_take_nothing(&second, &placed).await?;
 
     // Somebody's own policy comes, and then says what ours would.
     let mut theirs = theirs(owned.name, &json!({"type": "RoundRobin"}));

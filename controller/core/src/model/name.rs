@@ -59,6 +59,15 @@ impl OwnerKind {
             Self::Policy => "WebSocketPolicy",
         }
     }
+
+    /// As sentences call it.
+    #[must_use]
+    pub const fn called(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Policy => "policy",
+        }
+    }
 }
 
 impl Owner {

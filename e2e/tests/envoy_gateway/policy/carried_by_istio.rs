@@ -99,6 +99,7 @@ async fn sessions_on_somebodys_route_find_their_pods_through_istio_too() -> Resu
     owned.says(&second, "Programmed", "Programmed").await?;
     let after = owned.sticky(KEYS).await?;
     ensure!(after == placed, "a key moved with the policy that has it");
+    owned.refused_edits_take_nothing(&second, &placed).await?;
 
     let theirs = rule(owned.name, "theirs", "chat");
     owned.client.apply(&theirs).await?;

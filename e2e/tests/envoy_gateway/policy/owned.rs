@@ -176,6 +176,27 @@ impl Owned {
         Ok(())
     }
 
+    /// Edits of a policy that are refused: one that reads tokens which nobody verifies, and one that would have keys read from elsewhere. All stays as it was, and so does who is refused.
+    pub(super) async fn refused_edits_take_nothing(&self, policy: &Value, placed: &[String]) -> Result<()> {
+        let room = policy["spec"]["sessionKey"]["sources"][0].clone();
+        let claim = json!({"type": "JWTClaim", "jwtClaim": {"name": "sub"}});
+        let cookie = json!({"type": "Cookie", "cookie": {"name": "room"}});
+        for (sources, reason) in [
+            (json!([room, claim]), "UnverifiedClaim"),
+            (json!([cookie]), "RemapRefused"),
+        ] {
+            let mut edited = policy.clone();
+            edited["spec"]["sessionKey"]["sources"] = sources;
+            self.client.apply(&edited).await?;
+            let said = self.says(policy, "Accepted", reason).await?;
+            ensure!(said.contains("stays in force as it was"), "{said}");
+            let after = self.visitors.place(placed.len()).await?;
+            ensure!(after == placed, "{reason}: a key is elsewhere than before");
+            self.plain_http_passes(placed).await?;
+        }
+        self.apply(policy).await.map(drop)
+    }
+
     /// Waits until nothing of ours is left there.
     pub(super) async fn nothing_is_left(&self, namespaces: &[&str]) -> Result<()> {
         for namespace in namespaces {

@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::fixture::endpoint_slice;
+use crate::in_force::InForce;
 use crate::objects::{Objects, Sourced};
 use crate::refusal::Code;
 use crate::render::gateway_api;
@@ -241,4 +243,101 @@ fn at_a_gateway_of_a_class_that_is_not_there_yet_it_waits() {
     objects.unknown_parents = [crate::objects::ParentKind::Gateway].into();
     let validated = validate(&objects, Target::Every);
     assert_eq!(codes(&validated), [Code::ParentKindMissing]);
+}
+
+/// The good policy with something else said in it.
+fn said(change: impl FnOnce(&mut clew_crds::WebSocketPolicy)) -> Objects {
+    let mut objects = good("eg");
+    let mut said = (*objects.policies[0].object).clone();
+    change(&mut said);
+    objects.policies[0].object = said.into();
+    let mut slice = endpoint_slice("chat", 0);
+    slice["ports"] = json!([{"port": 9000}]);
+    objects.endpoint_slices = vec![typed(slice)];
+    objects
+}
+
+#[test]
+fn an_edit_that_is_refused_leaves_the_policy_as_it_was_and_its_origins_checked() {
+    let checked = |validated: &Validated| -> Vec<bool> {
+        let rules = validated.world.rules();
+        rules.map(|rule| rule.origin.allowed.len() == 1).collect()
+    };
+    let allow = |policy: &mut clew_crds::WebSocketPolicy| {
+        let origin = json!({"origin": {"allowed": ["https://shop.example.com"]}});
+        policy.spec.policy.security = serde_json::from_value(origin).unwrap();
+    };
+    let spoil = |policy: &mut clew_crds::WebSocketPolicy| {
+        policy.spec.policy.drain.close_reason = "x".repeat(124);
+    };
+    let mut in_force = InForce::default();
+    let before = in_force.validate(&said(allow), Target::Every);
+    assert_eq!((codes(&before), checked(&before)), (vec![], vec![true, true]));
+    for _ in 0..2 {
+        let after = in_force.validate(&said(spoil), Target::Every);
+        assert_eq!(codes(&after), [Code::DrainInvalid]);
+        assert_eq!(checked(&after), [true, true]);
+        assert_eq!(
+            gateway_api::render(&after.world),
+            gateway_api::render(&before.world)
+        );
+        let message = &after.refusals().next().unwrap().message;
+        assert!(
+            message.ends_with("until then the policy stays in force as it was before this edit"),
+            "{message}"
+        );
+    }
+    // One that never was good is not in force, and one that is deleted is gone.
+    let never = InForce::default().validate(&said(spoil), Target::Every);
+    assert!(checked(&never).is_empty());
+    let mut none = said(spoil);
+    none.policies.clear();
+    assert!(checked(&in_force.validate(&none, Target::Every)).is_empty());
+    assert!(checked(&in_force.validate(&said(spoil), Target::Every)).is_empty());
+}
+
+#[test]
+fn a_route_and_a_policy_of_one_name_are_kept_apart() {
+    let mut objects = said(|policy| policy.spec.policy.drain.close_reason = "x".repeat(124));
+    objects.routes = vec![typed(json!({
+        "metadata": {"name": "chat", "namespace": "shop"},
+        "spec": {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "chat", "port": 80}]}]},
+    }))];
+    let mut in_force = InForce::default();
+    let validated = in_force.validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::DrainInvalid]);
+    let good: Vec<_> = in_force.policies().collect();
+    assert_eq!(good.len(), 0, "the route's good text is none of the policy's");
+    assert_eq!(in_force.routes().count(), 1);
+}
+
+#[test]
+fn keys_of_a_live_policy_move_only_where_that_is_wanted() {
+    let by = |name: &str, wanted: bool| {
+        said(|policy| {
+            let key = json!({"sources": [{"type": "QueryParam", "queryParam": {"name": name}}]});
+            policy.spec.policy.session_key = serde_json::from_value(key).unwrap();
+            if wanted {
+                let annotation = ("clew.dev/allow-remap".to_owned(), "true".to_owned());
+                policy.metadata.annotations = Some([annotation].into());
+            }
+        })
+    };
+    let mut in_force = InForce::default();
+    let mut turn = |objects: &Objects| {
+        let validated = in_force.validate(objects, Target::Every);
+        let keys = validated
+            .world
+            .rules()
+            .map(|rule| format!("{:?}", rule.session_key));
+        (codes(&validated), keys.collect::<Vec<_>>())
+    };
+    let (none, room) = turn(&by("room", false));
+    assert_eq!((none, room.len()), (vec![], 2));
+    let (refused, kept) = turn(&by("user", false));
+    assert_eq!(refused, [Code::KeysWouldMove]);
+    assert_eq!(kept, room);
+    let (none, user) = turn(&by("user", true));
+    assert_eq!(none, []);
+    assert_ne!(user, room);
 }
