@@ -45,6 +45,8 @@ log=$(mktemp)
 others=
 trap '[[ -z $others ]] || kill -- "-$others" 2>/dev/null; rm -f "$log" "$log.beside"' EXIT
 ulimit -Sn "$(ulimit -Hn)"
+# What an error says is read, not where in a runtime it was made.
+export RUST_LIB_BACKTRACE=${RUST_LIB_BACKTRACE-0}
 status=0
 if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
   # Where that fails every test says what it lacks.

@@ -17,22 +17,27 @@ const SIZE: Size = Size {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_shared_through_redis() -> Result<()> {
-    compare(Store::Redis).await?;
+    let through_store = compare(Store::Redis).await?;
     let alone = measure(Store::Redis, Side::Alone, &SIZE).await?;
     ensure!(
         alone.lost > 0,
         "the control with nothing between the servers: {alone:?}"
     );
-    ensure!(alone.cpu.store < 1.0, "{alone:?}");
+    ensure!(
+        alone.cpu.store < through_store / 4.0,
+        "what costs CPU where nothing goes through the store: {alone:?}, against {through_store}"
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_shared_through_nats() -> Result<()> {
-    compare(Store::Nats).await
+    compare(Store::Nats).await?;
+    Ok(())
 }
 
-async fn compare(store: Store) -> Result<()> {
+/// What the store spends on a message that goes through it.
+async fn compare(store: Store) -> Result<f64> {
     let before = measure(store, Side::InTurn, &SIZE).await?;
     let after = measure(store, Side::ByRoom, &SIZE).await?;
     println!("{} with NGINX: {before:?}\nwith Clew: {after:?}", store.name());
@@ -44,10 +49,11 @@ async fn compare(store: Store) -> Result<()> {
         ensure!(one.lost == 0 && one.doubled == 0 && one.late == 0, "{one:?}");
     }
     ensure!(after.orderly == after.ended, "{after:?}");
-    let busiest = |one: &Outcome| one.peaks.iter().copied().fold(f64::NAN, f64::max);
+    // A server with a single person has all of its people back at once.
+    let busiest = |one: &Outcome| one.peaks.iter().sum::<f64>() / one.peaks.len() as f64;
     ensure!(busiest(&after) < busiest(&before), "{before:?} {after:?}");
     let remembers = |one: &Outcome| one.crash.map(|crash| crash.remembered);
     ensure!(remembers(&before) == Some(1.0), "a store remembers: {before:?}");
     ensure!(remembers(&after) < Some(1.0), "memory does not: {after:?}");
-    Ok(())
+    Ok(before.cpu.store)
 }
