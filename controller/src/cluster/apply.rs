@@ -165,14 +165,20 @@ impl Applier {
             };
             (wanted != have).then_some((route, wanted))
         });
-        self.mark_all(marks.collect(), resolved, applied).await;
-        self.write_all(steps.needs, applied).await;
-        if !steps.routes.is_empty() {
-            let waits = told
-                .iter()
-                .map(|gateway| self.channel.acknowledged(gateway, PATIENCE));
-            join_all(waits).instrument(traces::waiting(told.len())).await;
-        }
+        let marks = marks.collect();
+        let needs = async {
+            self.mark_all(marks, resolved, applied).await;
+            self.write_all(steps.needs, applied).await;
+        };
+        let acknowledgements = async {
+            if !steps.routes.is_empty() {
+                let waits = told
+                    .iter()
+                    .map(|gateway| self.channel.acknowledged(gateway, PATIENCE));
+                join_all(waits).instrument(traces::waiting(told.len())).await;
+            }
+        };
+        tokio::join!(needs, acknowledgements);
         // To send handshakes to what could not be written would be worse than to write nothing.
         let broken: BTreeSet<_> = plan
             .wanted
