@@ -27,7 +27,7 @@ about.yaml      which clew, and when
 missing.yaml    what could not be had, and why
 check.yaml      what clew check says (in a cluster)
 controller/     its replicas and what they know of the proxies, its pods, their logs and metrics (in a cluster)
-objects/        the objects that decide where sessions go; Events of routes (in a cluster)
+objects/        the objects that decide where sessions go; Events of routes and policies (in a cluster)
 status.yaml, sessions.yaml, drains.yaml, metrics.txt, manifests.yaml, envoy/     of clew run (stand-alone)
 ";
 

@@ -50,6 +50,11 @@ impl Failure {
         self
     }
 
+    /// Whether somebody was reached, and said no.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.exit == REFUSED
+    }
+
     /// With which code to end.
     pub(crate) fn exit(&self) -> ExitCode {
         self.exit.into()

@@ -4,9 +4,12 @@
 pub(crate) mod check;
 mod connection;
 pub(crate) mod pods;
+pub(crate) mod policies;
 mod replicas;
 pub(crate) mod routes;
+mod standing;
 
 pub(crate) use connection::{Connection, refused};
 pub(crate) use pods::now;
 pub(crate) use replicas::{Answers, Controller};
+pub(crate) use standing::Standing;

@@ -20,7 +20,7 @@ fn the_references_name_every_field() {
         "WebSocketPolicy",
         "wsp",
         &crd_yaml::<WebSocketPolicy>(),
-        "what it is for, [the guide](../guide/own-routes.md) says.",
+        "what it is for, [the guide](../guide/own-routes.md) says, and which Gateway honours which field, [a table of its own](fields.md#websocketpolicy).",
     );
 }
 

@@ -43,4 +43,5 @@ pub mod traffic;
 pub mod visitors;
 pub mod wait;
 pub mod wire;
+pub mod workstation;
 pub mod ws_client;

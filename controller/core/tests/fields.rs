@@ -1,16 +1,17 @@
-//! The table of what each kind of parent honours is what the status of a route with every field says there. `make golden`
-//! rewrites it.
+//! The tables of what is honoured where are what the status of a route, and of a policy, with every field says there. `make golden`
+//! rewrites them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::{env, fs};
 
 use clew_core::objects::{Objects, Source, Sourced};
-use clew_core::validate::{Target, Validated, validate};
+use clew_core::validate::{RouteReport, Target, Validated, validate};
+use clew_crds::{WebSocketPolicy, WebSocketRoute, crd_yaml};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The kinds of parents, with the name of one of each.
+/// The kinds of parents of a route, with the name of one of each.
 const PARENTS: [(&str, &str); 6] = [
     ("stand-alone Envoy", "standalone"),
     ("Istio's Gateway (VirtualService)", "edge"),
@@ -20,8 +21,35 @@ const PARENTS: [(&str, &str); 6] = [
     ("a Gateway of any other class", "other"),
 ];
 
+/// The kinds of Gateways of a policy's HTTPRoute, with the name of one of each.
+const GATEWAYS: [(&str, &str); 3] = [
+    ("a Gateway of Envoy Gateway", "envoy-gateway"),
+    ("a Gateway of Istio's class", "istio"),
+    ("a Gateway of any other class", "other"),
+];
+
 /// What there would be no route without: what is said of it is never all of it.
 const MAKE_A_ROUTE: [&str; 2] = ["rules[].backendRefs", "rules[].matches"];
+
+/// The policy with every field, and the one without what that is refused for.
+const EVERY: &str = "every";
+const TAKEN: &str = "taken";
+
+/// One of the tables.
+struct Table<'v> {
+    /// The kind of what has the fields.
+    kind: &'static str,
+    columns: &'static [(&'static str, &'static str)],
+    fields: BTreeSet<String>,
+    /// Who says what is refused.
+    refused: &'v RouteReport,
+    /// Who says what is ignored.
+    ignored: &'v RouteReport,
+}
+
+/// Why something is not honoured, each once, for all tables.
+#[derive(Default)]
+struct Notes(Vec<String>);
 
 /// What a cell says.
 enum Cell {
@@ -35,46 +63,41 @@ enum Cell {
 }
 
 #[test]
-fn the_table_of_fields_is_what_a_route_with_every_field_is_told() {
+fn the_tables_of_fields_are_what_a_route_and_a_policy_with_every_field_are_told() {
     let validated = validate(&objects(), Target::Every);
-    let mut notes: Vec<String> = Vec::new();
-    let mut rows = String::new();
-    let (mut honoured, mut others) = (0, 0);
-    for field in fields() {
-        rows += &format!("| `{field}` |");
-        for parent in 0..PARENTS.len() {
-            let cell = cell(&validated, parent, &field);
-            let mut noted = |word: &str, why: String| {
-                others += 1;
-                let at = notes.iter().position(|note| *note == why).unwrap_or_else(|| {
-                    notes.push(why);
-                    notes.len() - 1
-                });
-                format!("{word} [{0}](#note-{0})", at + 1)
-            };
-            let text = match cell {
-                Cell::Honoured => {
-                    honoured += 1;
-                    "yes".to_owned()
-                }
-                Cell::Ignored(why) => noted("no", why),
-                Cell::InPart(why) => noted("in part", why),
-                Cell::Refused(why) => noted("refused", why),
-            };
-            rows += &format!(" {text} |");
-        }
-        rows += "\n";
-    }
-    assert!(honoured > 100 && others > 30, "{honoured} and {others}");
-    let mut text = "# Which parent honours which field\n\nGenerated from what the status of a route with every field says (`make golden`). \
-                    `no`: the field is named in the route's `PartiallySupported` condition; `in part`: so is what the note says of it; \
-                    `refused`: the parent does not take the route. Which kind a parent is, [the guide](../guide/gateway-api.md) says.\n\n| field |"
+    let (route, every, taken) = (
+        report(&validated, "chat"),
+        report(&validated, EVERY),
+        report(&validated, TAKEN),
+    );
+    assert!(taken.refusals.is_empty(), "{:?}", taken.refusals);
+    let tables = [
+        Table {
+            kind: "WebSocketRoute",
+            columns: &PARENTS,
+            fields: fields_of_a_route(),
+            refused: route,
+            ignored: route,
+        },
+        // A policy that is refused is nowhere in force, so that nobody says what else of it would be ignored.
+        Table {
+            kind: "WebSocketPolicy",
+            columns: &GATEWAYS,
+            fields: fields_of_a_policy(),
+            refused: every,
+            ignored: taken,
+        },
+    ];
+    let mut notes = Notes::default();
+    let mut text = "# Which parent honours which field\n\nGenerated from what the status of a route, and of a policy, with every field says (`make golden`). \
+                    `no`: the field is named in the `PartiallySupported` condition; `in part`: so is what the note says of it; \
+                    `refused`: the parent does not take the route, or the policy. Which kind a parent is, [the guide](../guide/gateway-api.md) says; \
+                    the parents of a policy are the Gateways of [the HTTPRoutes](../guide/own-routes.md) that it is for.\n"
         .to_owned();
-    text += &PARENTS.map(|(title, _)| format!(" {title} |")).concat();
-    text += &format!("\n|---|{}\n{rows}\n", "---|".repeat(PARENTS.len()));
-    for (i, note) in notes.iter().enumerate() {
-        text += &format!("{}. <a id=\"note-{0}\"></a>{note}\n", i + 1);
+    for table in &tables {
+        text += &format!("\n## {}\n\n{}", table.kind, table.print(&mut notes));
     }
+    text += &format!("\n## Notes\n\n{}", notes.print());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/fields.md");
     if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
         fs::write(&path, &text).unwrap();
@@ -82,48 +105,123 @@ fn the_table_of_fields_is_what_a_route_with_every_field_is_told() {
     assert_eq!(fs::read_to_string(path).unwrap(), text, "run make golden");
 }
 
-/// The fields of a rule, two levels deep, as the schema has them.
-fn fields() -> BTreeSet<String> {
-    let crd: Value = serde_saphyr::from_str(&clew_crds::crd_yaml::<clew_crds::WebSocketRoute>()).unwrap();
-    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    let mut fields: BTreeSet<_> = ["hostnames".to_owned()].into();
-    let rules = &spec["properties"]["rules"]["items"];
-    for (name, schema) in rules["properties"].as_object().unwrap() {
+/// What became of the one of a name.
+fn report<'v>(validated: &'v Validated, name: &str) -> &'v RouteReport {
+    let mut all = validated.routes.iter();
+    all.find(|report| report.name.name == name).unwrap()
+}
+
+impl Table<'_> {
+    fn print(&self, notes: &mut Notes) -> String {
+        let mut rows = String::new();
+        let (mut honoured, mut others) = (0, 0);
+        for field in &self.fields {
+            rows += &format!("| `{field}` |");
+            for column in 0..self.columns.len() {
+                let cell = self.cell(column, field);
+                match cell {
+                    Cell::Honoured => honoured += 1,
+                    _ => others += 1,
+                }
+                rows += &format!(" {} |", notes.text(cell));
+            }
+            rows += "\n";
+        }
+        let cells = self.fields.len() * self.columns.len();
+        assert!(
+            honoured > cells / 2 && others > cells / 7,
+            "{}: {honoured} and {others} of {cells}",
+            self.kind
+        );
+        let titles: String = self
+            .columns
+            .iter()
+            .map(|(title, _)| format!(" {title} |"))
+            .collect();
+        format!(
+            "| field |{titles}\n|---|{}\n{rows}",
+            "---|".repeat(self.columns.len())
+        )
+    }
+
+    /// What the status at a parent says of a field, or of what it is a part of.
+    fn cell(&self, column: usize, field: &str) -> Cell {
+        let concerns = |path: &str| {
+            let path = path.trim_start_matches("spec.");
+            let general = without_indices(path);
+            let listed = general.strip_suffix("[]").unwrap_or(&general);
+            (listed == field || field.starts_with(&format!("{listed}.")))
+                .then(|| general.ends_with("[]") || MAKE_A_ROUTE.contains(&field))
+        };
+        let refused = self.refused.refusals.iter().find(|refusal| {
+            refusal.parent.is_none_or(|only| only == column) && concerns(&refusal.field).is_some()
+        });
+        if let Some(refusal) = refused {
+            return Cell::Refused(refusal.message.clone());
+        }
+        let ignored = self.ignored.parents[column]
+            .unsupported
+            .iter()
+            .find_map(|one| Some((concerns(&one.field)?, &one.why)));
+        match ignored {
+            None => Cell::Honoured,
+            Some((true, why)) => Cell::InPart(why.clone()),
+            Some((false, why)) => Cell::Ignored(why.clone()),
+        }
+    }
+}
+
+impl Notes {
+    /// A cell, as the table has it.
+    fn text(&mut self, cell: Cell) -> String {
+        let (word, why) = match cell {
+            Cell::Honoured => return "yes".to_owned(),
+            Cell::Ignored(why) => ("no", why),
+            Cell::InPart(why) => ("in part", why),
+            Cell::Refused(why) => ("refused", why),
+        };
+        let at = self.0.iter().position(|note| *note == why).unwrap_or_else(|| {
+            self.0.push(why);
+            self.0.len() - 1
+        });
+        format!("{word} [{0}](#note-{0})", at + 1)
+    }
+
+    fn print(&self) -> String {
+        let note = |(i, note)| format!("{0}. <a id=\"note-{0}\"></a>{note}\n", i + 1);
+        self.0.iter().enumerate().map(note).collect()
+    }
+}
+
+/// The fields of a route, those of its rules two levels deep.
+fn fields_of_a_route() -> BTreeSet<String> {
+    let spec = spec(&crd_yaml::<WebSocketRoute>());
+    let mut fields = two_levels("rules[].", &spec["properties"]["rules"]["items"]);
+    fields.insert("hostnames".to_owned());
+    fields
+}
+
+/// The fields of a policy, two levels deep.
+fn fields_of_a_policy() -> BTreeSet<String> {
+    two_levels("", &spec(&crd_yaml::<WebSocketPolicy>()))
+}
+
+/// The schema of what a kind says.
+fn spec(crd: &str) -> Value {
+    let crd: Value = serde_saphyr::from_str(crd).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+}
+
+fn two_levels(before: &str, schema: &Value) -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    for (name, schema) in schema["properties"].as_object().unwrap() {
         match schema["properties"].as_object() {
-            Some(inner) => fields.extend(inner.keys().map(|inner| format!("rules[].{name}.{inner}"))),
-            None => drop(fields.insert(format!("rules[].{name}"))),
+            Some(inner) => fields.extend(inner.keys().map(|inner| format!("{before}{name}.{inner}"))),
+            None => drop(fields.insert(format!("{before}{name}"))),
         }
     }
     assert!(fields.len() > 25, "{fields:?}");
     fields
-}
-
-/// What the status at a parent says of a field, or of what it is a part of.
-fn cell(validated: &Validated, parent: usize, field: &str) -> Cell {
-    let report = &validated.routes[0];
-    let concerns = |path: &str| {
-        let path = path.trim_start_matches("spec.");
-        let general = without_indices(path);
-        let listed = general.strip_suffix("[]").unwrap_or(&general);
-        (listed == field || field.starts_with(&format!("{listed}.")))
-            .then(|| general.ends_with("[]") || MAKE_A_ROUTE.contains(&field))
-    };
-    let refused = report
-        .refusals
-        .iter()
-        .find(|refusal| refusal.parent == Some(parent) && concerns(&refusal.field).is_some());
-    if let Some(refusal) = refused {
-        return Cell::Refused(refusal.message.clone());
-    }
-    let ignored = report.parents[parent]
-        .unsupported
-        .iter()
-        .find_map(|one| Some((concerns(&one.field)?, &one.why)));
-    match ignored {
-        None => Cell::Honoured,
-        Some((true, why)) => Cell::InPart(why.clone()),
-        Some((false, why)) => Cell::Ignored(why.clone()),
-    }
 }
 
 fn without_indices(path: &str) -> String {
@@ -135,10 +233,14 @@ fn without_indices(path: &str) -> String {
     })
 }
 
+/// The one with every field.
+fn every_field() -> Value {
+    serde_saphyr::from_str(include_str!("../../../crds/tests/every_field.yaml")).unwrap()
+}
+
 /// A route with every field, at each kind of parent.
-fn objects() -> Objects {
-    let text = include_str!("../../../crds/tests/every_field.yaml");
-    let mut route: Value = serde_saphyr::from_str(text).unwrap();
+fn route() -> Value {
+    let mut route = every_field();
     route["spec"]["parentRefs"] = PARENTS
         .map(|(_, name)| match name {
             "edge" => json!({"group": "networking.istio.io", "kind": "Gateway", "name": name}),
@@ -150,6 +252,49 @@ fn objects() -> Objects {
     // Only beside a prefix is an expression tried out of its turn somewhere.
     let matches = route["spec"]["rules"][0]["matches"].as_array_mut().unwrap();
     matches.push(json!({"path": {"type": "RegularExpression", "value": "/a+"}}));
+    route
+}
+
+/// A policy with what the first rule of the route says, for an HTTPRoute of its own name; nothing is the default, of which nobody says anything.
+fn policy(name: &str) -> Value {
+    let mut spec = every_field()["spec"]["rules"][0].take();
+    for of_a_route in ["name", "matches", "backendRefs"] {
+        assert!(spec.as_object_mut().unwrap().remove(of_a_route).is_some());
+    }
+    spec["timeouts"]["handshake"] = json!("7s");
+    spec["targetRefs"] = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}]);
+    json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec})
+}
+
+/// The same, without what no Gateway takes.
+fn taken_policy() -> Value {
+    let mut policy = policy(TAKEN);
+    let security = policy["spec"]["security"].as_object_mut().unwrap();
+    assert!(security.remove("jwt").is_some());
+    let sources = policy["spec"]["sessionKey"]["sources"].as_array_mut().unwrap();
+    for claim in sources.iter_mut().filter_map(|source| source.get_mut("jwtClaim")) {
+        claim["verification"] = json!("None");
+    }
+    policy
+}
+
+/// An HTTPRoute at each kind of Gateway.
+fn http_route(name: &str) -> Value {
+    let parents: Value = GATEWAYS
+        .map(|(_, name)| json!({"name": name}))
+        .into_iter()
+        .collect();
+    json!({
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "parentRefs": parents,
+            "hostnames": [format!("{name}.example.com")],
+            "rules": [{"name": name, "backendRefs": [{"name": "chat", "port": 8080}]}],
+        },
+    })
+}
+
+fn objects() -> Objects {
     let gateway = |name: &str, class: &str| {
         json!({
             "metadata": {"name": name, "namespace": "shop"},
@@ -167,7 +312,9 @@ fn objects() -> Objects {
         })
     };
     Objects {
-        routes: vec![typed(route)],
+        routes: vec![typed(route())],
+        policies: vec![typed(policy(EVERY)), typed(taken_policy())],
+        http_routes: [EVERY, TAKEN].map(|name| typed(http_route(name))).into(),
         gateways: vec![
             typed(gateway("standalone", "clew")),
             typed(gateway("istio", "istio")),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clew_core::model::ObjectName;
+use clew_core::model::{ObjectName, OwnerKind};
 use http::Request;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, LogParams, TypeMeta};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Archive, about, file_of};
 use crate::cluster::{Kind, Scope};
 use crate::failure::Failure;
-use crate::operate::{Connection, Controller, check, now, routes};
+use crate::operate::{Connection, Controller, check, now, policies, routes};
 
 /// Of each log.
 const LINES: i64 = 20_000;
@@ -76,25 +76,34 @@ impl Collecting<'_> {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let of_routes = ListParams::default().fields("involvedObject.kind=WebSocketRoute");
-        let listed = events.list(&of_routes).await.map(|list| list.items).map_err(said);
-        archive.add("objects/events.yaml", listed)
+        let of_ours = async {
+            let mut found = Vec::new();
+            for kind in [OwnerKind::Route, OwnerKind::Policy] {
+                let of_kind = ListParams::default().fields(&format!("involvedObject.kind={}", kind.as_str()));
+                found.extend(events.list(&of_kind).await.map_err(said)?.items);
+            }
+            Ok::<_, String>(found)
+        };
+        archive.add("objects/events.yaml", of_ours.await)
     }
 
-    /// The Services that routes name, with their EndpointSlices and pods.
+    /// The Services that sessions go to, with their EndpointSlices and pods.
     async fn backends(&self, archive: &mut Archive, connection: &Connection) -> Result<(), Failure> {
-        let routes = match routes::list(connection, self.namespace).await {
-            Ok(routes) => routes,
-            Err(why) => {
-                archive.miss("the Services of routes", why.to_string());
-                return Ok(());
-            }
+        let mut services = BTreeSet::new();
+        match routes::list(connection, self.namespace).await {
+            Ok(routes) => services.extend(routes.iter().flat_map(routes::services)),
+            Err(why) => archive.miss("the Services of routes", why.to_string()),
+        }
+        let of_policies = async {
+            let policies = policies::list(connection, self.namespace).await?;
+            policies::services(connection, &policies).await
         };
+        match of_policies.await {
+            Ok(of_policies) => services.extend(of_policies),
+            Err(why) => archive.miss("the Services of policies", why.to_string()),
+        }
         let mut named = BTreeMap::<String, BTreeSet<String>>::new();
-        for service in routes
-            .iter()
-            .flat_map(|route| route.services().collect::<Vec<_>>())
-        {
+        for service in services {
             named.entry(service.namespace).or_default().insert(service.name);
         }
         let mut found: [(Kind, Vec<DynamicObject>); 3] =

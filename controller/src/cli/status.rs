@@ -19,7 +19,7 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     target: Target,
-    /// The routes of all namespaces of a cluster
+    /// The routes and policies of all namespaces of a cluster
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
 }

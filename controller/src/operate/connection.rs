@@ -4,9 +4,11 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::cluster::Kind;
 use crate::failure::Failure;
 
 /// Whoever does not take a connection within this is taken for dead.
@@ -67,6 +69,19 @@ impl Connection {
             namespace,
             server,
         })
+    }
+
+    /// The objects of a kind, of a namespace or of all.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(super) async fn list(&self, kind: Kind, namespace: Option<&str>) -> kube::Result<Vec<DynamicObject>> {
+        let (client, resource) = (self.client.clone(), kind.resource());
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        Ok(api.list(&ListParams::default()).await?.items)
     }
 }
 

@@ -12,7 +12,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::connection::{Connection, refused};
-use super::routes;
+use super::{policies, routes};
 use crate::clock;
 use crate::cluster::drains::{DRAIN, DRAIN_TIMEOUT, Order};
 use crate::failure::Failure;
@@ -158,17 +158,16 @@ impl Found {
     }
 }
 
-/// The pods that routes lead to.
+/// The pods that routes lead to, and HTTPRoutes that policies are for.
 ///
 /// # Errors
-/// When routes or endpoints cannot be listed.
+/// When any of them, or endpoints, cannot be listed.
 pub(crate) async fn backends(connection: &Connection) -> Result<BTreeSet<ObjectName>, Failure> {
+    let routes = routes::list(connection, None).await?;
+    let policies = policies::list(connection, None).await?;
+    let of_policies = policies::services(connection, &policies).await?;
     let mut services = BTreeMap::<String, BTreeSet<String>>::new();
-    for service in routes::list(connection, None)
-        .await?
-        .iter()
-        .flat_map(routes::Route::services)
-    {
+    for service in routes.iter().flat_map(routes::services).chain(of_policies) {
         services
             .entry(service.namespace)
             .or_default()

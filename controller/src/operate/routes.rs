@@ -1,115 +1,56 @@
 //! The routes, as the API server has them.
 
-use clew_core::model::ObjectName;
-use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
-use serde::Serialize;
-use serde_json::Value;
+use clew_core::model::{ObjectName, OwnerKind};
 
 use super::connection::{Connection, refused};
+use super::standing::{Standing, condition, items, said};
 use crate::cluster::Kind;
 use crate::failure::Failure;
 
 /// What to do where there are none.
 pub(crate) const UNKNOWN_KIND: &str = "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -";
 
-/// A route and what its status says.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Route {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) generation: i64,
-    #[serde(skip)]
-    pub(crate) spec: Value,
-    pub(crate) status: Value,
-}
-
 /// Those of a namespace, or all of them.
 ///
 /// # Errors
 /// When they cannot be listed.
-pub(crate) async fn list(connection: &Connection, namespace: Option<&str>) -> Result<Vec<Route>, Failure> {
-    let resource = Kind::WebSocketRoute.resource();
-    let client = connection.client.clone();
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    let listed = api
-        .list(&ListParams::default())
-        .await
-        .map_err(|error| match &error {
-            kube::Error::Api(status) if status.code == 404 => Failure::refused(UNKNOWN_KIND),
-            _ => refused("WebSocketRoutes cannot be listed", &error),
-        })?;
-    Ok(listed.items.into_iter().map(Route::of).collect())
+pub(crate) async fn list(connection: &Connection, namespace: Option<&str>) -> Result<Vec<Standing>, Failure> {
+    let listed = connection.list(Kind::WebSocketRoute, namespace).await;
+    let listed = listed.map_err(|error| match &error {
+        kube::Error::Api(status) if status.code == 404 => Failure::refused(UNKNOWN_KIND),
+        _ => refused("WebSocketRoutes cannot be listed", &error),
+    })?;
+    let of = |object| Standing::of(OwnerKind::Route, object);
+    Ok(listed.into_iter().map(of).collect())
 }
 
-impl Route {
-    fn of(mut object: DynamicObject) -> Self {
-        Self {
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            generation: object.metadata.generation.unwrap_or(0),
-            spec: object.data["spec"].take(),
-            status: object.data["status"].take(),
-        }
+/// As its condition `Ready` says.
+pub(super) fn ready(route: &Standing) -> [String; 3] {
+    match condition(&route.status["conditions"], "Ready") {
+        none if none.is_null() => Standing::unheard(),
+        _ if route.status["observedGeneration"] != route.generation => route.outdated(),
+        ready => said(ready),
     }
+}
 
-    /// Its summary: what `Ready` is, why, and more of that. One that a controller has not looked at yet is not ready.
-    pub(crate) fn ready(&self) -> [String; 3] {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let conditions = self.status["conditions"].as_array();
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .find(|one| one["type"] == "Ready");
-        let is_of_now = self.status["observedGeneration"] == self.generation;
-        match ready {
-            None => [
-                "Unknown".to_owned(),
-                "Pending".to_owned(),
-                "no controller has said anything of it".to_owned(),
-            ],
-            Some(_) if !is_of_now => [
-                "Unknown".to_owned(),
-                "Pending".to_owned(),
-                format!(
-                    "the controller has not looked at generation {} yet",
-                    self.generation
-                ),
-            ],
-            Some(ready) => [
-                text(&ready["status"]),
-                text(&ready["reason"]),
-                text(&ready["message"]),
-            ],
-        }
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready()[0] == "True"
-    }
-
-    /// The Services that it sends sessions to.
-    pub(crate) fn services(&self) -> impl Iterator<Item = ObjectName> {
-        let rules = self.spec["rules"].as_array().into_iter().flatten();
-        let references = rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten());
-        references.filter_map(|reference| {
-            let namespace = reference["namespace"].as_str().unwrap_or(&self.namespace);
-            Some(ObjectName::new(namespace, reference["name"].as_str()?))
-        })
-    }
+/// The Services that a route sends sessions to.
+pub(crate) fn services(route: &Standing) -> impl Iterator<Item = ObjectName> {
+    let references = items(&route.spec["rules"]).flat_map(|rule| items(&rule["backendRefs"]));
+    references.filter_map(|reference| {
+        let namespace = reference["namespace"].as_str().unwrap_or(&route.namespace);
+        Some(ObjectName::new(namespace, reference["name"].as_str()?))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Route;
-    use clew_core::model::ObjectName;
+    use super::{Standing, services};
+    use clew_core::model::{ObjectName, OwnerKind};
     use serde_json::{Value, json};
 
-    fn route(generation: i64, status: Value) -> Route {
-        Route {
+    fn route(generation: i64, status: Value) -> Standing {
+        Standing {
+            kind: OwnerKind::Route,
             namespace: "shop".into(),
             name: "chat".into(),
             generation,
@@ -130,9 +71,9 @@ mod tests {
 
     #[test]
     fn the_services_of_a_route_are_named_with_their_namespaces() {
-        let services: Vec<_> = route(1, Value::Null).services().collect();
+        let route = route(1, Value::Null);
         assert_eq!(
-            services,
+            services(&route).collect::<Vec<_>>(),
             [ObjectName::new("shop", "chat"), ObjectName::new("attic", "old")]
         );
     }

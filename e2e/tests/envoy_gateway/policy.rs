@@ -1,6 +1,7 @@
 //! `WebSocketPolicy` on HTTPRoutes that somebody has already: sessions find their pods and leave gracefully, and all else stays as it was.
 
 mod carried_by_istio;
+mod from_a_workstation;
 mod owned;
 
 use std::time::Duration;

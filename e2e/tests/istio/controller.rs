@@ -35,7 +35,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{Mesh, mesh};
-pub(crate) use operate::clew;
 
 const SOON: Duration = Duration::from_secs(30);
 const ISTIO: &str = "networking.istio.io/v1";

@@ -10,12 +10,13 @@ use clew_e2e::cluster::{Client, Cluster, part};
 use clew_e2e::controller::{ACCOUNT, Controller, NAMESPACE};
 use clew_e2e::istio::namespace;
 use clew_e2e::pod::{PORT, service};
+use clew_e2e::workstation::clew;
 use clew_e2e::{chart, http, wait};
 use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::controller::{broken, clew, reasons};
+use crate::controller::{broken, reasons};
 
 const SOON: Duration = Duration::from_secs(60);
 const CLEW: &str = "clew.dev/v1alpha1";

@@ -1,26 +1,35 @@
-//! `clew status` in a cluster: the routes from the API server, the proxies from the controller. The first needs no controller.
+//! `clew status` in a cluster: routes and policies from the API server, the proxies from the controller. The first needs no controller.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::{Args, items, text};
-use crate::channel::view::GatewayView;
+use crate::channel::view::{GatewayView, ReplicaView};
 use crate::cli::output;
 use crate::cli::target::Cluster;
 use crate::failure::{Failure, REFUSED};
-use crate::operate::routes::{self, Route};
+use crate::operate::{Standing, policies, routes};
 
 pub(super) async fn status(cluster: &Cluster, args: &Args) -> Result<ExitCode, Failure> {
     let namespace = (!args.all_namespaces).then(|| cluster.namespace());
     let routes = routes::list(&cluster.connection, namespace).await?;
-    if let (Some(namespace), []) = (namespace, &routes[..]) {
+    let policies = match policies::list(&cluster.connection, namespace).await {
+        Ok(policies) => Some(policies),
+        Err(why) if why.is_refusal() => {
+            eprintln!("clew: {why}");
+            None
+        }
+        Err(why) => return Err(why),
+    };
+    let mut status = json!({"routes": routes, "policies": policies, "gateways": null, "replicas": null});
+    let policies = policies.unwrap_or_default();
+    if let (Some(namespace), [], []) = (namespace, &routes[..], &policies[..]) {
         eprintln!("clew: there is no WebSocketRoute in namespace {namespace}; -A shows those of all");
     }
-    let mut status = json!({"routes": routes, "gateways": null, "replicas": null});
     match cluster.controller.ask(&cluster.connection.client).await {
         Ok(answers) => {
-            let replica = |replica: &crate::channel::view::ReplicaView| json!({"name": replica.replica, "version": replica.version, "module": replica.module, "leads": replica.leads});
+            let replica = |replica: &ReplicaView| json!({"name": replica.replica, "version": replica.version, "module": replica.module, "leads": replica.leads});
             status["gateways"] = answers.gateways().iter().map(gateway).collect();
             status["replicas"] = answers.replicas.iter().map(replica).collect();
             status["silent"] = json!(answers.silent);
@@ -30,8 +39,9 @@ pub(super) async fn status(cluster: &Cluster, args: &Args) -> Result<ExitCode, F
         }
         Err(why) => eprintln!("clew: what the proxies have acknowledged is not known: {why}"),
     }
-    args.output.print(&status, || tables(&status, &routes))?;
-    Ok(match routes.iter().all(Route::is_ready) {
+    args.output
+        .print(&status, || tables(&status, &routes, &policies))?;
+    Ok(match routes.iter().chain(&policies).all(Standing::is_ready) {
         true => ExitCode::SUCCESS,
         false => REFUSED.into(),
     })
@@ -52,27 +62,19 @@ fn gateway(gateway: &GatewayView) -> Value {
     })
 }
 
-fn tables(status: &Value, routes: &[Route]) -> String {
-    let rows = routes.iter().map(|route| {
-        let [ready, reason, message] = route.ready();
-        [
-            route.namespace.clone(),
-            route.name.clone(),
-            ready,
-            reason,
-            message,
-        ]
-    });
-    let mut parts = vec![output::table(
-        ["NAMESPACE", "ROUTE", "READY", "REASON", "MESSAGE"],
-        rows,
-    )];
-    let named: Vec<_> = routes.iter().flat_map(conditions).collect();
-    if !named.is_empty() {
-        parts.push(output::table(
-            ["ROUTE", "PARENT", "CONDITION", "STATUS", "REASON", "MESSAGE"],
-            named,
-        ));
+fn tables(status: &Value, routes: &[Standing], policies: &[Standing]) -> String {
+    let mut parts = vec![summaries("ROUTE", routes)];
+    if !policies.is_empty() {
+        parts.push(summaries("POLICY", policies));
+    }
+    for (kind, place, all) in [("ROUTE", "PARENT", routes), ("POLICY", "ANCESTOR", policies)] {
+        let named: Vec<_> = all.iter().flat_map(conditions).collect();
+        if !named.is_empty() {
+            parts.push(output::table(
+                [kind, place, "CONDITION", "STATUS", "REASON", "MESSAGE"],
+                named,
+            ));
+        }
     }
     let proxies = items(status, "gateways").flat_map(|gateway| {
         let row = |proxy: &Value| {
@@ -107,55 +109,78 @@ fn tables(status: &Value, routes: &[Route]) -> String {
     parts.join("\n")
 }
 
-/// Of each parent what does not hold, and what holds in part.
-fn conditions(route: &Route) -> Vec<[String; 6]> {
-    let parents = items(&route.status, "parents");
-    let rows = parents.flat_map(|parent| {
-        let reference = &parent["parentRef"];
-        let namespace = reference["namespace"].as_str().unwrap_or(&route.namespace);
-        let called = format!("{namespace}/{}", text(&reference["name"]));
+/// A line for each.
+fn summaries(kind: &str, all: &[Standing]) -> String {
+    let rows = all.iter().map(|one| {
+        let [ready, reason, message] = one.ready();
+        [one.namespace.clone(), one.name.clone(), ready, reason, message]
+    });
+    output::table(["NAMESPACE", kind, "READY", "REASON", "MESSAGE"], rows)
+}
+
+/// Of each place what does not hold there, and what holds in part.
+fn conditions(of: &Standing) -> Vec<[String; 6]> {
+    let mut rows = Vec::new();
+    for (place, conditions) in of.places() {
         let worth = |condition: &&Value| {
             let is_partial = condition["type"] == "PartiallySupported";
             (condition["status"] == "True") == is_partial
         };
-        items(parent, "conditions").filter(worth).map(move |condition| {
+        let all = conditions.as_array().into_iter().flatten();
+        rows.extend(all.filter(worth).map(|condition| {
             [
-                format!("{}/{}", route.namespace, route.name),
-                called.clone(),
+                of.called(),
+                place.clone(),
                 text(&condition["type"]),
                 text(&condition["status"]),
                 text(&condition["reason"]),
                 text(&condition["message"]),
             ]
-        })
-    });
-    rows.collect()
+        }));
+    }
+    rows
 }
 
 #[cfg(test)]
 mod tests {
     use super::{gateway, tables};
     use crate::channel::view::{GatewayView, ProxyView};
-    use crate::operate::routes::Route;
+    use crate::operate::Standing;
+    use clew_core::model::OwnerKind;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
-    #[test]
-    fn what_does_not_hold_is_named_and_so_is_each_proxy() {
-        let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "why"});
-        let route = Route {
+    fn standing(kind: OwnerKind, name: &str, status: Value) -> Standing {
+        Standing {
+            kind,
             namespace: "shop".into(),
-            name: "chat".into(),
+            name: name.into(),
             generation: 1,
             spec: Value::Null,
-            status: json!({"observedGeneration": 1,
-            "conditions": [condition("Ready", "False", "NotReady")],
-            "parents": [{"parentRef": {"name": "edge"}, "conditions": [
-                condition("Accepted", "True", "Accepted"),
-                condition("Programmed", "False", "ProxiesBehind"),
-                condition("PartiallySupported", "True", "DrainTruncated"),
-            ]}]}),
-        };
+            status,
+        }
+    }
+
+    fn condition(kind: &str, status: &str, reason: &str) -> Value {
+        json!({"type": kind, "status": status, "reason": reason, "message": "why", "observedGeneration": 1})
+    }
+
+    /// Without what columns are wide for.
+    fn rows(text: &str) -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().map(words).collect()
+    }
+
+    #[test]
+    fn what_does_not_hold_is_named_and_so_is_each_proxy() {
+        let status = json!({"observedGeneration": 1,
+        "conditions": [condition("Ready", "False", "NotReady")],
+        "parents": [{"parentRef": {"name": "edge"}, "conditions": [
+            condition("Accepted", "True", "Accepted"),
+            condition("Programmed", "False", "ProxiesBehind"),
+            condition("PartiallySupported", "True", "DrainTruncated"),
+        ]}]});
+        let route = standing(OwnerKind::Route, "chat", status);
         let proxy = |id: &str, acknowledged| ProxyView {
             id: id.into(),
             node: String::new(),
@@ -176,13 +201,9 @@ mod tests {
             of("x/y", vec![]),
         ];
         let gateways: Vec<_> = gateways.iter().map(gateway).collect();
-        let text = tables(&json!({"gateways": gateways}), &[route]);
-        let rows: Vec<String> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
+        let text = tables(&json!({"gateways": gateways}), &[route], &[]);
         assert_eq!(
-            rows,
+            rows(&text),
             [
                 "NAMESPACE ROUTE READY REASON MESSAGE",
                 "shop chat False NotReady why",
@@ -195,6 +216,40 @@ mod tests {
                 "istio=edge a yes 0",
                 "istio=edge b no 0",
                 "x/y none polls",
+            ]
+        );
+    }
+    #[test]
+    fn policies_stand_beside_routes_in_tables_of_their_own() {
+        let at = |conditions: Value| {
+            json!({"ancestors": [{"ancestorRef": {"name": "edge", "namespace": "infra"},
+                "controllerName": "clew.dev/controller", "conditions": conditions}]})
+        };
+        let well = ["Accepted", "ResolvedRefs", "Programmed"].map(|kind| condition(kind, "True", kind));
+        let taken = json!([
+            condition("Accepted", "False", "Conflicted"),
+            condition("ResolvedRefs", "True", "ResolvedRefs"),
+            condition("Programmed", "False", "Pending"),
+        ]);
+        let policies = [
+            standing(OwnerKind::Policy, "new", Value::Null),
+            standing(OwnerKind::Policy, "rooms", at(json!(well))),
+            standing(OwnerKind::Policy, "taken", at(taken)),
+        ];
+        let text = tables(&json!({"gateways": null}), &[], &policies);
+        assert_eq!(
+            rows(&text),
+            [
+                "NAMESPACE ROUTE READY REASON MESSAGE",
+                "",
+                "NAMESPACE POLICY READY REASON MESSAGE",
+                "shop new Unknown Pending no controller has said anything of it",
+                "shop rooms True Ready every Gateway has accepted, resolved and programmed it",
+                "shop taken False Conflicted why",
+                "",
+                "POLICY ANCESTOR CONDITION STATUS REASON MESSAGE",
+                "shop/taken infra/edge Accepted False Conflicted why",
+                "shop/taken infra/edge Programmed False Pending why",
             ]
         );
     }

@@ -22,7 +22,10 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         ["patch", "networking.istio.io", "envoyfilters", "", ""],
         ["get", "", "secrets", own, "clew-secrets"],
     ];
-    let status: &[Right<'_>] = &[["list", "clew.dev", "websocketroutes", scene.namespace, ""]];
+    let status: &[Right<'_>] = &[
+        ["list", "clew.dev", "websocketroutes", scene.namespace, ""],
+        ["list", "clew.dev", "websocketpolicies", scene.namespace, ""],
+    ];
     let sessions: &[Right<'_>] = &[
         ["create", "", "serviceaccounts/token", own, READER],
         ["list", "discovery.k8s.io", "endpointslices", own, ""],

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use clew_crds::{WebSocketPolicy, WebSocketRoute, crd_yaml};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
 use serde_json::{Value, json};
 
 use super::{Check, Scene};
+use crate::cluster::Kind;
 use crate::failure::Failure;
 use crate::operate::connection::refused;
 
 const CATEGORY: &str = "kinds";
-const OURS: &str = "websocketroutes.clew.dev";
 const INSTALL: &str = "clew crd | kubectl apply --server-side -f -";
 
 pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
     if !before {
-        checks.push(ours(scene).await);
+        for (kind, printed) in ours() {
+            checks.push(compared(scene, kind, &printed).await);
+        }
     }
     let groups = scene.connection.client.list_api_groups().await;
     let groups = groups.map_err(|error| refused("the API server's kinds cannot be listed", &error))?;
@@ -51,37 +54,46 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
     Ok(checks)
 }
 
-/// Our own kind, compared with the one that this `clew` prints.
-async fn ours(scene: &Scene<'_>) -> Check {
+/// Our own kinds, as `clew crd` prints them.
+fn ours() -> [(Kind, String); 2] {
+    [
+        (Kind::WebSocketRoute, crd_yaml::<WebSocketRoute>()),
+        (Kind::WebSocketPolicy, crd_yaml::<WebSocketPolicy>()),
+    ]
+}
+
+/// One of them, compared with what this `clew` prints.
+async fn compared(scene: &Scene<'_>, kind: Kind, printed: &str) -> Check {
+    let resource = kind.resource();
+    let name = format!("{}.{}", resource.plural, resource.group);
     let api: Api<CustomResourceDefinition> = Api::all(scene.connection.client.clone());
-    match api.get_opt(OURS).await {
+    match api.get_opt(&name).await {
         Ok(None) => {
-            Check::failed(CATEGORY, format!("{OURS} is not installed"), INSTALL).see("a-missing-kind")
+            Check::failed(CATEGORY, format!("{name} is not installed"), INSTALL).see("a-missing-kind")
         }
-        Ok(Some(found)) => match missing(&schema(&printed()), &schema(&json!(found))) {
+        Ok(Some(found)) => match missing(&schema(&read(printed)), &schema(&json!(found))) {
             None => Check::ok(
                 CATEGORY,
-                format!("{OURS} is installed, and as this clew knows it"),
+                format!("{name} is installed, and as this clew knows it"),
             ),
             Some(field) => Check::failed(
                 CATEGORY,
-                format!("{OURS} is of another version: it lacks {field}"),
+                format!("{name} is of another version: it lacks {field}"),
                 INSTALL,
             )
             .see("a-missing-kind"),
         },
         Err(kube::Error::Api(status)) if status.is_forbidden() => Check::warning(
             CATEGORY,
-            format!("whether {OURS} is the one that this clew knows cannot be told"),
+            format!("whether {name} is the one that this clew knows cannot be told"),
             status.message,
         ),
-        Err(error) => Check::warning(CATEGORY, format!("{OURS} cannot be read: {error}"), ""),
+        Err(error) => Check::warning(CATEGORY, format!("{name} cannot be read: {error}"), ""),
     }
 }
 
-/// As `clew crd` prints it.
-fn printed() -> Value {
-    serde_saphyr::from_str(&clew_crds::crd_yaml::<clew_crds::WebSocketRoute>()).unwrap_or_default()
+fn read(crd: &str) -> Value {
+    serde_saphyr::from_str(crd).unwrap_or_default()
 }
 
 fn schema(crd: &Value) -> Value {
@@ -107,16 +119,26 @@ fn missing(ours: &Value, theirs: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{missing, printed, schema};
+    use super::{missing, ours, read, schema};
 
     #[test]
     fn a_kind_that_lacks_a_field_is_another_version() {
-        let ours = schema(&printed());
-        assert_eq!(missing(&ours, &ours), None);
-        let mut older = ours.clone();
-        let rule = &mut older["properties"]["spec"]["properties"]["rules"]["items"]["properties"];
-        assert!(rule.as_object_mut().unwrap().remove("drain").is_some());
-        assert_eq!(missing(&ours, &older).as_deref(), Some("spec.rules.drain"));
-        assert_eq!(missing(&older, &ours), None, "a newer one has all of it");
+        let [(_, route), (_, policy)] = ours();
+        for (crd, below, lacks) in [
+            (route, "/rules/items/properties", "spec.rules.drain"),
+            (policy, "", "spec.drain"),
+        ] {
+            let ours = schema(&read(&crd));
+            assert_eq!(missing(&ours, &ours), None);
+            let mut older = ours.clone();
+            let fields = older.pointer_mut(&format!("/properties/spec/properties{below}"));
+            assert!(
+                fields
+                    .and_then(|fields| fields.as_object_mut()?.remove("drain"))
+                    .is_some()
+            );
+            assert_eq!(missing(&ours, &older).as_deref(), Some(lacks));
+            assert_eq!(missing(&older, &ours), None, "a newer one has all of it");
+        }
     }
 }

@@ -1,21 +1,24 @@
-//! The routes: what the controller says of each, and whether their pods last for their drains.
+//! The routes and the policies: what the controller says of each, and whether the pods of routes last for their drains.
 
 use std::collections::BTreeMap;
 
+use clew_core::model::OwnerKind;
+
 use super::{Check, Scene};
-use crate::operate::routes::{self, Route};
+use crate::failure::Failure;
+use crate::operate::{Standing, policies, routes};
 
 const CATEGORY: &str = "routes";
 
 pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
-    let mut checks = match routes::list(scene.connection, None).await {
-        Ok(routes) => standing(&routes),
-        Err(why) => vec![Check::warning(
-            CATEGORY,
-            format!("routes cannot be looked at: {why}"),
-            "",
-        )],
-    };
+    let routes = routes::list(scene.connection, None).await;
+    let mut checks = looked_at("routes", routes, |routes| standing("routes", routes));
+    let policies = policies::list(scene.connection, None).await;
+    checks.extend(looked_at("policies", policies, |policies| match policies {
+        // Whoever has none need not know that there could be.
+        [] => Vec::new(),
+        policies => standing("policies", policies),
+    }));
     if let Ok(Some(validated)) = &scene.validated {
         let truncated = validated.routes.iter().filter_map(|report| {
             let why = &report.truncated.first()?.why;
@@ -26,34 +29,47 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
     checks
 }
 
+fn looked_at(
+    those: &str,
+    listed: Result<Vec<Standing>, Failure>,
+    standing: impl FnOnce(&[Standing]) -> Vec<Check>,
+) -> Vec<Check> {
+    match listed {
+        Ok(all) => standing(&all),
+        Err(why) => vec![Check::warning(
+            CATEGORY,
+            format!("{those} cannot be looked at: {why}"),
+            "",
+        )],
+    }
+}
+
 /// A line for all that are ready, and one for each reason why others are not.
-fn standing(routes: &[Route]) -> Vec<Check> {
+fn standing(those: &str, all: &[Standing]) -> Vec<Check> {
     let mut unready = BTreeMap::<_, Vec<_>>::new();
-    for route in routes.iter().filter(|route| !route.is_ready()) {
-        let [_, summary, message] = route.ready();
-        // The summary of all parents begins with the reason of the one that is worst.
-        let (reason, message) = match message.split_once(": ") {
-            Some((reason, rest)) if !reason.contains(' ') => (reason.to_owned(), rest.to_owned()),
-            _ => (summary, message),
+    for one in all.iter().filter(|one| !one.is_ready()) {
+        let (reason, message) = why(one);
+        let name = match one.kind {
+            OwnerKind::Route => one.called(),
+            OwnerKind::Policy => format!("policy {}", one.called()),
         };
-        let name = format!("{}/{}", route.namespace, route.name);
         unready.entry(reason).or_default().push((name, message));
     }
     if unready.is_empty() {
         return vec![Check::ok(
             CATEGORY,
-            format!("all of {} routes are ready", routes.len()),
+            format!("all of {} {those} are ready", all.len()),
         )];
     }
-    let line = |(reason, those): (&String, &Vec<(String, String)>)| {
-        let what = match &those[..] {
+    let line = |(reason, unready): (&String, &Vec<(String, String)>)| {
+        let what = match &unready[..] {
             [(name, message)] => format!("{name} is not ready, {reason}: {message}"),
             several => {
                 let (name, message) = several.first().cloned().unwrap_or_default();
                 format!(
-                    "{} of {} routes are not ready, {reason}; {name} for one: {message}",
+                    "{} of {} {those} are not ready, {reason}; {name} for one: {message}",
                     several.len(),
-                    routes.len()
+                    all.len()
                 )
             }
         };
@@ -68,6 +84,18 @@ fn standing(routes: &[Route]) -> Vec<Check> {
         }
     };
     unready.iter().map(line).collect()
+}
+
+/// Why one is not ready, and more of that.
+fn why(one: &Standing) -> (String, String) {
+    let [_, reason, message] = one.ready();
+    // The summary of all of a route's parents begins with the reason of the one that is worst.
+    match (one.kind, message.split_once(": ")) {
+        (OwnerKind::Route, Some((worst, rest))) if !worst.contains(' ') => {
+            (worst.to_owned(), rest.to_owned())
+        }
+        _ => (reason, message),
+    }
 }
 
 /// Of the routes whose pods end before their drain does.
@@ -90,12 +118,13 @@ fn drains(truncated: &[(String, &str)]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
-    use super::{Route, drains, standing};
+    use super::super::{Check, Verdict};
+    use super::{OwnerKind, Standing, drains, standing};
     use serde_json::json;
 
-    fn route(name: &str, status: &str, message: &str) -> Route {
-        Route {
+    fn route(name: &str, status: &str, message: &str) -> Standing {
+        Standing {
+            kind: OwnerKind::Route,
             namespace: "shop".into(),
             name: name.into(),
             generation: 1,
@@ -106,27 +135,77 @@ mod tests {
         }
     }
 
+    fn policy(name: &str, status: &str, reason: &str) -> Standing {
+        let condition = |kind: &str, status: &str, reason: &str| {
+            json!({"type": kind, "status": status, "reason": reason,
+                "message": "spec.targetRefs[0]: why", "observedGeneration": 1})
+        };
+        let conditions = [
+            condition("Accepted", "True", "Accepted"),
+            condition("ResolvedRefs", "True", "ResolvedRefs"),
+            condition("Programmed", status, reason),
+        ];
+        Standing {
+            kind: OwnerKind::Policy,
+            status: json!({"ancestors": [{"ancestorRef": {"name": "edge"},
+                "controllerName": "clew.dev/controller", "conditions": conditions}]}),
+            ..route(name, "", "")
+        }
+    }
+
+    fn said(checks: &[Check]) -> Vec<(Verdict, &str)> {
+        checks
+            .iter()
+            .map(|check| (check.verdict, check.what.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn policies_that_are_not_ready_are_said_as_routes_are() {
+        let ready = policy("a", "True", "Programmed");
+        assert_eq!(
+            said(&standing("policies", std::slice::from_ref(&ready))),
+            [(Verdict::Ok, "all of 1 policies are ready")]
+        );
+        let policies = [
+            ready,
+            policy("b", "False", "FilterNotInstalled"),
+            policy("c", "False", "ProxiesBehind"),
+            policy("d", "False", "ProxiesBehind"),
+        ];
+        assert_eq!(
+            said(&standing("policies", &policies)),
+            [
+                (
+                    Verdict::Failed,
+                    "policy shop/b is not ready, FilterNotInstalled: spec.targetRefs[0]: why"
+                ),
+                (
+                    Verdict::Failed,
+                    "2 of 4 policies are not ready, ProxiesBehind; policy shop/c for one: spec.targetRefs[0]: why"
+                ),
+            ]
+        );
+    }
+
     #[test]
     fn routes_that_are_not_ready_are_a_line_a_reason() {
         let ready = route("a", "True", "all is well");
         assert_eq!(
-            standing(std::slice::from_ref(&ready))[0].what,
+            standing("routes", std::slice::from_ref(&ready))[0].what,
             "all of 1 routes are ready"
         );
         let hidden = "DestinationRuleHidden: spec.rules[0]: DestinationRule x/y hides it";
-        let checks = standing(&[
+        let routes = [
             ready,
             route("b", "False", "NotOwned: it is another's"),
             route("c", "False", "NotOwned: it is another's too"),
             route("d", "False", hidden),
             route("e", "Unknown", "no controller has said anything of it"),
-        ]);
-        let said: Vec<_> = checks
-            .iter()
-            .map(|check| (check.verdict, check.what.as_str()))
-            .collect();
+        ];
+        let checks = standing("routes", &routes);
         assert_eq!(
-            said,
+            said(&checks),
             [
                 (
                     Verdict::Failed,

@@ -13,12 +13,12 @@ use clew_e2e::controller::{ACCOUNT, Controller, NAMESPACE, SERVICE};
 use clew_e2e::gateway::SELECTOR;
 use clew_e2e::istio::NAMESPACE as GATEWAYS;
 use clew_e2e::pod::{PORT, Pod, any_spec};
+use clew_e2e::workstation::clew;
 use clew_e2e::ws_client::Traffic;
 use clew_e2e::{chart, http, wait};
 use serde_json::{Value, json};
 
 use super::module::other_module;
-use super::operate::clew;
 use super::shop::{Shop, install};
 use super::{ISTIO, SOON, alone};
 use scene::{Line, Scene, chat};

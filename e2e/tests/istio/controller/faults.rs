@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::controller::{Controller, NAMESPACE};
 use clew_e2e::visitors::LONG;
+use clew_e2e::workstation::clew;
 use clew_e2e::ws_client::Traffic;
 use clew_e2e::{scene, wait};
 use rustix::process::Signal;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::shop::Shop;
-use super::{ISTIO, SOON, alone, clew, metric, second_life_is_quiet, writes};
+use super::{ISTIO, SOON, alone, metric, second_life_is_quiet, writes};
 
 const KEYS: usize = 60;
 

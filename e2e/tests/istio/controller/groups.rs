@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::cluster::Client;
 use clew_e2e::pod::Pod;
+use clew_e2e::workstation::{clew, operator};
 use clew_e2e::ws_client::Traffic;
 use serde_json::json;
 
-use super::operate::operator;
 use super::shop::Shop;
-use super::{SOON, alone, clew};
+use super::{SOON, alone};
 
 const NAME: &str = "groups";
 const KEYS: usize = 60;

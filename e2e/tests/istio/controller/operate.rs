@@ -1,17 +1,16 @@
 //! From a workstation: a pod drained by command, who is connected where, and whether all is well, by somebody who may do this and
 //! nothing else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clew_e2e::bug_report;
-use clew_e2e::chart;
-use clew_e2e::cluster::{Client, Cluster};
 use clew_e2e::controller::NAMESPACE;
 use clew_e2e::pod::any_spec;
-use clew_e2e::standalone::{self, Output};
+use clew_e2e::standalone::Output;
 use clew_e2e::wait;
+use clew_e2e::workstation::{clew, operator};
 use clew_e2e::ws_client::Traffic;
 use serde_json::{Value, json};
 
@@ -22,37 +21,6 @@ use super::shop::Shop;
 use super::{SOON, alone, condition};
 
 const KEYS: usize = 60;
-
-/// Runs `clew` to its end, as somebody.
-pub(crate) async fn clew(kubeconfig: &Path, arguments: &[&str]) -> Result<Output> {
-    let mut command = tokio::process::Command::new(standalone::binary()?);
-    command
-        .args(arguments)
-        .args(["--kubeconfig".as_ref(), kubeconfig.as_os_str()]);
-    standalone::output(command).await
-}
-
-/// Somebody with the chart's role for operators, and how they reach the cluster.
-pub(super) async fn operator(cluster: &Cluster, client: &Client, shop: &str) -> Result<PathBuf> {
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "jane", "namespace": shop}});
-    client.apply(&account).await?;
-    for role in chart::operators()? {
-        client.apply(&role).await?;
-        let kind = role["kind"].as_str().context("a role")?;
-        let namespace = role["metadata"]["namespace"].as_str();
-        let mut binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
-            "metadata": {"name": "jane"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role["metadata"]["name"]},
-            "subjects": [{"kind": "ServiceAccount", "name": "jane", "namespace": shop}],
-        });
-        if let Some(namespace) = namespace {
-            binding["metadata"]["namespace"] = json!(namespace);
-        }
-        client.apply(&binding).await?;
-    }
-    cluster.kubeconfig_of(shop, "jane").await
-}
 
 /// How many sessions each pod has, as `clew sessions` says.
 fn on_pods(sessions: &Value, pod: &str) -> Option<u64> {

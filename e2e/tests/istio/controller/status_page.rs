@@ -4,11 +4,12 @@ use anyhow::{Context, Result, ensure};
 use clew_e2e::browser::Browser;
 use clew_e2e::controller::NAMESPACE;
 use clew_e2e::http;
+use clew_e2e::workstation::clew;
 use clew_e2e::ws_client::Traffic;
 use hyper::Method;
 
 use super::shop::Shop;
-use super::{SOON, alone, clew};
+use super::{SOON, alone};
 
 const KEYS: usize = 12;
 

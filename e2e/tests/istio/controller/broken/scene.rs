@@ -8,11 +8,11 @@ use clew_e2e::cluster::Client;
 use clew_e2e::pod::PORT;
 use clew_e2e::standalone::Output;
 use clew_e2e::wait;
+use clew_e2e::workstation::clew;
 use serde_json::Value;
 
 use super::NAME;
 use crate::Mesh;
-use crate::controller::operate::clew;
 use crate::controller::{SOON, shop::Shop};
 
 /// A line of the check.
