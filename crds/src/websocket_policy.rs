@@ -24,6 +24,7 @@ use crate::websocket_route::SessionPolicy;
     status = "WebSocketPolicyStatus",
     shortname = "wsp",
     category = "clew",
+    label("gateway.networking.k8s.io/policy", "Direct"),
     doc = "A policy for WebSocket sessions on HTTPRoutes that are there already: to which pod each session goes, and how it ends.",
     printcolumn = r#"{"name": "Targets", "type": "string", "jsonPath": ".spec.targetRefs[*].name"}"#,
     printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.ancestors[*].conditions[?(@.type==\"Accepted\")].status"}"#,

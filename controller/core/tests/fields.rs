@@ -22,10 +22,9 @@ const PARENTS: [(&str, &str); 6] = [
 ];
 
 /// The kinds of Gateways of a policy's HTTPRoute, with the name of one of each.
-const GATEWAYS: [(&str, &str); 3] = [
+const GATEWAYS: [(&str, &str); 2] = [
     ("a Gateway of Envoy Gateway", "envoy-gateway"),
     ("a Gateway of Istio's class", "istio"),
-    ("a Gateway of any other class", "other"),
 ];
 
 /// What there would be no route without: what is said of it is never all of it.

@@ -15,6 +15,19 @@ pub struct Match {
     pub subprotocols: Vec<String>,
 }
 
+impl Match {
+    /// Every request.
+    #[must_use]
+    pub const fn any() -> Self {
+        Self {
+            path: Path::Prefix(String::new()),
+            headers: Vec::new(),
+            query: Vec::new(),
+            subprotocols: Vec::new(),
+        }
+    }
+}
+
 /// The path, without the query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Path {

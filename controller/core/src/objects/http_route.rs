@@ -3,6 +3,7 @@
 use clew_crds::websocket_route::{BackendRef, ParentReference, RouteMatch};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `gateway.networking.k8s.io/v1`, kind `HTTPRoute`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct HttpRouteRule {
     /// Where they go.
     #[serde(default)]
     pub backend_refs: Vec<HttpBackendRef>,
+    /// What binds sessions to the pods that they reached; that there is something is all that matters.
+    #[serde(default)]
+    pub session_persistence: Option<Value>,
 }
 
 /// What happens to requests.

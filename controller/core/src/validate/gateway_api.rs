@@ -5,7 +5,7 @@ mod displaced;
 mod unsupported;
 
 pub(super) use displaced::{displaced, displaced_on};
-pub(super) use unsupported::{envoy_gateway, other_class, plain};
+pub(super) use unsupported::{envoy_gateway, other_class};
 
 use crate::model::{AttachedPolicy, AttachedRoute, GatewayApi, Parent, Proxies};
 

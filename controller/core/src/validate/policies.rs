@@ -115,14 +115,15 @@ impl<'a> Draft<'a> {
             match found {
                 Err(wrongs) => {
                     for (code, below, message) in wrongs {
-                        // What the policy itself says is wrong at every target.
+                        // What the policy itself says is wrong at every target, but for what only some gateways verify.
                         let of_text = below.starts_with("spec.");
                         let field = if of_text { below } else { format!("{field}{below}") };
-                        self.refuse(code, field, message, (!of_text).then_some(ancestor));
+                        let is_everywhere = of_text && code != Code::ClaimUnverified;
+                        self.refuse(code, field, message, (!is_everywhere).then_some(ancestor));
                     }
                 }
                 Ok(rules) => {
-                    let unsupported = read.unsupported(policy, &gateway, &rules, index);
+                    let unsupported = read.unsupported(policy, &rules, index);
                     if let Some(report) = self.ancestors.get_mut(ancestor) {
                         report.in_force = true;
                         let known: BTreeSet<_> = report.unsupported.iter().cloned().collect();
@@ -178,7 +179,21 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What no gateway verifies is the text's fault, which keeps it from taking the place of a good one.
+    fn blame_the_text(&mut self) {
+        let is_of_claim = |refusal: &&mut Refusal| refusal.code == Code::ClaimUnverified;
+        let of_claims: Vec<_> = self.refusals.iter_mut().filter(is_of_claim).collect();
+        let unverified: BTreeSet<_> = of_claims.iter().filter_map(|refusal| refusal.parent).collect();
+        if unverified.len() == self.ancestors.len() {
+            for refusal in of_claims {
+                refusal.parent = None;
+            }
+        }
+        self.refusals.dedup();
+    }
+
     fn finish(mut self) -> RouteReport {
+        self.blame_the_text();
         self.refusals.sort_by(|one, other| one.field.cmp(&other.field));
         self.ancestors.truncate(MAX_ANCESTORS);
         RouteReport {

@@ -7,6 +7,7 @@ use super::workloads::Workloads;
 use crate::model::{AttachedRoute, BackendId, ObjectName, Parent};
 use crate::objects::{DestinationRuleSpec, HttpRoute, Scope, Sourced};
 use crate::validate::age::name_of;
+use crate::validate::grants;
 use crate::validate::index::Index;
 
 /// Whose DestinationRule ours would take the place of.
@@ -79,9 +80,11 @@ pub(in crate::validate) fn called_the_same(
                 let leads_there = rule.backend_refs.iter().any(|to| {
                     let reference = &to.reference;
                     let namespace = reference.namespace.as_ref().unwrap_or(&name.namespace);
-                    reference.name == backend.service.name
+                    let is_it = reference.name == backend.service.name
                         && *namespace == backend.service.namespace
-                        && reference.port == Some(backend.port)
+                        && reference.port == Some(backend.port);
+                    // What leads nowhere for want of a grant is nobody's rule, and takes nothing from anybody.
+                    is_it && grants::permits(index, grants::HTTP_ROUTE, &name.namespace, &backend.service)
                 });
                 rule.name.as_deref() == Some(section) && leads_there
             })

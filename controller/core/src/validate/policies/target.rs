@@ -118,7 +118,12 @@ impl<'a> Read<'a> {
             let not_served = |message: String| parents::no_place(Code::ParentNotServed, "", message);
             let place = match parents::parent(&reference, &self.name.namespace, index, served) {
                 Err(no_place) => Place::Unserved(reference, no_place),
-                Ok(gateway @ (Parent::Standalone(_) | Parent::MeshService(_) | Parent::IstioGateway(_))) => {
+                Ok(
+                    gateway @ (Parent::Standalone(_)
+                    | Parent::MeshService(_)
+                    | Parent::IstioGateway(_)
+                    | Parent::OtherClass(_)),
+                ) => {
                     let message =
                         format!("{gateway} has no filter for HTTPRoutes; write a WebSocketRoute for it");
                     Place::Unserved(reference, not_served(message))
@@ -150,7 +155,9 @@ impl<'a> Read<'a> {
                     continue;
                 }
             };
-            let matches: Vec<Match> = rule.matches.iter().filter_map(|one| matching(one).ok()).collect();
+            // What is not understood may be any request.
+            let read_match = |one| matching(one).unwrap_or_else(|_| Match::any());
+            let matches: Vec<Match> = rule.matches.iter().map(read_match).collect();
             let name = RuleName {
                 route: policy.clone(),
                 rule: format!("{}.{}", self.name.name, self.called(*at, rule)),
@@ -216,6 +223,12 @@ impl<'a> Read<'a> {
                 "{what} mirrors requests, and a session cannot be mirrored; take the filter out, or name another rule"
             );
             return split(message);
+        }
+        if rule.session_persistence.is_some() {
+            let message = format!(
+                "{what} has sessionPersistence, which the mesh carries out before the filter is asked, so that sessions would not be where their keys say; take it out of the rule, and write it into the policy"
+            );
+            return Err((Code::TargetUnsuited, String::new(), message));
         }
         let reference = &backend.reference;
         let id = backends::id(reference, &self.name.namespace);
@@ -316,7 +329,6 @@ impl<'a> Read<'a> {
     pub(super) fn unsupported(
         &self,
         policy: &SessionPolicy,
-        gateway: &Parent,
         rules: &[Arc<Rule>],
         index: &Index<'_>,
     ) -> Vec<Unsupported> {
@@ -330,16 +342,6 @@ impl<'a> Read<'a> {
             policy: policy.clone(),
             ..RouteRule::default()
         };
-        if matches!(gateway, Parent::OtherClass(_)) {
-            let table = gateway_api::plain(&as_route).into_iter();
-            return table
-                .filter(|(field, _)| field != "backendRefs")
-                .map(|(field, why)| Unsupported {
-                    field: format!("spec.{field}"),
-                    why: why.to_owned(),
-                })
-                .collect();
-        }
         let mut found = unsupported::of_rule(&as_route, &self.name.namespace, "spec", index);
         found.extend(of_the_mesh(policy));
         found

@@ -1,5 +1,7 @@
 //! What the golden folders do not show: one good policy, and one thing changed.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -103,6 +105,18 @@ pub(in crate::validate) fn mistakes() -> Vec<(Code, Objects)> {
                 all.http_routes = vec![http_route(
                     "chat",
                     json!({"parentRefs": [{"name": "edge"}], "rules": []}),
+                )];
+            }),
+        ),
+        (
+            Code::TargetUnsuited,
+            at("eg", &|all| {
+                all.http_routes = vec![http_route(
+                    "chat",
+                    json!({"parentRefs": [{"name": "edge"}], "rules": [{
+                        "backendRefs": [{"name": "chat", "port": 80}],
+                        "sessionPersistence": {"type": "Cookie", "sessionName": "s"},
+                    }]}),
                 )];
             }),
         ),
@@ -340,4 +354,92 @@ fn keys_of_a_live_policy_move_only_where_that_is_wanted() {
     let (none, user) = turn(&by("user", true));
     assert_eq!(none, []);
     assert_ne!(user, room);
+}
+
+#[test]
+fn a_rule_of_the_same_name_that_may_not_lead_there_takes_nothing() {
+    let of_theirs = |granted: bool| {
+        let mut objects = good("istio");
+        objects.http_routes.push(typed(json!({
+            "metadata": {"name": "chat", "namespace": "theirs"},
+            "spec": {"parentRefs": [{"name": "edge", "namespace": "shop"}], "rules": [
+                {"name": "a", "backendRefs": [{"name": "chat", "namespace": "shop", "port": 80}]},
+            ]},
+        })));
+        if granted {
+            objects.grants = vec![typed(json!({
+                "metadata": {"name": "theirs", "namespace": "shop"},
+                "spec": {
+                    "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "theirs"}],
+                    "to": [{"group": "", "kind": "Service"}],
+                },
+            }))];
+        }
+        codes(&validate(&objects, Target::Every))
+    };
+    assert_eq!(of_theirs(false), []);
+    assert_eq!(of_theirs(true), [Code::RouteNameTaken]);
+}
+
+#[test]
+fn a_claim_that_one_gateway_does_not_verify_is_no_fault_of_the_text() {
+    let mut objects = said(|policy| {
+        let claim = json!({"sources": [{"type": "JWTClaim", "jwtClaim": {"name": "sub"}}]});
+        policy.spec.policy.session_key = serde_json::from_value(claim).unwrap();
+    });
+    let of = |objects: &Objects| -> BTreeSet<Option<usize>> {
+        let validated = validate(objects, Target::Every);
+        let refusals = validated.refusals();
+        refusals
+            .inspect(|refusal| assert_eq!(refusal.code, Code::ClaimUnverified))
+            .map(|refusal| refusal.parent)
+            .collect()
+    };
+    assert_eq!(of(&objects), [None].into(), "nobody verifies it");
+    objects.gateways.push(typed(json!({
+        "metadata": {"name": "meshed", "namespace": "shop"},
+        "spec": {"gatewayClassName": "istio", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+    })));
+    let mut route = (*objects.http_routes[0].object).clone();
+    route
+        .spec
+        .parent_refs
+        .push(clew_crds::websocket_route::ParentReference::gateway("meshed"));
+    objects.http_routes[0].object = route.into();
+    assert_eq!(of(&objects), [None].into(), "neither does the other one");
+    let every_request = json!({"from": [{"source": {"notRequestPrincipals": ["*"]}}]});
+    objects.request_authentications = vec![typed(json!({
+        "metadata": {"name": "tokens", "namespace": "shop"},
+        "spec": {"jwtRules": [{"issuer": "https://id.example.com", "outputPayloadToHeader": "x-clew-jwt-payload"}]},
+    }))];
+    objects.authorization_policies = vec![typed(json!({
+        "metadata": {"name": "tokens", "namespace": "shop"},
+        "spec": {"action": "DENY", "rules": [every_request]},
+    }))];
+    assert_eq!(of(&objects), [Some(0)].into(), "Istio's Gateway verifies it");
+}
+
+#[test]
+fn a_match_that_is_not_understood_may_be_any_request() {
+    let mut objects = said(|policy| {
+        let cookie = json!({"type": "Cookie", "cookie": {"name": "pod"}});
+        policy.spec.policy.session_persistence = serde_json::from_value(cookie).unwrap();
+    });
+    let mut route = (*objects.http_routes[0].object).clone();
+    let matches = json!([
+        {"path": {"type": "Exact", "value": "/ws/a"}},
+        {"path": {"type": "RegularExpression", "value": "/ws/\\pL+"}},
+    ]);
+    for rule in &mut route.spec.rules {
+        rule.matches = serde_json::from_value(matches.clone()).unwrap();
+    }
+    objects.http_routes[0].object = route.into();
+    let validated = validate(&objects, Target::Every);
+    let paths: Vec<_> = validated
+        .world
+        .rules()
+        .map(|rule| format!("{:?}", rule.persistence))
+        .collect();
+    assert_eq!(paths.len(), 2);
+    assert!(paths.iter().all(|one| one.contains("\"/\"")), "{paths:?}");
 }
