@@ -37,10 +37,12 @@ pub(crate) fn departures(old: &Snapshot, new: &Snapshot) -> Snapshot {
     before
 }
 
-/// Once Envoy knows the new pods, and before it hears of the new routes: the new, and what only the old has.
-pub(crate) fn arrivals(old: &Snapshot, new: &Snapshot) -> Snapshot {
+/// Once Envoy knows the new pods, and before it hears of the new routes: the new, and what only the old has. Of rules for somebody else's
+/// HTTPRoutes those alone that are carried already.
+pub(crate) fn arrivals(old: &Snapshot, new: &Snapshot, is_carried: impl Fn(&str) -> bool) -> Snapshot {
     let mut both = old.clone();
-    let comes_now = |(id, _): &(&String, &Rule)| !http_route::is_key(id) || old.rules.contains_key(*id);
+    let comes_now =
+        |(id, _): &(&String, &Rule)| !http_route::is_key(id) || old.rules.contains_key(*id) || is_carried(id);
     let now = new.rules.iter().filter(comes_now);
     both.rules
         .extend(now.map(|(id, rule)| (id.clone(), rule.clone())));
@@ -149,7 +151,7 @@ mod tests {
             of(&[(theirs, "a"), (other, "b")]),
         );
         assert_eq!(departures(&old, &new), of(&[(ours, "a"), (other, "a")]));
-        assert_eq!(arrivals(&old, &new), of(&[(ours, "a"), (other, "b")]));
+        assert_eq!(arrivals(&old, &new, |_| false), of(&[(ours, "a"), (other, "b")]));
         assert_eq!(departures(&new, &old), of(&[(other, "b")]));
     }
 
@@ -160,7 +162,7 @@ mod tests {
             snapshot(&[("s", &["b"]), ("u", &["y"])]),
         );
         assert_eq!(
-            arrivals(&old, &new),
+            arrivals(&old, &new, |_| false),
             snapshot(&[("s", &["b"]), ("t", &["x"]), ("u", &["y"])])
         );
         assert_eq!(departures(&old, &new).backends["t"], old.backends["t"]);

@@ -93,6 +93,7 @@ impl Applier {
         let cluster = self.store.live(wanted.chain(about.written.iter().cloned()));
         let steps = Steps::new(&plan.wanted, &cluster, &resolved.missing, settled);
         let is_done = steps.is_done();
+        let carried = plan.carried(&steps);
         let mut applied = Applied {
             hindered: steps.hindered.clone(),
             again: steps.waits.then_some(SETTLING),
@@ -103,9 +104,10 @@ impl Applier {
             self.unsettle(about);
         }
         if self.leadership.is_ours() {
-            self.lead(about, resolved, plan, steps, told, &mut applied).await;
+            self.lead(about, resolved, plan, (steps, &carried), told, &mut applied)
+                .await;
         } else {
-            self.publish(about, plan, order::arrivals);
+            self.publish(about, plan, arrivals(&carried));
             let steps = steps.needs.iter().chain(&steps.routes);
             applied.pending = steps.map(|step| step.key().clone()).collect();
         }
@@ -150,12 +152,12 @@ impl Applier {
         about: &About,
         resolved: &Resolved,
         plan: &Plan,
-        steps: Steps,
+        (steps, carried): (Steps, &BTreeSet<String>),
         mut told: BTreeSet<String>,
         applied: &mut Applied,
     ) {
         let is_done = steps.is_done();
-        told.append(&mut self.publish(about, plan, order::arrivals));
+        told.append(&mut self.publish(about, plan, arrivals(carried)));
         let marks = plan.marks.iter().filter_map(|(route, wanted)| {
             let have = resolved.marks.get(route).cloned().unwrap_or_default();
             let wanted = Marks {
@@ -419,6 +421,10 @@ impl Applier {
         }
         Ok(())
     }
+}
+
+fn arrivals(carried: &BTreeSet<String>) -> impl Fn(&Snapshot, &Snapshot) -> Snapshot {
+    |old, new| order::arrivals(old, new, |id| carried.contains(id))
 }
 
 /// What a write came to. When the API server is away, what is left need not find that out one by one.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, Owner, Proxies, Rule, World};
+use clew_core::model::{ObjectName, Owner, OwnerKind, Proxies, Rule, World};
 use clew_core::render::{self, Object, rules};
 use clew_core::validate::name_of;
 use clew_crds::status::GeneratedObject;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::resolve::{Marks, Resolved};
 use super::secrets;
-use super::steps::{Key, Wanted};
+use super::steps::{Key, Steps, Wanted};
 use super::told::Told;
 use crate::channel::Snapshot;
 
@@ -76,6 +76,24 @@ impl Plan {
         plan.index(&objects);
         plan.marks = plan.marks(resolved, in_force);
         plan
+    }
+
+    /// The rules for somebody else's HTTPRoutes all of whose objects are as they are to be, whatever else is still to be written.
+    pub(crate) fn carried(&self, steps: &Steps) -> BTreeSet<String> {
+        let unwritten: BTreeSet<_> = steps.unwritten().collect();
+        let is_there = |owner: &Owner| {
+            let mut objects = self.objects.get(owner).into_iter().flatten();
+            objects.all(|key| !unwritten.contains(key))
+        };
+        let policies = self
+            .told
+            .iter()
+            .filter(|(owner, _)| owner.kind == OwnerKind::Policy);
+        let carried = policies.filter(|(owner, _)| is_there(owner));
+        carried
+            .flat_map(|(_, told)| told.scopes())
+            .flat_map(|(_, scope)| scope.rules)
+            .collect()
     }
 
     /// Leaves the pods of all other backends out of what the filters are told.

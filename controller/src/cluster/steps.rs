@@ -166,6 +166,12 @@ impl Steps {
         steps
     }
 
+    /// What is not as it is to be.
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = &Key> {
+        let steps = self.needs.iter().chain(&self.routes).chain(&self.leftovers);
+        steps.map(Step::key).chain(self.hindered.keys())
+    }
+
     /// Whether there is nothing to write, now or later.
     pub(crate) fn is_done(&self) -> bool {
         self.needs.is_empty() && self.routes.is_empty() && self.leftovers.is_empty() && !self.waits

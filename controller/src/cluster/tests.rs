@@ -23,6 +23,7 @@ use crate::channel::Channel;
 use crate::finding::Finding;
 use crate::metrics::Metrics;
 
+mod carried;
 mod promptness;
 mod proxies;
 mod wakes;

@@ -146,7 +146,8 @@ impl Applier {
         let union = old.and_then(|old| resources::union(&old, &rendered.clusters));
         let clusters = union.as_ref().unwrap_or(&rendered.clusters);
         self.take([(CLUSTERS, clusters)], admin).await?;
-        if self.publish(plan, order::arrivals) {
+        // There are no HTTPRoutes here.
+        if self.publish(plan, |old, new| order::arrivals(old, new, |_| false)) {
             self.acknowledged(plan).await;
         }
         self.rotating = !self.may_sign(plan).await;
