@@ -317,15 +317,15 @@ impl Applier {
                 object.clone()
             }
             Step::Change(_, uid, object) => {
-                let mut object = object.clone();
+                let mut object = Value::clone(object);
                 object["metadata"]["uid"] = json!(uid);
-                object
+                object.into()
             }
         };
         self.metrics.wrote(*kind);
         let params = PatchParams::apply(CONTROLLER_NAME).force();
         let mut answer = api
-            .patch(&name.name, &params, &Patch::Apply(&wanted))
+            .patch(&name.name, &params, &Patch::Apply(&*wanted))
             .await
             .map_err(said)?;
         if let Some(rest) = rest(*kind, &wanted, &answer) {

@@ -50,13 +50,12 @@ impl Plan {
         let objects = render::objects(world);
         let (signing_keys, next_signer) = signing(world, resolved);
         let mut plan = Self {
-            wanted: objects
-                .iter()
-                .filter_map(|object| Wanted::new(object, &resolved.uids))
-                .collect(),
+            generated: generated(&objects),
             next_signer,
             ..Self::default()
         };
+        let wanted = |object| Wanted::new(object, &resolved.uids);
+        plan.wanted = objects.into_iter().filter_map(wanted).collect();
         let nothing = |gateway: &String| {
             let snapshot = Snapshot {
                 signing_keys: signing_keys.clone(),
@@ -73,7 +72,7 @@ impl Plan {
         for (proxies, attached) in world.rules_by_proxies() {
             plan.tell(world, resolved, proxies, &attached, drains, &signing_keys);
         }
-        plan.index(&objects);
+        plan.index();
         plan.marks = plan.marks(resolved, in_force);
         plan
     }
@@ -131,24 +130,13 @@ impl Plan {
         self.snapshots.insert(gateway, snapshot);
     }
 
-    fn index(&mut self, objects: &[Object]) {
+    fn index(&mut self) {
         for wanted in &self.wanted {
             for route in &wanted.routes {
                 self.objects
                     .entry(route.clone())
                     .or_default()
                     .push(wanted.key.clone());
-            }
-        }
-        for object in objects {
-            for route in &object.owners {
-                let named = GeneratedObject {
-                    group: object.group().to_owned(),
-                    kind: object.kind.to_owned(),
-                    namespace: object.metadata.namespace.clone(),
-                    name: object.metadata.name.clone(),
-                };
-                self.generated.entry(route.clone()).or_default().push(named);
             }
         }
     }
@@ -179,6 +167,23 @@ impl Plan {
             })
             .collect()
     }
+}
+
+/// As a status names them.
+fn generated(objects: &[Object]) -> BTreeMap<Owner, Vec<GeneratedObject>> {
+    let mut generated = BTreeMap::<_, Vec<_>>::new();
+    for object in objects {
+        for route in &object.owners {
+            let named = GeneratedObject {
+                group: object.group().to_owned(),
+                kind: object.kind.to_owned(),
+                namespace: object.metadata.namespace.clone(),
+                name: object.metadata.name.clone(),
+            };
+            generated.entry(route.clone()).or_default().push(named);
+        }
+    }
+    generated
 }
 
 fn mark(spec: &impl Serialize) -> Option<String> {

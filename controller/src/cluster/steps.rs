@@ -19,8 +19,8 @@ pub(crate) type Key = (Kind, ObjectName);
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) key: Key,
-    /// All of it.
-    pub(crate) object: Value,
+    /// All of it. Of thousands there is one copy, whoever looks at it.
+    pub(crate) object: Arc<Value>,
     /// The routes, or the policies, that it stands for.
     pub(crate) routes: BTreeSet<Owner>,
 }
@@ -29,9 +29,9 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// There is none yet.
-    Create(Key, Value),
+    Create(Key, Arc<Value>),
     /// There is one, of this UID, that is otherwise.
-    Change(Key, String, Value),
+    Change(Key, String, Arc<Value>),
     /// There is one, of this UID, that nobody wants.
     Delete(Key, String),
 }
@@ -65,7 +65,7 @@ pub(crate) type Cluster = BTreeMap<Key, (String, Arc<Live>)>;
 
 impl Wanted {
     /// A rendered object, owned by the routes of its own namespace: others cannot own it.
-    pub(crate) fn new(object: &Object, uids: &BTreeMap<Owner, String>) -> Option<Self> {
+    pub(crate) fn new(object: Object, uids: &BTreeMap<Owner, String>) -> Option<Self> {
         let kind = Kind::of(object.api_version, object.kind)?;
         let metadata = &object.metadata;
         let owners: Vec<_> = object
@@ -81,14 +81,16 @@ impl Wanted {
                 }))
             })
             .collect();
-        let mut value = json!(object);
+        let key = (kind, ObjectName::new(&metadata.namespace, &metadata.name));
+        let mut value = json!({"apiVersion": object.api_version, "kind": object.kind, "metadata": metadata});
         if !owners.is_empty() {
             value["metadata"]["ownerReferences"] = owners.into();
         }
+        value["spec"] = object.spec;
         Some(Self {
-            key: (kind, ObjectName::new(&metadata.namespace, &metadata.name)),
-            object: value,
-            routes: object.owners.clone(),
+            key,
+            object: value.into(),
+            routes: object.owners,
         })
     }
 
@@ -118,7 +120,7 @@ impl Steps {
             .collect();
         let is_still = !leaving.iter().any(|(key, _)| key.0.is_route()) && unwritten.is_empty();
         for one in needs {
-            let both = with_old_subsets(one, cluster);
+            let both = with_old_subsets(one, cluster).map(Arc::new);
             let target = match settled && is_still {
                 true => &one.object,
                 false => both.as_ref().unwrap_or(&one.object),
@@ -200,7 +202,7 @@ fn step(
     wanted: &Wanted,
     cluster: &Cluster,
     missing: &BTreeSet<Kind>,
-    object: &Value,
+    object: &Arc<Value>,
 ) -> Result<Option<Step>, Hindrance> {
     let (kind, key) = (wanted.key.0, wanted.key.clone());
     if missing.contains(&kind) {
@@ -256,7 +258,7 @@ fn with_old_subsets(wanted: &Wanted, cluster: &Cluster) -> Option<Value> {
         .filter(is_old)
         .cloned()
         .collect();
-    let mut both = wanted.object.clone();
+    let mut both = Value::clone(&wanted.object);
     both["spec"]["subsets"].as_array_mut()?.extend(old.clone());
     (!old.is_empty()).then_some(both)
 }

@@ -134,7 +134,7 @@ impl World {
                 continue;
             }
             is_still = false;
-            let mut object = one.object.clone();
+            let mut object = Value::clone(&one.object);
             object["metadata"]["managedFields"] = json!([{"manager": "clew.dev/controller"}]);
             object["metadata"]["uid"] = json!(format!("uid-{}", one.key.1));
             self.put(one.key.0, object);

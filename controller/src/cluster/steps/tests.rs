@@ -15,7 +15,7 @@ fn key(kind: Kind, name: &str) -> Key {
 fn wanted(kind: Kind, name: &str, spec: Value) -> Wanted {
     Wanted {
         key: key(kind, name),
-        object: json!({"metadata": {"name": name}, "spec": spec}),
+        object: json!({"metadata": {"name": name}, "spec": spec}).into(),
         routes: [Owner::route(ObjectName::new("shop", "chat"))].into(),
     }
 }
@@ -139,7 +139,7 @@ fn http_route(name: &str, owner: &str, weight: u32) -> (Wanted, (Key, (String, A
     let live = Live::new(&object, true, true);
     let key = key(Kind::HttpRoute, name);
     let wanted = Wanted {
-        object,
+        object: object.into(),
         ..wanted(Kind::HttpRoute, name, json!({}))
     };
     (wanted, (key, (format!("uid-{name}"), Arc::new(live))))
