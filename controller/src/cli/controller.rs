@@ -40,7 +40,20 @@ pub(crate) struct Args {
     istio: IstioRoot,
 }
 
+/// The allocator asks for huge pages, which are cleared whole, and stay whole for the little that a burst leaves in each. Children would
+/// inherit that there are none: a controller has no children.
+#[cfg(target_os = "linux")]
+fn prefer_small_pages() {
+    if let Err(why) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("memory comes in huge pages: {why}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_small_pages() {}
+
 pub(crate) fn main(args: Args) -> Result<ExitCode, Failure> {
+    prefer_small_pages();
     // A pod's name says more than digits, and the digits tell its lives apart.
     let name = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     let life = random_hex()?;
