@@ -30,6 +30,7 @@ mod window;
 
 use std::collections::BTreeSet;
 
+pub(crate) use age::Aged;
 pub use age::name_of;
 use clew_crds::websocket_route::ParentReference;
 pub(crate) use key_sets::ENTRY as KEY_SET;

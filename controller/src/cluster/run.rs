@@ -31,7 +31,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 
 /// Changes that come together are one.
-const TOGETHER: Duration = Duration::from_millis(5);
+const TOGETHER: Duration = Duration::from_millis(10);
 /// But none waits for longer.
 const AT_MOST: Duration = Duration::from_millis(200);
 /// The longest pause before what failed is tried again.

@@ -166,11 +166,7 @@ async fn sessions_on_somebodys_route_find_their_pods_and_nothing_else_changes() 
         now == listeners,
         "a listener changed: {now:?} is not {listeners:?}"
     );
-    owned
-        .client
-        .same(&owned.http_route("chat", "", &json!([])))?
-        .delete()
-        .await
+    owned.goes().await
 }
 
 /// The name of the BackendTrafficPolicy that is ours.
@@ -225,11 +221,7 @@ async fn a_target_that_is_refused_takes_nothing_from_another_one() -> Result<()>
     }
     object.gone().await?;
     owned.nothing_is_left(&[owned.name]).await?;
-    owned
-        .client
-        .same(&owned.http_route("chat", "", &json!([])))?
-        .delete()
-        .await
+    owned.goes().await
 }
 
 #[expect(

@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clew_crds::websocket_route::SessionPolicy;
 use clew_crds::{WebSocketPolicy, WebSocketRoute};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Kept;
 use crate::model::{ObjectName, Owner};
 use crate::objects::Sourced;
-use crate::validate::name_of;
+use crate::validate::{Aged, name_of};
 
 /// What is written of one kind, by its name.
 pub(super) type Written<'a, T> = BTreeMap<ObjectName, &'a Sourced<T>>;
 
 /// What says how sessions are kept.
-pub(super) trait Text {
+pub(super) trait Text: Aged {
     fn owner(name: &ObjectName) -> Owner;
-
-    fn metadata(&self) -> &ObjectMeta;
 
     /// What it says, the fields in which it does, and the names of the rules that this is for: of the route's own, or of
     /// HTTPRoutes', which it does not know.
@@ -28,10 +25,6 @@ pub(super) trait Text {
 impl Text for WebSocketRoute {
     fn owner(name: &ObjectName) -> Owner {
         Owner::route(name.clone())
-    }
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
     }
 
     fn policies(&self) -> Vec<(String, Option<&str>, &SessionPolicy)> {
@@ -45,10 +38,6 @@ impl Text for WebSocketRoute {
 impl Text for WebSocketPolicy {
     fn owner(name: &ObjectName) -> Owner {
         Owner::policy(name.clone())
-    }
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
     }
 
     fn policies(&self) -> Vec<(String, Option<&str>, &SessionPolicy)> {

@@ -25,7 +25,7 @@ fn age(metadata: &ObjectMeta) -> impl Ord + use<> {
 }
 
 /// Objects with metadata whose age decides.
-pub(super) trait Aged {
+pub(crate) trait Aged {
     fn metadata(&self) -> &ObjectMeta;
 }
 

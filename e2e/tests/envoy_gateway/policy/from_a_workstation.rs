@@ -157,9 +157,5 @@ async fn operators_see_how_a_policy_stands_and_drain_a_node_of_its_pods() -> Res
     applied.delete().await?;
     applied.gone().await?;
     owned.nothing_is_left(&[owned.name]).await?;
-    owned
-        .client
-        .same(&owned.http_route("chat", "", &json!([])))?
-        .delete()
-        .await
+    owned.goes().await
 }

@@ -86,6 +86,12 @@ impl Owned {
         })
     }
 
+    /// The HTTPRoute that was there from the beginning is deleted.
+    pub(super) async fn goes(&self) -> Result<()> {
+        let route = self.http_route("chat", "", &json!([]));
+        self.client.same(&route)?.delete().await
+    }
+
     /// A policy by the key in the query.
     pub(super) fn policy(&self, name: &str, targets: &[&str]) -> Value {
         let target =

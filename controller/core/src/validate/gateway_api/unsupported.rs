@@ -55,7 +55,7 @@ fn of_rules(route: &WebSocketRoute, table: impl Fn(&RouteRule) -> Table) -> Vec<
         .collect()
 }
 
-pub(in crate::validate) fn plain(rule: &RouteRule) -> Table {
+fn plain(rule: &RouteRule) -> Table {
     let policy = &rule.policy;
     let resilience = &policy.resilience;
     let no_filter = "gateways of this class have no filter";

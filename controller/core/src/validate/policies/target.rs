@@ -118,17 +118,14 @@ impl<'a> Read<'a> {
             let not_served = |message: String| parents::no_place(Code::ParentNotServed, "", message);
             let place = match parents::parent(&reference, &self.name.namespace, index, served) {
                 Err(no_place) => Place::Unserved(reference, no_place),
-                Ok(
-                    gateway @ (Parent::Standalone(_)
-                    | Parent::MeshService(_)
-                    | Parent::IstioGateway(_)
-                    | Parent::OtherClass(_)),
-                ) => {
+                Ok(gateway @ (Parent::IstioClass(_) | Parent::EnvoyGateway(_))) => {
+                    Place::At(reference, gateway)
+                }
+                Ok(gateway) => {
                     let message =
                         format!("{gateway} has no filter for HTTPRoutes; write a WebSocketRoute for it");
                     Place::Unserved(reference, not_served(message))
                 }
-                Ok(gateway) => Place::At(reference, gateway),
             };
             places.push(place);
         }
