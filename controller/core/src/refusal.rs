@@ -144,7 +144,7 @@ codes! {
     0137 ParentKindMissing NotAccepted(AcceptedReason::Pending), "The parent's kind is not installed, so nobody can say yet whether it takes the route.";
     0138 TargetMissing NotAccepted(TargetNotFound), "A policy's namespace has no HTTPRoute of this name, or that has no such rule.";
     0139 TargetTaken NotAccepted(Conflicted), "An older policy is for the same HTTPRoute, or for the same rule of it.";
-    0140 TargetUnsuited NotAccepted(InvalidRule), "An HTTPRoute that Clew wrote itself, one with nothing that a policy could be for, or a rule whose sessions the mesh binds to pods by itself.";
+    0140 TargetUnsuited NotAccepted(InvalidRule), "An HTTPRoute that Clew wrote itself, one with nothing that a policy could be for, a rule whose sessions the mesh binds to pods by itself, or one without a name that would need one.";
     0141 TrafficPolicyTaken NotAccepted(Conflicted), "A BackendTrafficPolicy of somebody else's is for the target, and a second one beside it would not hold.";
     0142 DestinationRuleTaken NotAccepted(Conflicted), "A DestinationRule holds for the target's backend, and the one that a policy needs would take its place.";
     0143 RouteNameTaken NotAccepted(Conflicted), "Another HTTPRoute of the Gateway has a rule of the same name to the same backend, and Istio calls both the same.";

@@ -183,6 +183,9 @@ fn parent_verdicts(
             AcceptedReason::Accepted,
             match report.kind {
                 OwnerKind::Route => "the parent takes the route".to_owned(),
+                OwnerKind::Policy if unresolved.is_some() => {
+                    "the policy is taken, but for what ResolvedRefs names".to_owned()
+                }
                 OwnerKind::Policy => "every target there takes the policy".to_owned(),
             },
         ),

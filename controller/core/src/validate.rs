@@ -189,7 +189,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         routes.add(route, &mut listeners);
     }
     let notices = routes.notices();
-    let (policies, of_policies) = policies::read(&index, target, &mut routes);
+    let (policies, of_policies) = policies::read(&index, target, &listeners, &mut routes);
     let (mut reports, backends, (istio, gateway_api), key_sets) = routes.finish(policies, &mut others);
     reports.extend(of_policies);
     let (gateways, certificates) = listeners.finish();

@@ -1,4 +1,3 @@
-use clew_crds::WebSocketRoute;
 use clew_crds::websocket_route::ParentReference;
 
 use super::Target;
@@ -127,7 +126,6 @@ fn gateway(gateway: ObjectName, index: &Index<'_>, target: Target) -> Result<Par
 
 /// Where the hosts of a route are looked up at one of its parents; never empty.
 pub(super) fn places(
-    route: &WebSocketRoute,
     namespace: &str,
     parent: &Parent,
     reference: &ParentReference,
@@ -181,11 +179,10 @@ pub(super) fn places(
             index,
         )
     };
-    attach(route, namespace, parent, hostnames, sections, &selected, taken)
+    attach(namespace, parent, hostnames, sections, &selected, taken)
 }
 
 fn attach(
-    route: &WebSocketRoute,
     namespace: &str,
     parent: &Parent,
     hostnames: &[Hostname],
@@ -257,12 +254,12 @@ fn attach(
         }
     }
     if places.is_empty() {
-        let served = open
-            .iter()
-            .map(|section| section.hostname.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let wanted = route.spec.hostnames.join(", ");
+        let listed = |hostnames: &mut dyn Iterator<Item = &Hostname>| {
+            let hostnames: Vec<_> = hostnames.map(ToString::to_string).collect();
+            hostnames.join(", ")
+        };
+        let served = listed(&mut open.iter().map(|section| &section.hostname));
+        let wanted = listed(&mut hostnames.iter());
         let message = format!("the listeners serve {served}, the route wants {wanted}; make them overlap");
         return Err(no_place(Code::NoMatchingHostname, "", message));
     }

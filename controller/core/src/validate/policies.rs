@@ -1,6 +1,7 @@
 //! Policies for HTTPRoutes that somebody has already. One that names a rule comes before one that is for the whole HTTPRoute (GEP-713), and of two
 //! for the same the older counts. What a policy says of a rule means what it would in a WebSocketRoute with the rule's matches and backend.
 
+mod suited;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,12 +10,14 @@ use clew_crds::WebSocketPolicy;
 use clew_crds::websocket_policy::PolicyTargetReference;
 use clew_crds::websocket_route::{ParentReference, Resilience, SessionPolicy, Timeouts};
 
+use self::suited::Asked;
 use self::target::{Place, Read};
 use super::age::{name_of, oldest_first};
 use super::index::Index;
+use super::listeners::Listeners;
 use super::routes::Routes;
 use super::{ParentReport, RouteReport, Target, Unsupported};
-use crate::model::{AttachedPolicy, ObjectName, OwnerKind, Parent};
+use crate::model::{AttachedPolicy, AttachedRoute, ObjectName, OwnerKind, Parent};
 use crate::objects::Sourced;
 use crate::refusal::{Code, ObjectRef, Refusal};
 
@@ -31,18 +34,25 @@ type Claim = (ObjectName, Option<String>);
 pub(super) fn read<'a>(
     index: &Index<'a>,
     served: Target,
+    listeners: &Listeners<'_>,
     routes: &mut Routes<'_, 'a>,
 ) -> (Vec<AttachedPolicy>, Vec<RouteReport>) {
     let policies = oldest_first(index.policies.values().copied());
     let mut drafts: Vec<_> = policies.into_iter().map(Draft::new).collect();
     let mut claims = BTreeMap::new();
     let mut attached = Vec::new();
+    let here = Surroundings {
+        index,
+        served,
+        listeners,
+        routes: routes.attached(),
+    };
     for names_a_rule in [true, false] {
         for draft in &mut drafts {
             let spec = &draft.of.object.spec;
             for (i, target) in spec.target_refs.iter().enumerate() {
                 if target.section_name.is_some() == names_a_rule {
-                    attached.extend(draft.add((i, target), served, index, routes, &mut claims));
+                    attached.extend(draft.add((i, target), &here, &mut claims));
                 }
             }
         }
@@ -53,6 +63,14 @@ pub(super) fn read<'a>(
     let mut reports: Vec<_> = drafts.into_iter().map(Draft::finish).collect();
     reports.sort_by(|one, other| one.name.cmp(&other.name));
     (attached, reports)
+}
+
+/// What policies are attached to.
+struct Surroundings<'s> {
+    index: &'s Index<'s>,
+    served: Target,
+    listeners: &'s Listeners<'s>,
+    routes: &'s [AttachedRoute],
 }
 
 /// A policy, and what has been found of it so far.
@@ -77,17 +95,14 @@ impl<'a> Draft<'a> {
     fn add(
         &mut self,
         (i, target): (usize, &PolicyTargetReference),
-        served: Target,
-        index: &Index<'_>,
-        routes: &Routes<'_, '_>,
+        here: &Surroundings<'_>,
         claims: &mut BTreeMap<Claim, ObjectName>,
     ) -> Vec<AttachedPolicy> {
         let field = format!("spec.targetRefs[{i}]");
-        let of = self.of;
-        let policy = &of.object.spec.policy;
+        let says = &self.of.object.spec.policy;
         let http_route = ObjectName::new(&self.name.namespace, &target.name);
         let claim = (http_route.clone(), target.section_name.clone());
-        let read = match Read::of(&http_route, target, index, claims) {
+        let read = match Read::of(&http_route, target, here.index, claims) {
             Ok(read) => read,
             Err((code, below, message)) => {
                 let ancestor = self.ancestor(route_reference(&http_route, target), None);
@@ -96,50 +111,48 @@ impl<'a> Draft<'a> {
             }
         };
         let mut attached = Vec::new();
-        for place in read.places(served, index) {
-            let (reference, gateway, found) = match place {
-                Place::Unserved(reference, no_place) => {
+        for Place { reference, found } in read.places(here.served, here.listeners, here.index) {
+            let (gateway, places) = match found {
+                Ok(found) => found,
+                Err(no_place) => {
                     let ancestor = self.ancestor(reference, None);
                     self.refuse(no_place.code, field.clone(), no_place.message, Some(ancestor));
                     continue;
                 }
-                Place::At(reference, gateway) => {
-                    let found = match claims.get(&claim).filter(|winner| **winner != self.name) {
-                        Some(winner) => Err(vec![taken(&claim, winner)]),
-                        None => read.rules(&self.name, policy, &gateway, index, routes.attached()),
+            };
+            let winner = claims.get(&claim).filter(|winner| **winner != self.name);
+            let (there, wrongs) = match winner {
+                Some(winner) => (Vec::new(), vec![taken(&claim, winner)]),
+                None => {
+                    let asked = Asked {
+                        policy: &self.name,
+                        says,
+                        section: target.section_name.as_deref(),
+                        gateway: &gateway,
+                        places: &places,
                     };
-                    (reference, gateway, found)
+                    asked.attach(&read, here.index, here.routes)
                 }
             };
             let ancestor = self.ancestor(reference, Some(&gateway));
-            match found {
-                Err(wrongs) => {
-                    for (code, below, message) in wrongs {
-                        // What the policy itself says is wrong at every target, but for what only some gateways verify.
-                        let of_text = below.starts_with("spec.");
-                        let field = if of_text { below } else { format!("{field}{below}") };
-                        let is_everywhere = of_text && code != Code::ClaimUnverified;
-                        self.refuse(code, field, message, (!is_everywhere).then_some(ancestor));
-                    }
-                }
-                Ok(rules) => {
-                    let unsupported = read.unsupported(policy, &rules, index);
-                    if let Some(report) = self.ancestors.get_mut(ancestor) {
-                        report.in_force = true;
-                        let known: BTreeSet<_> = report.unsupported.iter().cloned().collect();
-                        let new = unsupported.into_iter().filter(|one| !known.contains(one));
-                        report.unsupported.extend(new.collect::<Vec<_>>());
-                    }
-                    attached.push(AttachedPolicy {
-                        parent: gateway.clone(),
-                        name: self.name.clone(),
-                        http_route: target.name.clone(),
-                        section: target.section_name.clone(),
-                        is_carried: read.is_carried(&gateway, index),
-                        rules,
-                    });
-                }
+            for (code, below, message) in wrongs {
+                // What the policy itself says is wrong at every target, but for what only some gateways verify.
+                let of_text = below.starts_with("spec.");
+                let field = if of_text { below } else { format!("{field}{below}") };
+                let is_everywhere = of_text && code != Code::ClaimUnverified;
+                self.refuse(code, field, message, (!is_everywhere).then_some(ancestor));
             }
+            if there.is_empty() {
+                continue;
+            }
+            let unsupported = read.unsupported(says, &there, here.index);
+            if let Some(report) = self.ancestors.get_mut(ancestor) {
+                report.in_force = true;
+                let known: BTreeSet<_> = report.unsupported.iter().cloned().collect();
+                let new = unsupported.into_iter().filter(|one| !known.contains(one));
+                report.unsupported.extend(new.collect::<Vec<_>>());
+            }
+            attached.extend(there);
         }
         if !attached.is_empty() {
             claims.insert(claim, self.name.clone());
@@ -149,8 +162,10 @@ impl<'a> Draft<'a> {
 
     /// The place of a Gateway among the ancestors.
     fn ancestor(&mut self, reference: ParentReference, parent: Option<&Parent>) -> usize {
-        if let Some(known) = self.ancestors.iter().position(|one| one.reference == reference) {
-            return known;
+        let mut known = self.ancestors.iter_mut().enumerate();
+        if let Some((i, known)) = known.find(|(_, one)| one.reference == reference) {
+            known.parent = known.parent.take().or_else(|| parent.cloned());
+            return i;
         }
         self.ancestors.push(ParentReport {
             reference,

@@ -88,7 +88,6 @@ impl<'i, 'a> Routes<'i, 'a> {
         for (i, (reference, parent)) in route.spec.parent_refs.iter().zip(named).enumerate() {
             let places = parent.as_ref().map_err(Clone::clone).and_then(|parent| {
                 parents::places(
-                    route,
                     &name.namespace,
                     parent,
                     reference,

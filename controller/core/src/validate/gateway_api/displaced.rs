@@ -38,6 +38,7 @@ pub(in crate::validate) fn displaced(
 pub(in crate::validate) fn displaced_on(
     http_route: &HttpRoute,
     gateway: &ObjectName,
+    places: &[Place],
     index: &Index<'_>,
 ) -> Vec<Hindrance> {
     let name = name_of(&http_route.metadata);
@@ -47,12 +48,7 @@ pub(in crate::validate) fn displaced_on(
         targets(spec, "HTTPRoute").any(|target| target.name == name.name)
             || selectors.any(|selector| selector.selects("HTTPRoute", labels))
     };
-    let is_of_listener = |listener: &str| {
-        http_route.spec.parent_refs.iter().any(|parent| {
-            let section = parent.section_name.as_deref();
-            parent.name == gateway.name && section.is_none_or(|section| section == listener)
-        })
-    };
+    let is_of_listener = |listener: &str| is_used(gateway, listener, places, index);
     find(&name.namespace, gateway, is_of_route, is_of_listener, index)
 }
 

@@ -1,48 +1,38 @@
 //! One target of a policy: the rules of the HTTPRoute that it is for, the gateways that serve them, and what keeps the policy out.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clew_crds::websocket_policy::PolicyTargetReference;
 use clew_crds::websocket_route::{BackendRef, ParentReference, RouteRule, SessionPolicy};
-use clew_filter_config::headers::HOST;
 use clew_filter_config::http_route::{Section, on_envoy_gateway, on_istio};
-use serde_json::Value;
 
 use super::{Claim, Wrong, of_the_mesh};
-use crate::model::{
-    AttachedRoute, BackendShare, Hostname, Match, ObjectName, Parent, Resilience, Rule, RuleId, RuleName,
-    Target,
-};
+use crate::model::{AttachedPolicy, BackendId, Hostname, ObjectName, Parent, Rule, RuleId};
 use crate::objects::{BackendTrafficPolicySpec, HttpRoute, HttpRouteRule};
 use crate::refusal::Code;
-use crate::render::gateway_api::load_balancer;
 use crate::validate::index::{Index, is_ours};
-use crate::validate::listeners::{self, At};
-use crate::validate::matches::matching;
+use crate::validate::listeners::{self, Listeners};
 use crate::validate::parents::{self, NoPlace};
-use crate::validate::routes::tokens;
-use crate::validate::{self, Unsupported, backends, gateway_api, grants, istio, rules, unsupported};
+use crate::validate::{self, Unsupported, istio, unsupported};
 
 /// A target as it is.
 pub(super) struct Read<'a> {
-    http_route: &'a HttpRoute,
-    name: ObjectName,
+    pub(super) http_route: &'a HttpRoute,
+    pub(super) name: ObjectName,
     /// The rules that no other policy names, with their places.
-    rules: Vec<(usize, &'a HttpRouteRule)>,
+    pub(super) rules: Vec<(usize, &'a HttpRouteRule)>,
 }
 
 /// Where a target may be served.
-pub(super) enum Place {
-    /// By nobody here.
-    Unserved(ParentReference, NoPlace),
-    /// By a gateway.
-    At(ParentReference, Parent),
+pub(super) struct Place {
+    /// The Gateway.
+    pub(super) reference: ParentReference,
+    /// What it is, and its listeners that take the HTTPRoute.
+    pub(super) found: Result<(Parent, Vec<listeners::Place>), NoPlace>,
 }
 
-/// Filters of an HTTPRoute's rule that answer requests, or send copies of them elsewhere.
+/// A filter of an HTTPRoute's rule that answers requests.
 const REDIRECT: &str = "RequestRedirect";
-const MIRROR: &str = "RequestMirror";
 
 impl<'a> Read<'a> {
     /// The HTTPRoute of a target and those of its rules that are left for it.
@@ -97,199 +87,54 @@ impl<'a> Read<'a> {
         })
     }
 
-    /// The gateways of the HTTPRoute, each once.
-    pub(super) fn places(&self, served: validate::Target, index: &Index<'_>) -> Vec<Place> {
-        let mut seen = Vec::new();
-        let mut places = Vec::new();
-        for parent in &self.http_route.spec.parent_refs {
+    /// The Gateways that the HTTPRoute names, each once, with where it attaches there.
+    pub(super) fn places(
+        &self,
+        served: validate::Target,
+        listeners: &Listeners<'_>,
+        index: &Index<'_>,
+    ) -> Vec<Place> {
+        let namespace = &self.name.namespace;
+        let hostnames: Vec<_> = self.hostnames().collect();
+        let mut places: Vec<Place> = Vec::new();
+        for named in &self.http_route.spec.parent_refs {
             let reference = ParentReference {
-                namespace: parent
-                    .namespace
-                    .clone()
-                    .or_else(|| Some(self.name.namespace.clone())),
+                namespace: named.namespace.clone().or_else(|| Some(namespace.clone())),
                 section_name: None,
                 port: None,
-                ..parent.clone()
+                ..named.clone()
             };
-            if seen.contains(&reference) {
-                continue;
+            let served = parents::parent(&reference, namespace, index, served).and_then(has_a_filter);
+            let found = served.and_then(|gateway| {
+                let here = parents::places(namespace, &gateway, named, &hostnames, listeners, index)?;
+                Ok((gateway, here))
+            });
+            let found = found.map_err(|no_place| NoPlace {
+                message: format!("HTTPRoute {}: {}", self.name, no_place.message),
+                ..no_place
+            });
+            match places.iter_mut().find(|known| known.reference == reference) {
+                None => places.push(Place { reference, found }),
+                // Of several listeners of a Gateway one that takes it is enough.
+                Some(known) => match (&mut known.found, found) {
+                    (Ok((_, places)), Ok((_, more))) => places.extend(more),
+                    (known @ Err(_), found @ Ok(_)) => *known = found,
+                    (_, Err(_)) => {}
+                },
             }
-            seen.push(reference.clone());
-            let not_served = |message: String| parents::no_place(Code::ParentNotServed, "", message);
-            let place = match parents::parent(&reference, &self.name.namespace, index, served) {
-                Err(no_place) => Place::Unserved(reference, no_place),
-                Ok(gateway @ (Parent::IstioClass(_) | Parent::EnvoyGateway(_))) => {
-                    Place::At(reference, gateway)
-                }
-                Ok(gateway) => {
-                    let message =
-                        format!("{gateway} has no filter for HTTPRoutes; write a WebSocketRoute for it");
-                    Place::Unserved(reference, not_served(message))
-                }
-            };
-            places.push(place);
         }
         places
     }
 
-    /// What holds for each of the rules at a gateway. A field of the policy's own in what is wrong begins with `spec`, another one is below the target.
-    pub(super) fn rules(
-        &self,
-        policy: &ObjectName,
-        says: &SessionPolicy,
-        gateway: &Parent,
-        index: &Index<'_>,
-        routes: &[AttachedRoute],
-    ) -> Result<Vec<Arc<Rule>>, Vec<Wrong>> {
-        let mut wrongs = Vec::new();
-        let mut read = Vec::new();
-        let mut written = Vec::new();
-        for (at, rule) in &self.rules {
-            let backend = match self.backend(*at, rule, index) {
-                Ok(backend) => backend,
-                Err(wrong) => {
-                    wrongs.push(wrong);
-                    continue;
-                }
-            };
-            // What is not understood may be any request.
-            let read_match = |one| matching(one).unwrap_or_else(|_| Match::any());
-            let matches: Vec<Match> = rule.matches.iter().map(read_match).collect();
-            let name = RuleName {
-                route: policy.clone(),
-                rule: format!("{}.{}", self.name.name, self.called(*at, rule)),
-            };
-            let as_route = RouteRule {
-                name: Some(name.rule.clone()),
-                backend_refs: vec![backend.clone()],
-                policy: says.clone(),
-                ..RouteRule::default()
-            };
-            let share = BackendShare {
-                id: backends::id(&backend, &self.name.namespace),
-                weight: 1,
-                target: Target::Service,
-            };
-            wrongs.extend(self.hindrances(rule, &share, gateway, index, routes));
-            let meshed = matches!(gateway, Parent::IstioClass(_));
-            let hostnames = &self.http_route.spec.hostnames;
-            match rules::rule(name, &as_route, hostnames, &matches, vec![share], meshed) {
-                Ok(made) => {
-                    let made = Rule {
-                        id: self.id(*at, rule, &made, gateway),
-                        // What the mesh does is the HTTPRoute's own affair.
-                        resilience: Resilience::default(),
-                        handshake_timeout_ms: 0,
-                        ..made
-                    };
-                    read.push((Arc::new(made), matches.into_iter().map(Arc::new).collect()));
-                    written.push(as_route);
-                }
-                Err((code, below, message)) => wrongs.push((code, format!("spec{below}"), message)),
-            }
-        }
-        let places = self.hostnames().map(|hostname| listeners::Place {
-            at: At::Port(gateway.clone(), 0),
-            hostname,
-        });
-        let places: Vec<_> = places.collect();
-        if let Some((field, message)) = tokens(&written, &read, gateway, &places, index) {
-            let below = field.split_once("].").map_or(&*field, |(_, below)| below);
-            wrongs.push((Code::ClaimUnverified, format!("spec.{below}"), message));
-        }
-        match wrongs.is_empty() {
-            true => Ok(read.into_iter().map(|(rule, _)| rule).collect()),
-            false => Err(wrongs),
-        }
-    }
-
-    /// The one Service that a rule leads to.
-    fn backend(&self, at: usize, rule: &HttpRouteRule, index: &Index<'_>) -> Result<BackendRef, Wrong> {
-        let what = format!("rule {} of HTTPRoute {}", self.called(at, rule), self.name);
-        let split = |message: String| Err((Code::BackendsSplit, String::new(), message));
-        let mut weighted = rule.backend_refs.iter().filter(|to| to.reference.weight > 0);
-        let (Some(backend), None) = (weighted.next(), weighted.next()) else {
-            let message = format!(
-                "{what} does not lead to one backend alone, and what is dealt by weight follows no key; write a WebSocketRoute, which does splits, or name another rule"
-            );
-            return split(message);
-        };
-        let filters = rule.filters.iter().chain(&backend.filters);
-        if filters.into_iter().any(|filter| filter.r#type == MIRROR) {
-            let message = format!(
-                "{what} mirrors requests, and a session cannot be mirrored; take the filter out, or name another rule"
-            );
-            return split(message);
-        }
-        if rule.session_persistence.is_some() {
-            let message = format!(
-                "{what} has sessionPersistence, which the mesh carries out before the filter is asked, so that sessions would not be where their keys say; take it out of the rule, and write it into the policy"
-            );
-            return Err((Code::TargetUnsuited, String::new(), message));
-        }
-        let reference = &backend.reference;
-        let id = backends::id(reference, &self.name.namespace);
-        let from = (grants::HTTP_ROUTE, self.name.namespace.as_str());
-        match backends::port(reference, &id, from, index) {
-            Ok(_) => Ok(reference.clone()),
-            Err((code, _, message)) => Err((code, String::new(), format!("{what}: {message}"))),
-        }
-    }
-
-    /// What of other people's keeps the policy out of a gateway.
-    fn hindrances(
-        &self,
-        rule: &HttpRouteRule,
-        to: &BackendShare,
-        gateway: &Parent,
-        index: &Index<'_>,
-        routes: &[AttachedRoute],
-    ) -> Vec<Wrong> {
-        let below = |code, message| (code, String::new(), message);
-        match gateway {
-            Parent::EnvoyGateway(of) => {
-                let displaced = gateway_api::displaced_on(self.http_route, of, index);
-                let theirs = self.theirs(index).find(|(_, spec)| !hashes_as_ours(spec));
-                let theirs = theirs.map(|(name, _)| {
-                    let message = format!(
-                        "BackendTrafficPolicy {name} is for the HTTPRoute, and of two only one holds; put this into it: loadBalancer: {{type: ConsistentHash, consistentHash: {{type: Headers, headers: [{{name: {HOST}}}]}}}}"
-                    );
-                    below(Code::TrafficPolicyTaken, message)
-                });
-                displaced.into_iter().chain(theirs).collect()
-            }
-            Parent::IstioClass(of) => {
-                let taken = istio::taken(&to.id.service, gateway, routes, index);
-                let taken = taken.map(|message| below(Code::DestinationRuleTaken, message));
-                let section = rule.name.as_deref();
-                let other = section.and_then(|section| {
-                    let other = istio::called_the_same((&self.name, section), &to.id, of, index)?;
-                    let message = format!(
-                        "HTTPRoute {other} has a rule named {section} to the same backend at {gateway}, and Istio calls both by that name alone; rename one of them"
-                    );
-                    Some(below(Code::RouteNameTaken, message))
-                });
-                taken.into_iter().chain(other).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Somebody's BackendTrafficPolicies for what the target is.
-    fn theirs<'i>(
+    /// Somebody's BackendTrafficPolicies for a rule, or for the whole HTTPRoute.
+    pub(super) fn theirs<'i>(
         &'i self,
+        rule: &'i HttpRouteRule,
         index: &'i Index<'_>,
     ) -> impl Iterator<Item = (&'i ObjectName, &'i BackendTrafficPolicySpec)> {
         let is_of_it = |spec: &BackendTrafficPolicySpec| {
             let mut sections = self.sections(spec);
-            sections.any(|section| {
-                // One for a rule concerns a policy for the whole HTTPRoute as far as the rule is the policy's.
-                section.is_none_or(|section| {
-                    self.rules
-                        .iter()
-                        .any(|(_, rule)| rule.name.as_deref() == Some(section))
-                })
-            })
+            sections.any(|section| section.is_none() || section == rule.name.as_deref())
         };
         let all = index.backend_traffic_policies.iter();
         all.filter(|(name, _)| name.namespace == self.name.namespace)
@@ -311,28 +156,21 @@ impl<'a> Read<'a> {
         named.chain(is_selected.then_some(None))
     }
 
-    /// Whether somebody's policies, which say the same as ours would, are for every rule of the target.
-    pub(super) fn is_carried(&self, gateway: &Parent, index: &Index<'_>) -> bool {
-        let is_covered = |rule: &HttpRouteRule| {
-            self.theirs(index).any(|(_, spec)| {
-                let mut sections = self.sections(spec);
-                sections.any(|section| section.is_none() || section == rule.name.as_deref())
-            })
-        };
-        matches!(gateway, Parent::EnvoyGateway(_)) && self.rules.iter().all(|(_, rule)| is_covered(rule))
-    }
-
-    /// What of the policy is not honoured at a gateway.
+    /// What of the policy is not honoured where it is attached.
     pub(super) fn unsupported(
         &self,
         policy: &SessionPolicy,
-        rules: &[Arc<Rule>],
+        attached: &[AttachedPolicy],
         index: &Index<'_>,
     ) -> Vec<Unsupported> {
-        let backend_refs = rules.iter().flat_map(|rule| &rule.backends);
-        let backend_refs = backend_refs.map(|share| BackendRef {
-            namespace: Some(share.id.service.namespace.clone()),
-            ..BackendRef::service(&share.id.service.name, share.id.port)
+        let rules = attached.iter().flat_map(|policy| &policy.rules);
+        let backends: BTreeSet<&BackendId> = rules
+            .flat_map(|rule| &rule.backends)
+            .map(|share| &share.id)
+            .collect();
+        let backend_refs = backends.into_iter().map(|id| BackendRef {
+            namespace: Some(id.service.namespace.clone()),
+            ..BackendRef::service(&id.service.name, id.port)
         });
         let as_route = RouteRule {
             backend_refs: backend_refs.collect(),
@@ -345,7 +183,7 @@ impl<'a> Read<'a> {
     }
 
     /// By what the filter knows a rule.
-    fn id(&self, at: usize, rule: &HttpRouteRule, made: &Rule, gateway: &Parent) -> RuleId {
+    pub(super) fn id(&self, at: usize, rule: &HttpRouteRule, made: &Rule, gateway: &Parent) -> RuleId {
         let section = rule.name.as_deref().map_or(Section::At(at), Section::Named);
         let (namespace, name) = (self.name.namespace.as_str(), self.name.name.as_str());
         RuleId::foreign(match (gateway, made.backends.first()) {
@@ -357,11 +195,15 @@ impl<'a> Read<'a> {
         })
     }
 
-    fn called(&self, at: usize, rule: &HttpRouteRule) -> String {
+    pub(super) fn what(&self, at: usize, rule: &HttpRouteRule) -> String {
+        format!("rule {} of HTTPRoute {}", self.called(at, rule), self.name)
+    }
+
+    pub(super) fn called(&self, at: usize, rule: &HttpRouteRule) -> String {
         rule.name.clone().unwrap_or_else(|| at.to_string())
     }
 
-    fn hostnames(&self) -> impl Iterator<Item = Hostname> {
+    pub(super) fn hostnames(&self) -> impl Iterator<Item = Hostname> {
         let written = &self.http_route.spec.hostnames;
         let all = written.is_empty().then_some(Hostname::Any);
         written.iter().map(|host| Hostname::new(host)).chain(all)
@@ -373,15 +215,13 @@ fn leads_somewhere(rule: &HttpRouteRule) -> bool {
     !rule.backend_refs.is_empty() && !rule.filters.iter().any(|filter| filter.r#type == REDIRECT)
 }
 
-/// Whether somebody's policy has pods chosen by what the filter says.
-fn hashes_as_ours(spec: &BackendTrafficPolicySpec) -> bool {
-    let ours = load_balancer();
-    let Some(theirs) = &spec.load_balancer else {
-        return false;
-    };
-    let has = |field: &str| theirs[field] == ours[field];
-    let hash = |field: &str| theirs["consistentHash"][field] == ours["consistentHash"][field];
-    // Envoy Gateway's default is the same.
-    let has_size = matches!(theirs["consistentHash"]["tableSize"], Value::Null) || hash("tableSize");
-    has("type") && hash("type") && hash("headers") && has_size
+/// A Gateway on which the filter can be for HTTPRoutes.
+fn has_a_filter(gateway: Parent) -> Result<Parent, NoPlace> {
+    match gateway {
+        Parent::IstioClass(_) | Parent::EnvoyGateway(_) => Ok(gateway),
+        _ => {
+            let message = format!("{gateway} has no filter for HTTPRoutes; write a WebSocketRoute for it");
+            Err(parents::no_place(Code::ParentNotServed, "", message))
+        }
+    }
 }

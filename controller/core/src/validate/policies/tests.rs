@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::endpoint_slice;
 use crate::in_force::InForce;
-use crate::objects::{Objects, Sourced};
+use crate::objects::{HttpRoute, Objects, Sourced};
 use crate::refusal::Code;
 use crate::render::gateway_api;
 use crate::validate::{Target, Validated, validate};
@@ -80,9 +80,6 @@ pub(in crate::validate) fn mistakes() -> Vec<(Code, Objects)> {
         let mut objects = good(class);
         spoil(&mut objects);
         objects
-    };
-    let http_route = |name: &str, spec: Value| {
-        typed(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}))
     };
     let to_two = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [
         {"name": "chat", "port": 80}, {"name": "chat", "port": 81},
@@ -238,7 +235,6 @@ fn somebodys_policy_is_in_the_way_by_name_and_by_label() {
     };
     let taken = (vec![Code::TrafficPolicyTaken], 0);
     assert_eq!(by(json!({"targetRefs": [target("chat", None)]})), taken);
-    assert_eq!(by(json!({"targetRefs": [target("chat", Some("b"))]})), taken);
     assert_eq!(by(selector("gold")), taken);
     for other in [
         selector("silver"),
@@ -442,4 +438,213 @@ fn a_match_that_is_not_understood_may_be_any_request() {
         .collect();
     assert_eq!(paths.len(), 2);
     assert!(paths.iter().all(|one| one.contains("\"/\"")), "{paths:?}");
+}
+
+fn http_route(name: &str, spec: Value) -> Sourced<HttpRoute> {
+    typed(json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}))
+}
+
+/// An HTTPRoute `chat` at the Gateway with one good rule, and one that splits by weight.
+fn with_a_split(class: &str, good_rule: Value) -> Objects {
+    let split =
+        json!({"name": "split", "backendRefs": [{"name": "chat", "port": 80}, {"name": "chat", "port": 81}]});
+    Objects {
+        http_routes: vec![http_route(
+            "chat",
+            json!({"parentRefs": [{"name": "edge"}], "rules": [good_rule, split]}),
+        )],
+        ..good(class)
+    }
+}
+
+/// Whether each policy is in force at each of its Gateways.
+fn in_force(validated: &Validated) -> Vec<bool> {
+    let parents = validated.routes.iter().flat_map(|report| &report.parents);
+    parents.map(|parent| parent.in_force).collect()
+}
+
+#[test]
+fn a_rule_that_no_policy_can_be_for_takes_it_from_no_other() {
+    let named = json!({"name": "a", "backendRefs": [{"name": "chat", "port": 80}]});
+    for class in ["eg", "istio"] {
+        let validated = validate(&with_a_split(class, named.clone()), Target::Every);
+        assert_eq!(codes(&validated), [Code::BackendsSplit], "{class}");
+        assert_eq!(rules(&validated), ["shop/chat/chat.a"], "{class}");
+        assert_eq!(in_force(&validated), [true], "{class}");
+    }
+    let validated = validate(&with_a_split("eg", named), Target::Every);
+    let objects = gateway_api::render(&validated.world);
+    let targets: Vec<_> = objects
+        .iter()
+        .map(|object| object.spec["targetRefs"].clone())
+        .collect();
+    assert_eq!(
+        targets,
+        [json!([target("chat", Some("a"))])],
+        "the split rule is balanced as it was"
+    );
+}
+
+#[test]
+fn what_carries_a_policy_cannot_be_for_one_rule_without_a_name() {
+    let unnamed = json!({"backendRefs": [{"name": "chat", "port": 80}]});
+    let mut objects = with_a_split("eg", unnamed.clone());
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::BackendsSplit, Code::TargetUnsuited]);
+    assert_eq!(rules(&validated), [""; 0]);
+    let message = validated.refusals().nth(1).map(|refusal| refusal.message.clone());
+    assert!(
+        message
+            .unwrap()
+            .starts_with("rule 0 of HTTPRoute shop/chat has no name")
+    );
+    // Istio has one for the backend.
+    assert_eq!(
+        rules(&validate(&with_a_split("istio", unnamed), Target::Every)),
+        ["shop/chat/chat.0"]
+    );
+    // And so has who hashes as Clew would.
+    objects.backend_traffic_policies = vec![typed(json!({
+        "metadata": {"name": "theirs", "namespace": "shop"},
+        "spec": {"targetRefs": [target("chat", None)], "loadBalancer": gateway_api::load_balancer()},
+    }))];
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::BackendsSplit]);
+    assert_eq!(rules(&validated), ["shop/chat/chat.0"]);
+    assert!(gateway_api::render(&validated.world).is_empty());
+}
+
+#[test]
+fn somebodys_policy_for_one_rule_is_in_the_way_of_that_rule_alone() {
+    let mut objects = good("eg");
+    objects.backend_traffic_policies = vec![typed(json!({
+        "metadata": {"name": "theirs", "namespace": "shop"},
+        "spec": {"targetRefs": [target("chat", Some("b"))]},
+    }))];
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::TrafficPolicyTaken]);
+    assert_eq!(rules(&validated), ["shop/chat/chat.a"]);
+}
+
+/// The Gateway's one listener, as something of it says.
+fn listener(spoil: impl FnOnce(&mut Value)) -> Value {
+    let mut listener = json!({"name": "http", "port": 80, "protocol": "HTTP"});
+    spoil(&mut listener);
+    listener
+}
+
+#[test]
+fn a_gateway_that_does_not_take_the_http_route_takes_no_policy_for_it() {
+    let attached = |class: &str, parent: Value, listeners: &[Value]| {
+        let backend = json!([{"name": "chat", "port": 80}]);
+        let spec = json!({
+            "parentRefs": [parent], "hostnames": ["chat.example.com"], "rules": [{"name": "a", "backendRefs": backend}],
+        });
+        let gateway = json!({
+            "metadata": {"name": "edge", "namespace": "shop"},
+            "spec": {"gatewayClassName": class, "listeners": listeners},
+        });
+        let objects = Objects {
+            http_routes: vec![http_route("chat", spec)],
+            gateways: vec![typed(gateway)],
+            ..good(class)
+        };
+        let validated = validate(&objects, Target::Every);
+        (codes(&validated), rules(&validated).len())
+    };
+    let edge = json!({"name": "edge"});
+    let elsewhere = listener(|of| of["hostname"] = json!("*.example.org"));
+    for class in ["eg", "istio"] {
+        let refused = |parent: &Value, listener: Value| attached(class, parent.clone(), &[listener]);
+        let plain = || listener(|_| ());
+        assert_eq!(refused(&edge, plain()), (vec![], 1));
+        let on_another = json!({"name": "edge", "sectionName": "https"});
+        assert_eq!(refused(&on_another, plain()), (vec![Code::SectionNotFound], 0));
+        let on_a_port = json!({"name": "edge", "port": 81});
+        assert_eq!(refused(&on_a_port, plain()), (vec![Code::SectionNotFound], 0));
+        assert_eq!(
+            refused(&edge, elsewhere.clone()),
+            (vec![Code::NoMatchingHostname], 0)
+        );
+        let to_none = listener(|of| of["allowedRoutes"] = json!({"namespaces": {"from": "None"}}));
+        assert_eq!(refused(&edge, to_none), (vec![Code::NamespaceNotAllowed], 0));
+        let of_another_kind = listener(|of| of["allowedRoutes"] = json!({"kinds": [{"kind": "GRPCRoute"}]}));
+        assert_eq!(refused(&edge, of_another_kind), (vec![Code::KindNotAllowed], 0));
+        let tcp = listener(|of| of["protocol"] = json!("TCP"));
+        assert_eq!(refused(&edge, tcp), (vec![Code::KindNotAllowed], 0));
+    }
+}
+
+#[test]
+fn of_several_listeners_that_an_http_route_names_one_is_enough() {
+    let named = |section: &str| json!({"name": "edge", "sectionName": section});
+    for sections in [["http", "gone"], ["gone", "http"]] {
+        let backend = json!([{"name": "chat", "port": 80}]);
+        let spec =
+            json!({"parentRefs": sections.map(named), "rules": [{"name": "a", "backendRefs": backend}]});
+        let objects = Objects {
+            http_routes: vec![http_route("chat", spec)],
+            ..good("eg")
+        };
+        let validated = validate(&objects, Target::Every);
+        assert_eq!(
+            (codes(&validated), in_force(&validated)),
+            (vec![], vec![true]),
+            "{sections:?}"
+        );
+    }
+}
+
+#[test]
+fn a_target_that_a_gateway_does_not_take_hides_no_other_one_there() {
+    let mut objects = good("eg");
+    let backend = json!([{"name": "chat", "port": 80}]);
+    let nowhere = json!({"parentRefs": [{"name": "edge", "port": 81}], "rules": [{"backendRefs": backend}]});
+    objects.http_routes.push(http_route("nowhere", nowhere));
+    objects.policies = vec![policy(
+        "chat",
+        1,
+        json!([target("nowhere", None), target("chat", None)]),
+    )];
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::SectionNotFound]);
+    let parents: Vec<_> = validated.routes[0].parents.iter().collect();
+    assert!(
+        matches!(*parents, [of] if of.in_force && of.parent.is_some()),
+        "{parents:?}"
+    );
+}
+
+#[test]
+fn a_policy_for_a_listener_that_the_http_route_is_not_on_displaces_nothing() {
+    let displacing = |section: &str| {
+        let listeners = [
+            listener(|_| ()),
+            listener(|of| {
+                of["name"] = json!("other");
+                of["port"] = json!(81);
+            }),
+        ];
+        let gateway = json!({
+            "metadata": {"name": "edge", "namespace": "shop"}, "spec": {"gatewayClassName": "eg", "listeners": listeners},
+        });
+        let of_listener = json!({
+            "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge", "sectionName": section,
+        });
+        let spec = json!({
+            "parentRefs": [{"name": "edge", "port": 80}],
+            "rules": [{"name": "a", "backendRefs": [{"name": "chat", "port": 80}]}],
+        });
+        let objects = Objects {
+            http_routes: vec![http_route("chat", spec)],
+            gateways: vec![typed(gateway)],
+            extension_policies: vec![typed(json!({
+                "metadata": {"name": "theirs", "namespace": "shop"}, "spec": {"targetRefs": [of_listener]},
+            }))],
+            ..good("eg")
+        };
+        codes(&validate(&objects, Target::Every))
+    };
+    assert_eq!(displacing("http"), [Code::FilterDisplaced]);
+    assert_eq!(displacing("other"), []);
 }
