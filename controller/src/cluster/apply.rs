@@ -51,11 +51,14 @@ pub(crate) struct Applier {
     unsettled_routes: BTreeMap<Owner, Instant>,
 }
 
+/// What the API server said against objects.
+type Failures = BTreeMap<Key, String>;
+
 /// What became of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
-    /// What the API server said against an object.
-    pub(crate) failed: BTreeMap<Key, String>,
+    /// What could not be written.
+    pub(crate) failed: Failures,
     /// What is not written, and why.
     pub(crate) hindered: BTreeMap<Key, Hindrance>,
     /// What is not as it is to be.
@@ -108,7 +111,8 @@ impl Applier {
                 .await;
         } else {
             self.publish(about, plan, arrivals(&carried));
-            let steps = steps.needs.iter().chain(&steps.routes);
+            let needs = steps.needs.iter().chain(&steps.owners);
+            let steps = needs.chain(&steps.routes);
             applied.pending = steps.map(|step| step.key().clone()).collect();
         }
         if is_done {
@@ -158,8 +162,9 @@ impl Applier {
     ) {
         let is_done = steps.is_done();
         told.append(&mut self.publish(about, plan, arrivals(carried)));
+        let have = |route| resolved.marks.get(route).cloned().unwrap_or_default();
         let marks = plan.marks.iter().filter_map(|(route, wanted)| {
-            let have = resolved.marks.get(route).cloned().unwrap_or_default();
+            let have = have(route);
             let wanted = Marks {
                 // Until nothing of it is left elsewhere.
                 held: wanted.held || have.held && !is_done,
@@ -167,10 +172,12 @@ impl Applier {
             };
             (wanted != have).then_some((route, wanted))
         });
-        let marks = marks.collect();
+        // What nothing would take away when the route goes is not written before the route is held.
+        let (holds, others): (Vec<_>, Vec<_>) =
+            marks.partition(|(route, wanted)| wanted.held && !have(route).held);
         let needs = async {
-            self.mark_all(marks, resolved, applied).await;
-            self.write_all(steps.needs, applied).await;
+            let unmarked = self.mark_all(holds, resolved).await;
+            (unmarked, self.write_all(steps.needs).await)
         };
         let acknowledgements = async {
             if !steps.routes.is_empty() {
@@ -180,7 +187,9 @@ impl Applier {
                 join_all(waits).instrument(traces::waiting(told.len())).await;
             }
         };
-        tokio::join!(needs, acknowledgements);
+        let ((unmarked, unwritten), ()) = tokio::join!(needs, acknowledgements);
+        applied.failed.extend(unmarked);
+        applied.failed.extend(unwritten);
         // To send handshakes to what could not be written would be worse than to write nothing.
         let broken: BTreeSet<_> = plan
             .wanted
@@ -205,14 +214,21 @@ impl Applier {
         let (gone, written): (Vec<_>, Vec<_>) = routes
             .into_iter()
             .partition(|step| matches!(step, Step::Delete(..)));
-        self.write_all(written, applied).await;
-        self.write_all(gone, applied).await;
-        self.write_all(steps.leftovers, applied).await;
+        let (unwritten, unmarked, unowned) = tokio::join!(
+            self.write_all(written),
+            self.mark_all(others, resolved),
+            self.write_all(steps.owners),
+        );
+        for failed in [unwritten, unmarked, unowned] {
+            applied.failed.extend(failed);
+        }
+        applied.failed.extend(self.write_all(gone).await);
+        applied.failed.extend(self.write_all(steps.leftovers).await);
         if is_done {
             let is_held = |route: &&Owner| resolved.marks.get(*route).is_some_and(|marks| marks.held);
             let leaving = resolved.leaving.iter().filter(is_held);
             let marks = leaving.map(|route| (route, Marks::default())).collect();
-            self.mark_all(marks, resolved, applied).await;
+            applied.failed.extend(self.mark_all(marks, resolved).await);
         }
         if self.rotate(plan).await {
             // Nothing else may happen in the cluster for long.
@@ -280,7 +296,8 @@ impl Applier {
         said.is_err()
     }
 
-    async fn write_all(&self, steps: Vec<Step>, applied: &mut Applied) {
+    /// What could not be written, and why.
+    async fn write_all(&self, steps: Vec<Step>) -> Failures {
         let away = &AtomicBool::new(false);
         let written = stream::iter(steps)
             .map(|step| async move {
@@ -292,12 +309,12 @@ impl Applier {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        for (key, outcome) in written {
-            if let Err(why) = outcome {
-                tracing::error!("CLEW0926: {} {}: {why}", key.0, key.1);
-                applied.failed.insert(key, why);
-            }
-        }
+        let failed = |(key, outcome): (Key, Result<(), String>)| {
+            let why = outcome.err()?;
+            tracing::error!("CLEW0926: {} {}: {why}", key.0, key.1);
+            Some((key, why))
+        };
+        written.into_iter().filter_map(failed).collect()
     }
 
     async fn write(&self, step: &Step) -> Result<(), String> {
@@ -371,8 +388,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes onto routes what is ours there.
-    async fn mark_all(&self, marks: Vec<(&Owner, Marks)>, resolved: &Resolved, applied: &mut Applied) {
+    /// Writes onto routes what is ours there. What could not be written, and why.
+    async fn mark_all(&self, marks: Vec<(&Owner, Marks)>, resolved: &Resolved) -> Failures {
         let away = &AtomicBool::new(false);
         let written = stream::iter(marks)
             .map(|(route, marks)| async move {
@@ -384,14 +401,12 @@ impl Applier {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        for (route, outcome) in written {
-            if let Err(why) = outcome {
-                tracing::error!("CLEW0926: {route}: {why}");
-                applied
-                    .failed
-                    .insert((Kind::of_owner(route), route.name.clone()), why);
-            }
-        }
+        let failed = |(route, outcome): (&Owner, Result<(), String>)| {
+            let why = outcome.err()?;
+            tracing::error!("CLEW0926: {route}: {why}");
+            Some(((Kind::of_owner(route), route.name.clone()), why))
+        };
+        written.into_iter().filter_map(failed).collect()
     }
 
     /// All of it at once, because what is not named is taken away.

@@ -11,7 +11,12 @@ pub(crate) fn differs(kind: Kind, wanted: &Value, live: &Value) -> bool {
     of_metadata
         .iter()
         .any(|field| !has(&live["metadata"][field], &wanted["metadata"][field]))
-        || !is(kind, &wanted["spec"], &live["spec"])
+        || !says(kind, wanted, live)
+}
+
+/// Whether an object says what it is to, whoever it is of.
+pub(crate) fn says(kind: Kind, wanted: &Value, live: &Value) -> bool {
+    is(kind, &wanted["spec"], &live["spec"])
 }
 
 /// What takes out of an object whatever others have put into its spec, as a JSON merge patch (RFC 7386).

@@ -8,7 +8,7 @@ use clew_core::model::{ObjectName, Owner};
 use clew_core::render::Object;
 use serde_json::{Value, json};
 
-use super::difference::differs;
+use super::difference::{differs, says};
 use super::kind::Kind;
 use super::seen::Live;
 
@@ -41,6 +41,8 @@ pub(crate) enum Step {
 pub(crate) struct Steps {
     /// What routes will need.
     pub(crate) needs: Vec<Step>,
+    /// Of what they need, what is there as they need it and only does not say whose it is: no route waits for that.
+    pub(crate) owners: Vec<Step>,
     /// Where handshakes go.
     pub(crate) routes: Vec<Step>,
     /// What no route needs any more.
@@ -127,6 +129,7 @@ impl Steps {
             };
             steps.waits |= both.is_some() && !(settled && is_still);
             match step(one, cluster, missing, target) {
+                Ok(Some(step)) if has_spec(&step, cluster) => steps.owners.push(step),
                 Ok(step) => steps.needs.extend(step),
                 Err(why) => {
                     steps.hindered.insert(one.key.clone(), why);
@@ -170,13 +173,15 @@ impl Steps {
 
     /// What is not as it is to be.
     pub(crate) fn unwritten(&self) -> impl Iterator<Item = &Key> {
-        let steps = self.needs.iter().chain(&self.routes).chain(&self.leftovers);
+        let needs = self.needs.iter().chain(&self.owners);
+        let steps = needs.chain(&self.routes).chain(&self.leftovers);
         steps.map(Step::key).chain(self.hindered.keys())
     }
 
     /// Whether there is nothing to write, now or later.
     pub(crate) fn is_done(&self) -> bool {
-        self.needs.is_empty() && self.routes.is_empty() && self.leftovers.is_empty() && !self.waits
+        let nothing = [&self.needs, &self.owners, &self.routes, &self.leftovers];
+        nothing.iter().all(|steps| steps.is_empty()) && !self.waits
     }
 }
 
@@ -215,6 +220,14 @@ fn step(
             let change = || Step::Change(key, uid.clone(), object.clone());
             Ok(differs(kind, object, &live.object()).then(change))
         }
+    }
+}
+
+/// Whether an object says already what it is to say once this is written.
+fn has_spec(step: &Step, cluster: &Cluster) -> bool {
+    match (step, cluster.get(step.key())) {
+        (Step::Change(key, _, wanted), Some((_, live))) => says(key.0, wanted, &live.object()),
+        _ => false,
     }
 }
 

@@ -63,6 +63,31 @@ fn what_routes_need_comes_before_them() {
 }
 
 #[test]
+fn no_route_waits_for_what_only_does_not_say_whose_it_is() {
+    let of = |uid: &str, spec: Value| {
+        let metadata = json!({"name": "a", "ownerReferences": [{"uid": uid}]});
+        let object = json!({"metadata": metadata, "spec": spec}).into();
+        let wanted = wanted(RULE, "a", Value::Null);
+        [Wanted { object, ..wanted }]
+    };
+    let cluster = live(&[(RULE, "a", json!({"host": "a"}), true)]);
+    let steps = |wanted: &[Wanted]| steps(wanted, &cluster, true);
+    let same = steps(&of("chat", json!({"host": "a"})));
+    assert!(same.needs.is_empty() && !same.is_done(), "{same:?}");
+    assert!(
+        matches!(&same.owners[..], [Step::Change((RULE, _), ..)]),
+        "{same:?}"
+    );
+    assert!(same.unwritten().any(|one| *one == key(RULE, "a")));
+    let other = steps(&of("chat", json!({"host": "b"})));
+    assert!(other.owners.is_empty(), "{other:?}");
+    assert!(
+        matches!(&other.needs[..], [Step::Change((RULE, _), ..)]),
+        "{other:?}"
+    );
+}
+
+#[test]
 fn what_no_route_needs_goes_when_the_routes_that_did_are_long_gone() {
     let cluster = live(&[(RULE, "a", json!({}), true), (ROUTE, "r", json!({}), true)]);
     let first = steps(&[], &cluster, true);
