@@ -184,7 +184,7 @@ fn parent_verdicts(
             match report.kind {
                 OwnerKind::Route => "the parent takes the route".to_owned(),
                 OwnerKind::Policy if unresolved.is_some() => {
-                    "the policy is taken, but for what ResolvedRefs names".to_owned()
+                    "nothing but what ResolvedRefs names is in the policy's way".to_owned()
                 }
                 OwnerKind::Policy => "every target there takes the policy".to_owned(),
             },

@@ -172,23 +172,52 @@ impl Applier {
             };
             (wanted != have).then_some((route, wanted))
         });
-        // What nothing would take away when the route goes is not written before the route is held.
-        let (holds, others): (Vec<_>, Vec<_>) =
+        // So that it is not gone unseen while something of it is elsewhere.
+        let (holds, marks): (Vec<_>, Vec<_>) =
             marks.partition(|(route, wanted)| wanted.held && !have(route).held);
+        // What a route was when it was good is said at once, and nobody waits for it.
+        let (unmarked, ()) = tokio::join!(
+            self.mark_all(marks, resolved),
+            self.write_in_order(holds, resolved, plan, steps, &told, applied),
+        );
+        applied.failed.extend(unmarked);
+        if is_done {
+            let is_held = |route: &&Owner| resolved.marks.get(*route).is_some_and(|marks| marks.held);
+            let leaving = resolved.leaving.iter().filter(is_held);
+            let marks = leaving.map(|route| (route, Marks::default())).collect();
+            applied.failed.extend(self.mark_all(marks, resolved).await);
+        }
+        if self.rotate(plan).await {
+            // Nothing else may happen in the cluster for long.
+            applied.again = Some(SETTLING);
+        }
+    }
+
+    /// Objects, each when what it needs is there.
+    async fn write_in_order(
+        &self,
+        holds: Vec<(&Owner, Marks)>,
+        resolved: &Resolved,
+        plan: &Plan,
+        steps: Steps,
+        told: &BTreeSet<String>,
+        applied: &mut Applied,
+    ) {
         let needs = async {
-            let unmarked = self.mark_all(holds, resolved).await;
-            (unmarked, self.write_all(steps.needs).await)
+            let unheld = self.mark_all(holds, resolved).await;
+            (unheld, self.write_all(steps.needs).await)
         };
         let acknowledgements = async {
-            if !steps.routes.is_empty() {
+            // A filter that has not forgotten a rule goes on choosing pods by what carried its choices.
+            if !steps.routes.is_empty() || !steps.leftovers.is_empty() {
                 let waits = told
                     .iter()
                     .map(|gateway| self.channel.acknowledged(gateway, PATIENCE));
                 join_all(waits).instrument(traces::waiting(told.len())).await;
             }
         };
-        let ((unmarked, unwritten), ()) = tokio::join!(needs, acknowledgements);
-        applied.failed.extend(unmarked);
+        let ((unheld, unwritten), ()) = tokio::join!(needs, acknowledgements);
+        applied.failed.extend(unheld);
         applied.failed.extend(unwritten);
         // To send handshakes to what could not be written would be worse than to write nothing.
         let broken: BTreeSet<_> = plan
@@ -214,25 +243,8 @@ impl Applier {
         let (gone, written): (Vec<_>, Vec<_>) = routes
             .into_iter()
             .partition(|step| matches!(step, Step::Delete(..)));
-        let (unwritten, unmarked, unowned) = tokio::join!(
-            self.write_all(written),
-            self.mark_all(others, resolved),
-            self.write_all(steps.owners),
-        );
-        for failed in [unwritten, unmarked, unowned] {
-            applied.failed.extend(failed);
-        }
-        applied.failed.extend(self.write_all(gone).await);
-        applied.failed.extend(self.write_all(steps.leftovers).await);
-        if is_done {
-            let is_held = |route: &&Owner| resolved.marks.get(*route).is_some_and(|marks| marks.held);
-            let leaving = resolved.leaving.iter().filter(is_held);
-            let marks = leaving.map(|route| (route, Marks::default())).collect();
-            applied.failed.extend(self.mark_all(marks, resolved).await);
-        }
-        if self.rotate(plan).await {
-            // Nothing else may happen in the cluster for long.
-            applied.again = Some(SETTLING);
+        for steps in [written, gone, steps.owners, steps.leftovers] {
+            applied.failed.extend(self.write_all(steps).await);
         }
     }
 

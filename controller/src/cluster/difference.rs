@@ -7,16 +7,20 @@ use super::kind::Kind;
 
 /// Whether an object is not as it is to be.
 pub(crate) fn differs(kind: Kind, wanted: &Value, live: &Value) -> bool {
-    let of_metadata = ["labels", "annotations", "ownerReferences"];
-    of_metadata
-        .iter()
-        .any(|field| !has(&live["metadata"][field], &wanted["metadata"][field]))
-        || !says(kind, wanted, live)
+    let is_of_all = has(
+        &live["metadata"]["ownerReferences"],
+        &wanted["metadata"]["ownerReferences"],
+    );
+    !is_of_all || !says(kind, wanted, live)
 }
 
-/// Whether an object says what it is to, whoever it is of.
+/// Whether an object says what it is to say, whoever it is of.
 pub(crate) fn says(kind: Kind, wanted: &Value, live: &Value) -> bool {
-    is(kind, &wanted["spec"], &live["spec"])
+    let of_metadata = ["labels", "annotations"];
+    of_metadata
+        .iter()
+        .all(|field| has(&live["metadata"][field], &wanted["metadata"][field]))
+        && is(kind, &wanted["spec"], &live["spec"])
 }
 
 /// What takes out of an object whatever others have put into its spec, as a JSON merge patch (RFC 7386).

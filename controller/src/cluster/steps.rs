@@ -157,13 +157,25 @@ impl Steps {
                 }
             }
         }
+        // What may be in its place is not there yet.
+        let unmade: BTreeSet<_> = wanted
+            .iter()
+            .filter(|one| {
+                steps.needs.iter().any(|step| *step.key() == one.key) || steps.hindered.contains_key(&one.key)
+            })
+            .flat_map(|one| owners(&one.object))
+            .collect();
+        let is_replaced = |key: &Key| {
+            let live = cluster.get(key).map(|(_, live)| owners(&live.object()));
+            live.is_some_and(|of| !of.is_disjoint(&unmade))
+        };
         for (key, uid) in leaving {
             let step = Step::Delete(key.clone(), uid.clone());
             match key.0.is_route() {
                 // What takes its place may not be known to every proxy yet; of two the older one is tried first.
                 true if kept.contains(key) => steps.waits = true,
                 true => steps.routes.push(step),
-                false if settled && is_still => steps.leftovers.push(step),
+                false if settled && is_still && !is_replaced(key) => steps.leftovers.push(step),
                 false => steps.waits = true,
             }
         }
@@ -223,26 +235,31 @@ fn step(
     }
 }
 
-/// Whether an object says already what it is to say once this is written.
+/// Whether an object says already what it is to say once this is written, and is not collected as garbage before: one of its owners is one still.
 fn has_spec(step: &Step, cluster: &Cluster) -> bool {
-    match (step, cluster.get(step.key())) {
-        (Step::Change(key, _, wanted), Some((_, live))) => says(key.0, wanted, &live.object()),
-        _ => false,
-    }
+    let (Step::Change(key, _, wanted), Some((_, live))) = (step, cluster.get(step.key())) else {
+        return false;
+    };
+    let live = live.object();
+    let (now, then) = (owners(&live), owners(wanted));
+    says(key.0, wanted, &live) && (then.is_empty() || !now.is_disjoint(&then))
+}
+
+/// An object's owners, by their UIDs.
+fn owners(object: &Value) -> BTreeSet<String> {
+    let all = object["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    all.filter_map(|owner| owner["uid"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// The HTTPRoutes that a WebSocketRoute now has instead of one that nobody wants.
 fn successors<'w>(key: &Key, wanted: &'w [Wanted], cluster: &Cluster) -> impl Iterator<Item = &'w Wanted> {
-    let owners = |object: &Value| -> Vec<Value> {
-        let all = object["metadata"]["ownerReferences"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        all.map(|owner| owner["uid"].clone()).collect()
-    };
     let live = cluster.get(key).filter(|_| key.0 == Kind::HttpRoute);
     let of = live.map(|(_, live)| owners(&live.object())).unwrap_or_default();
-    let is_of_same = move |one: &&Wanted| owners(&one.object).iter().any(|owner| of.contains(owner));
+    let is_of_same = move |one: &&Wanted| !owners(&one.object).is_disjoint(&of);
     wanted
         .iter()
         .filter(|one| one.key.0 == Kind::HttpRoute)

@@ -2,6 +2,7 @@
 
 mod carried_by_istio;
 mod from_a_workstation;
+mod in_part;
 mod owned;
 
 use std::time::Duration;

@@ -230,6 +230,7 @@ fn attach(
         return Err(no_place(Code::NamespaceNotAllowed, ".namespace", message));
     }
     let mut places: Vec<Place> = Vec::new();
+    let mut isolating = None;
     for section in &open {
         for hostname in hostnames {
             let Some(hostname) = hostname.intersection(&section.hostname) else {
@@ -237,7 +238,7 @@ fn attach(
             };
             for at in &section.at {
                 // The hosts of a more specific listener on the socket are that listener's alone.
-                let isolated = sections.iter().any(|other| {
+                let other = sections.iter().find(|other| {
                     other.at.contains(at)
                         && other.hostname != section.hostname
                         && section.hostname.covers(&other.hostname)
@@ -247,11 +248,20 @@ fn attach(
                     at: at.clone(),
                     hostname: hostname.clone(),
                 };
-                if !isolated && !places.contains(&place) {
-                    places.push(place);
+                match other {
+                    Some(other) => isolating = Some((other, hostname)),
+                    None if places.contains(&place) => {}
+                    None => places.push(place),
                 }
             }
         }
+    }
+    if let (Some((other, hostname)), []) = (isolating, &*places) {
+        let message = format!(
+            "listener {} of {parent} has {hostname} for itself, and the parentRef does not select it; name that one, or leave out which",
+            other.listener.name
+        );
+        return Err(no_place(Code::NoMatchingHostname, "", message));
     }
     if places.is_empty() {
         let listed = |hostnames: &mut dyn Iterator<Item = &Hostname>| {

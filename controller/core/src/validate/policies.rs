@@ -82,13 +82,18 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// What its text alone shows is said whether or not there is anything that it is for: it must not pass for good meanwhile.
     fn new(of: &'a Sourced<WebSocketPolicy>) -> Self {
-        Self {
+        let mut draft = Self {
             of,
             name: name_of(&of.object.metadata),
             ancestors: Vec::new(),
             refusals: Vec::new(),
+        };
+        if let Err((code, field, message)) = suited::text(&draft.name, &of.object.spec.policy) {
+            draft.refuse(code, field, message, None);
         }
+        draft
     }
 
     /// Attaches it to one of its targets, wherever that is served.
@@ -199,7 +204,9 @@ impl<'a> Draft<'a> {
         let is_of_claim = |refusal: &&mut Refusal| refusal.code == Code::ClaimUnverified;
         let of_claims: Vec<_> = self.refusals.iter_mut().filter(is_of_claim).collect();
         let unverified: BTreeSet<_> = of_claims.iter().filter_map(|refusal| refusal.parent).collect();
-        if unverified.len() == self.ancestors.len() {
+        // Whoever does not take the HTTPRoute has not looked at it.
+        let looked = self.ancestors.iter().filter(|ancestor| ancestor.parent.is_some());
+        if unverified.len() == looked.count() {
             for refusal in of_claims {
                 refusal.parent = None;
             }

@@ -64,27 +64,83 @@ fn what_routes_need_comes_before_them() {
 
 #[test]
 fn no_route_waits_for_what_only_does_not_say_whose_it_is() {
-    let of = |uid: &str, spec: Value| {
-        let metadata = json!({"name": "a", "ownerReferences": [{"uid": uid}]});
-        let object = json!({"metadata": metadata, "spec": spec}).into();
-        let wanted = wanted(RULE, "a", Value::Null);
-        [Wanted { object, ..wanted }]
+    let object = |owners: &[&str], host: &str| {
+        let owners: Vec<_> = owners.iter().map(|uid| json!({"uid": uid})).collect();
+        json!({"metadata": {"name": "a", "ownerReferences": owners}, "spec": {"host": host}})
     };
-    let cluster = live(&[(RULE, "a", json!({"host": "a"}), true)]);
-    let steps = |wanted: &[Wanted]| steps(wanted, &cluster, true);
-    let same = steps(&of("chat", json!({"host": "a"})));
+    let live = Live::new(&object(&["a", "b"], "a"), true, true);
+    let cluster = Cluster::from([(key(RULE, "a"), ("uid-a".to_owned(), Arc::new(live)))]);
+    let steps = |owners: &[&str], host: &str| {
+        let object = object(owners, host).into();
+        let wanted = wanted(RULE, "a", Value::Null);
+        steps(&[Wanted { object, ..wanted }], &cluster, true)
+    };
+    let same = steps(&["b", "c"], "a");
     assert!(same.needs.is_empty() && !same.is_done(), "{same:?}");
     assert!(
         matches!(&same.owners[..], [Step::Change((RULE, _), ..)]),
         "{same:?}"
     );
     assert!(same.unwritten().any(|one| *one == key(RULE, "a")));
-    let other = steps(&of("chat", json!({"host": "b"})));
-    assert!(other.owners.is_empty(), "{other:?}");
-    assert!(
-        matches!(&other.needs[..], [Step::Change((RULE, _), ..)]),
-        "{other:?}"
-    );
+    let waits = [
+        steps(&["b", "c"], "another host"),
+        // Nobody keeps it from being collected as garbage.
+        steps(&["c"], "a"),
+    ];
+    for steps in waits {
+        assert!(steps.owners.is_empty(), "{steps:?}");
+        assert!(
+            matches!(&steps.needs[..], [Step::Change((RULE, _), ..)]),
+            "{steps:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_said_in_an_annotation_is_waited_for() {
+    let object = |seen: &str, owners: Value| {
+        let annotations = json!({"networking.istio.io/exportTo": seen});
+        json!({"metadata": {"name": "a", "annotations": annotations, "ownerReferences": owners}, "spec": {}})
+    };
+    let a = json!([{"uid": "a"}]);
+    let live = Live::new(&object("one", a.clone()), true, true);
+    let cluster = Cluster::from([(key(Kind::Service, "a"), ("uid-a".to_owned(), Arc::new(live)))]);
+    let wanted = Wanted {
+        object: object("one,two", a).into(),
+        ..wanted(Kind::Service, "a", Value::Null)
+    };
+    let steps = steps(&[wanted], &cluster, true);
+    assert!(steps.owners.is_empty() && steps.needs.len() == 1, "{steps:?}");
+}
+
+#[test]
+fn what_is_replaced_stays_until_what_replaces_it_is_there() {
+    let of = |uid: &str| json!({"metadata": {"name": "x", "ownerReferences": [{"uid": uid}]}, "spec": {}});
+    let there = |name: &str, uid: &str| {
+        let live = Arc::new(Live::new(&of(uid), true, true));
+        (
+            key(Kind::BackendTrafficPolicy, name),
+            (format!("uid-{name}"), live),
+        )
+    };
+    let wanted = [Wanted {
+        object: of("a").into(),
+        ..wanted(Kind::BackendTrafficPolicy, "new", Value::Null)
+    }];
+    let gone = |cluster: &Cluster| {
+        let steps = steps(&wanted, cluster, true);
+        let gone: Vec<_> = steps
+            .leftovers
+            .iter()
+            .map(|step| step.key().1.name.clone())
+            .collect();
+        (steps.needs.len(), gone, steps.waits)
+    };
+    let mut cluster = Cluster::from([there("old", "a"), there("another", "b")]);
+    assert_eq!(gone(&cluster), (1, vec!["another".to_owned()], true));
+    cluster.extend([there("new", "a")]);
+    let both = ["another", "old"].map(str::to_owned);
+    assert_eq!(gone(&cluster), (0, both.to_vec(), false));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! a mergeType, and even then a list of modules in it takes the place of that of the gateway's, which holds the filter (Envoy
 //! Gateway 1.9: no list of this kind is merged).
 
-use crate::model::ObjectName;
-use crate::objects::{ExtensionPolicySpec, HttpRoute, PolicyTarget, TargetSelector};
+use crate::model::{Hostname, ObjectName};
+use crate::objects::{ExtensionPolicySpec, HttpRoute, Listener, PolicyTarget, TargetSelector};
 use crate::refusal::Code;
 use crate::render::{MANAGED_BY, MANAGER, gateway_api};
 use crate::validate::age::name_of;
@@ -99,14 +99,17 @@ fn selects(selector: &TargetSelector) -> bool {
         && selector.match_labels.iter().all(is_ours)
 }
 
-/// Whether one of the places is of a listener.
+/// Whether one of the places is of a listener: of those on its port that have the place's hosts, the one with the fewest others.
 fn is_used(gateway: &ObjectName, listener: &str, places: &[Place], index: &Index<'_>) -> bool {
-    let listeners = index.gateways.get(gateway);
-    let port = listeners.and_then(|gateway| {
-        let mut listeners = gateway.object.spec.listeners.iter();
-        Some(listeners.find(|known| known.name == listener)?.port)
-    });
-    places
-        .iter()
-        .any(|place| matches!(&place.at, At::Port(_, here) if Some(*here) == port))
+    let found = index.gateways.get(gateway);
+    let listeners = found.map(|gateway| gateway.object.spec.listeners.as_slice());
+    let serving = |place: &Place| {
+        let At::Port(_, port) = &place.at else { return None };
+        let of = |one: &Listener| one.hostname.as_deref().map_or(Hostname::Any, Hostname::new);
+        let on_port = listeners.into_iter().flatten().filter(|one| one.port == *port);
+        let has_hosts = on_port.filter(|one| of(one).covers(&place.hostname));
+        has_hosts.max_by_key(|one| of(one).specificity())
+    };
+    let mut serving = places.iter().filter_map(serving);
+    serving.any(|one| one.name == listener)
 }

@@ -75,7 +75,9 @@ impl Asked<'_> {
             wrongs.push((Code::ClaimUnverified, format!("spec.{below}"), message));
             return (Vec::new(), wrongs);
         }
-        let attached = match wrongs.is_empty() {
+        // Somebody's own for a rule comes before ours for all of the HTTPRoute.
+        let is_for_the_rest = wrongs.iter().all(|(code, ..)| *code == Code::TrafficPolicyTaken);
+        let attached = match is_for_the_rest {
             true => self.whole(target, suited, index).into_iter().collect(),
             false => self.in_part(target, suited, index, &mut wrongs),
         };
@@ -168,8 +170,7 @@ impl Asked<'_> {
         let hindrance = self.hindrance(target, rule, &share, index, routes);
         let meshed = matches!(self.gateway, Parent::IstioClass(_));
         let hostnames = &target.http_route.spec.hostnames;
-        let made = rules::rule(name, &as_route, hostnames, &matches, vec![share], meshed)
-            .map_err(|(code, below, message)| (code, format!("spec{below}"), message))?;
+        let made = rules::rule(name, &as_route, hostnames, &matches, vec![share], meshed).map_err(of_text)?;
         if let Some(wrong) = hindrance {
             return Err(wrong);
         }
@@ -222,6 +223,26 @@ impl Asked<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether what a policy says can hold for anything. Whose claims are verified is a matter of the gateways.
+pub(super) fn text(policy: &ObjectName, says: &SessionPolicy) -> Result<(), Wrong> {
+    let name = RuleName {
+        route: policy.clone(),
+        rule: String::new(),
+    };
+    let as_route = RouteRule {
+        policy: says.clone(),
+        ..RouteRule::default()
+    };
+    rules::rule(name, &as_route, &[], &[Match::any()], Vec::new(), true)
+        .map(drop)
+        .map_err(of_text)
+}
+
+/// The field is the policy's own.
+fn of_text((code, below, message): Wrong) -> Wrong {
+    (code, format!("spec{below}"), message)
 }
 
 /// The one Service that a rule leads to.

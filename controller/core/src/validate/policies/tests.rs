@@ -524,6 +524,12 @@ fn somebodys_policy_for_one_rule_is_in_the_way_of_that_rule_alone() {
     let validated = validate(&objects, Target::Every);
     assert_eq!(codes(&validated), [Code::TrafficPolicyTaken]);
     assert_eq!(rules(&validated), ["shop/chat/chat.a"]);
+    let objects = gateway_api::render(&validated.world);
+    let targets: Vec<_> = objects
+        .iter()
+        .map(|object| object.spec["targetRefs"].clone())
+        .collect();
+    assert_eq!(targets, [json!([target("chat", None)])]);
 }
 
 /// The Gateway's one listener, as something of it says.
@@ -617,14 +623,23 @@ fn a_target_that_a_gateway_does_not_take_hides_no_other_one_there() {
 
 #[test]
 fn a_policy_for_a_listener_that_the_http_route_is_not_on_displaces_nothing() {
-    let displacing = |section: &str| {
-        let listeners = [
-            listener(|_| ()),
-            listener(|of| {
-                of["name"] = json!("other");
-                of["port"] = json!(81);
-            }),
-        ];
+    let named = |name: &str, port: u16, hostname: Option<&str>| {
+        listener(|of| {
+            of["name"] = json!(name);
+            of["port"] = json!(port);
+            if let Some(hostname) = hostname {
+                of["hostname"] = json!(hostname);
+            }
+        })
+    };
+    let listeners = [
+        named("here", 80, Some("chat.example.com")),
+        named("beside", 80, Some("other.example.com")),
+        named("around", 80, Some("*.example.com")),
+        named("all", 80, None),
+        named("port", 81, Some("chat.example.com")),
+    ];
+    let displacing = |section: &str, parent: Value| {
         let gateway = json!({
             "metadata": {"name": "edge", "namespace": "shop"}, "spec": {"gatewayClassName": "eg", "listeners": listeners},
         });
@@ -632,7 +647,7 @@ fn a_policy_for_a_listener_that_the_http_route_is_not_on_displaces_nothing() {
             "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge", "sectionName": section,
         });
         let spec = json!({
-            "parentRefs": [{"name": "edge", "port": 80}],
+            "parentRefs": [parent], "hostnames": ["chat.example.com"],
             "rules": [{"name": "a", "backendRefs": [{"name": "chat", "port": 80}]}],
         });
         let objects = Objects {
@@ -645,6 +660,82 @@ fn a_policy_for_a_listener_that_the_http_route_is_not_on_displaces_nothing() {
         };
         codes(&validate(&objects, Target::Every))
     };
-    assert_eq!(displacing("http"), [Code::FilterDisplaced]);
-    assert_eq!(displacing("other"), []);
+    let here = json!({"name": "edge", "sectionName": "here"});
+    assert_eq!(displacing("here", here.clone()), [Code::FilterDisplaced]);
+    assert_eq!(
+        displacing("port", json!({"name": "edge"})),
+        [Code::FilterDisplaced]
+    );
+    for other in ["beside", "around", "all", "port"] {
+        assert_eq!(displacing(other, here.clone()), [], "{other}");
+    }
+}
+
+#[test]
+fn a_host_that_another_listener_has_for_itself_is_not_said_to_be_missing() {
+    let listeners = [
+        listener(|of| of["hostname"] = json!("*.example.com")),
+        listener(|of| {
+            of["name"] = json!("chat");
+            of["hostname"] = json!("chat.example.com");
+        }),
+    ];
+    let spec = json!({
+        "parentRefs": [{"name": "edge", "sectionName": "http"}], "hostnames": ["chat.example.com"],
+        "rules": [{"name": "a", "backendRefs": [{"name": "chat", "port": 80}]}],
+    });
+    let objects = Objects {
+        http_routes: vec![http_route("chat", spec)],
+        gateways: vec![typed(json!({
+            "metadata": {"name": "edge", "namespace": "shop"}, "spec": {"gatewayClassName": "eg", "listeners": listeners},
+        }))],
+        ..good("eg")
+    };
+    let validated = validate(&objects, Target::Every);
+    assert_eq!(codes(&validated), [Code::NoMatchingHostname]);
+    let message = validated.refusals().next().map(|refusal| refusal.message.clone());
+    assert!(
+        message
+            .unwrap()
+            .contains("listener chat of Gateway shop/edge has chat.example.com for itself")
+    );
+}
+
+#[test]
+fn a_text_that_is_wrong_is_refused_while_nothing_takes_it_too() {
+    let objects = said(|policy| policy.spec.policy.drain.close_reason = "x".repeat(124));
+    let spoiled = |spoil: &dyn Fn(&mut Objects)| {
+        let mut objects = objects.clone();
+        spoil(&mut objects);
+        let validated = validate(&objects, Target::Every);
+        let text = validated
+            .refusals()
+            .find(|refusal| refusal.code == Code::DrainInvalid);
+        text.map(|refusal| refusal.parent)
+    };
+    assert_eq!(spoiled(&|_| ()), Some(None));
+    assert_eq!(spoiled(&|all| all.http_routes.clear()), Some(None));
+    assert_eq!(spoiled(&|all| all.gateways.clear()), Some(None));
+}
+
+#[test]
+fn a_claim_that_no_gateway_verifies_is_the_texts_fault_wherever_else_the_http_route_is_not_taken() {
+    let mut objects = said(|policy| {
+        let claim = json!({"sources": [{"type": "JWTClaim", "jwtClaim": {"name": "sub"}}]});
+        policy.spec.policy.session_key = serde_json::from_value(claim).unwrap();
+    });
+    let spec = json!({
+        "parentRefs": [{"name": "edge"}, {"name": "closed"}],
+        "rules": [{"name": "a", "backendRefs": [{"name": "chat", "port": 80}]}],
+    });
+    objects.http_routes = vec![http_route("chat", spec)];
+    objects.gateways.push(typed(json!({
+        "metadata": {"name": "closed", "namespace": "shop"},
+        "spec": {"gatewayClassName": "eg", "listeners": [listener(|of| of["protocol"] = json!("TCP"))]},
+    })));
+    let validated = validate(&objects, Target::Every);
+    let claim = validated
+        .refusals()
+        .find(|refusal| refusal.code == Code::ClaimUnverified);
+    assert_eq!(claim.map(|refusal| refusal.parent), Some(None));
 }
