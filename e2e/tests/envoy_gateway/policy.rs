@@ -172,13 +172,9 @@ async fn sessions_on_somebodys_route_find_their_pods_and_nothing_else_changes() 
 
 /// The name of the BackendTrafficPolicy that is ours.
 async fn ours(owned: &Owned) -> Result<String> {
-    let path = format!(
-        "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{}/backendtrafficpolicies?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dclew",
-        owned.name
-    );
     wait::until("there is one of ours again", LONG, async || {
-        let list: Value = serde_json::from_str(&owned.client.text(&path).await.ok()?).ok()?;
-        list["items"][0]["metadata"]["name"].as_str().map(str::to_owned)
+        let carriers = owned.carriers().await?;
+        carriers.first()?["metadata"]["name"].as_str().map(str::to_owned)
     })
     .await
 }

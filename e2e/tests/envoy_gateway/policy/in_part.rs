@@ -112,15 +112,7 @@ async fn a_rule_that_no_policy_can_be_for_leaves_the_others_theirs() -> Result<(
 
 /// For which rules of the HTTPRoute our BackendTrafficPolicies are; null: for all of it.
 async fn targets(owned: &Owned) -> Option<Vec<Value>> {
-    let path = format!(
-        "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{}/backendtrafficpolicies?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dclew",
-        owned.name
-    );
-    let list: Value = serde_json::from_str(&owned.client.text(&path).await.ok()?).ok()?;
-    let items = list["items"].as_array()?.iter();
-    Some(
-        items
-            .map(|one| one["spec"]["targetRefs"][0]["sectionName"].clone())
-            .collect(),
-    )
+    let carriers = owned.carriers().await?;
+    let section = |one: &Value| one["spec"]["targetRefs"][0]["sectionName"].clone();
+    Some(carriers.iter().map(section).collect())
 }

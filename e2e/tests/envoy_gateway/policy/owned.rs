@@ -203,6 +203,16 @@ impl Owned {
         self.apply(policy).await.map(drop)
     }
 
+    /// Our BackendTrafficPolicies, which carry policies on Envoy Gateway.
+    pub(super) async fn carriers(&self) -> Option<Vec<Value>> {
+        let path = format!(
+            "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{}/backendtrafficpolicies?labelSelector={LABEL}",
+            self.name
+        );
+        let list: Value = serde_json::from_str(&self.client.text(&path).await.ok()?).ok()?;
+        list["items"].as_array().cloned()
+    }
+
     /// Waits until nothing of ours is left there.
     pub(super) async fn nothing_is_left(&self, namespaces: &[&str]) -> Result<()> {
         for namespace in namespaces {
