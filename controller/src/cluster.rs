@@ -238,7 +238,7 @@ impl Cluster {
         };
         self.memory.keep(&self.store, about, &mut outcome.plan, &turned);
         self.metrics.routes(self.memory.accepted, self.memory.refused);
-        self.metrics.leads(self.leadership.is_ours());
+        self.metrics.leads(outcome.applied.has_led);
         self.metrics.reconciled(!failed, outcome.took);
         failed
     }

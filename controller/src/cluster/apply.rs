@@ -65,6 +65,8 @@ pub(crate) struct Applied {
     pub(crate) pending: BTreeSet<Key>,
     /// All is as it is to be.
     pub(crate) is_done: bool,
+    /// It was ours to write.
+    pub(crate) has_led: bool,
     /// Another turn has something to do, even if nothing changes; after this long.
     pub(crate) again: Option<Duration>,
 }
@@ -107,6 +109,7 @@ impl Applier {
             self.unsettle(about);
         }
         if self.leadership.is_ours() {
+            applied.has_led = true;
             self.lead(about, resolved, plan, (steps, &carried), told, &mut applied)
                 .await;
         } else {

@@ -147,6 +147,11 @@ pub(super) async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending
     }
     loop {
         let taken = *changes.borrow_and_update();
+        // Who leads from before a turn on does not need another one for that.
+        if lead.has_changed().unwrap_or_default() {
+            lead.mark_unchanged();
+            cluster.memory.look_at_everything();
+        }
         cluster.metrics.queue.begins(taken, clock::now());
         let failed = cluster.reconcile().await;
         cluster.metrics.queue.ended(failed, clock::now());

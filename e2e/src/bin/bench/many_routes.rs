@@ -277,9 +277,8 @@ async fn start(figures: &mut Figures, cluster: &Cluster, mut shop: Shop, control
     let began = Instant::now();
     shop.controller.launch_again(cluster)?;
     wait::until("it has turned as the one who writes", LONG, async || {
-        let turns = shop.metric("clew_controller_reconcile_total").await.ok()?;
         let leads = shop.metric("clew_controller_leader").await.ok()?;
-        (turns >= 2.0 && leads == 1.0).then_some(())
+        (leads == 1.0).then_some(())
     })
     .await?;
     let started = began.elapsed().as_secs_f64();
