@@ -109,6 +109,8 @@ impl Steps {
     pub(crate) fn new(wanted: &[Wanted], cluster: &Cluster, missing: &BTreeSet<Kind>, settled: bool) -> Self {
         let mut steps = Self::default();
         let mut held_back = BTreeSet::new();
+        // Whose objects are not all there yet.
+        let mut unmade = BTreeSet::new();
         let (routes, needs): (Vec<_>, Vec<_>) = wanted.iter().partition(|one| one.key.0.is_route());
         let leaving: Vec<_> = unwanted(wanted, cluster).collect();
         let routes: Vec<_> = routes
@@ -129,9 +131,14 @@ impl Steps {
             };
             steps.waits |= both.is_some() && !(settled && is_still);
             match step(one, cluster, missing, target) {
+                Ok(None) => {}
                 Ok(Some(step)) if has_spec(&step, cluster) => steps.owners.push(step),
-                Ok(step) => steps.needs.extend(step),
+                Ok(Some(step)) => {
+                    unmade.extend(owners(&one.object));
+                    steps.needs.push(step);
+                }
                 Err(why) => {
+                    unmade.extend(owners(&one.object));
                     steps.hindered.insert(one.key.clone(), why);
                     held_back.extend(one.routes.clone());
                 }
@@ -157,14 +164,6 @@ impl Steps {
                 }
             }
         }
-        // What may be in its place is not there yet.
-        let unmade: BTreeSet<_> = wanted
-            .iter()
-            .filter(|one| {
-                steps.needs.iter().any(|step| *step.key() == one.key) || steps.hindered.contains_key(&one.key)
-            })
-            .flat_map(|one| owners(&one.object))
-            .collect();
         let is_replaced = |key: &Key| {
             let live = cluster.get(key).map(|(_, live)| owners(&live.object()));
             live.is_some_and(|of| !of.is_disjoint(&unmade))

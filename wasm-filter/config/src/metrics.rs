@@ -118,7 +118,7 @@ metrics! {
         Failed = "result" "failed";
         /// It has no session key, and the rule wants one: 400.
         RefusedKeyMissing = "result" "refused_key_missing";
-        /// The pod that its session is bound to is gone, and the rule says to refuse: 503.
+        /// No pod takes new sessions; or the pod that its session is bound to is gone, and the rule says to refuse: 503.
         RefusedBackendGone = "result" "refused_backend_gone";
         /// The whole proxy drains: 503.
         RefusedDraining = "result" "refused_draining";

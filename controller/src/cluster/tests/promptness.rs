@@ -36,6 +36,16 @@ async fn until(metrics: &Metrics, count: u64) {
     timeout(Duration::from_secs(5), reached).await.unwrap();
 }
 
+/// What came of a story while a replica turns.
+async fn told<T>(world: &mut World, story: impl Future<Output = T>) -> T {
+    let (_ending, is_ending) = watch::channel(false);
+    let told = AtomicBool::new(false);
+    tokio::select! {
+        () = turn(&mut world.cluster, &told, is_ending) => unreachable!("nobody ends it"),
+        came = story => came,
+    }
+}
+
 /// Something in the cluster that is new.
 fn change(store: &Store) {
     let namespace = json!({"metadata": {"name": "new", "resourceVersion": "1000"}});
@@ -52,8 +62,6 @@ async fn a_change_does_not_wait_for_the_next_look_at_what_proxies_hold() {
         world.cluster.channel.clone(),
         world.store.clone(),
     );
-    let (_ending, is_ending) = watch::channel(false);
-    let told = AtomicBool::new(false);
     let story = async {
         until(&metrics, 1).await;
         // A proxy asks.
@@ -68,10 +76,7 @@ async fn a_change_does_not_wait_for_the_next_look_at_what_proxies_hold() {
         until(&metrics, 2).await;
         began.elapsed()
     };
-    let took = tokio::select! {
-        () = turn(&mut world.cluster, &told, is_ending) => unreachable!("nobody ends it"),
-        took = story => took,
-    };
+    let took = told(&mut world, story).await;
     assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
@@ -84,8 +89,6 @@ async fn who_leads_when_a_turn_begins_turns_no_second_time_for_that() {
         world.cluster.leadership.clone(),
         world.store.clone(),
     );
-    let (_ending, is_ending) = watch::channel(false);
-    let told = AtomicBool::new(false);
     let story = async {
         until(&metrics, 1).await;
         change(&store);
@@ -97,9 +100,6 @@ async fn who_leads_when_a_turn_begins_turns_no_second_time_for_that() {
         clock::pause(Duration::from_millis(200)).await;
         (turns(&metrics), leads)
     };
-    let came = tokio::select! {
-        () = turn(&mut world.cluster, &told, is_ending) => unreachable!("nobody ends it"),
-        came = story => came,
-    };
+    let came = told(&mut world, story).await;
     assert_eq!(came, (2, true));
 }

@@ -1,4 +1,4 @@
-//! One target of a policy: the rules of the HTTPRoute that it is for, the gateways that serve them, and what keeps the policy out.
+//! One target of a policy: the rules of the HTTPRoute that are left for it, and the Gateways that take them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
