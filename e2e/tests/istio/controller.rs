@@ -197,6 +197,14 @@ async fn second_life_is_quiet(controller: &Controller) -> Result<()> {
     Ok(())
 }
 
+/// Its last turn was one of those who write.
+async fn leads(controller: &Controller) -> Result<()> {
+    wait::until("it leads", SOON, async || {
+        (metric(controller, "clew_controller_leader").await.ok()? == 1.0).then_some(())
+    })
+    .await
+}
+
 /// How many objects and statuses it has written.
 async fn writes(controller: &Controller) -> Result<f64> {
     metric(controller, "clew_controller_writes_total").await

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::shop::Shop;
-use super::{ISTIO, SOON, alone, metric, second_life_is_quiet, writes};
+use super::{ISTIO, SOON, alone, leads, metric, second_life_is_quiet, writes};
 
 const KEYS: usize = 60;
 
@@ -177,11 +177,4 @@ async fn both_are_asked(admin: &Path, says: &[&str], writes: &str) -> Result<()>
         "{checked:?}"
     );
     Ok(())
-}
-
-async fn leads(controller: &Controller) -> Result<()> {
-    wait::until("it leads", SOON, async || {
-        (metric(controller, "clew_controller_leader").await.ok()? == 1.0).then_some(())
-    })
-    .await
 }

@@ -14,7 +14,7 @@ use clew_e2e::wait;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{CLEW, ISTIO, SOON, alone, route};
+use super::{CLEW, ISTIO, SOON, alone, leads, route};
 
 const SHOP: &str = "traced";
 const STEPS: [&str; 5] = ["resolve", "validate", "render", "apply", "report"];
@@ -108,7 +108,7 @@ async fn traced(cluster: &Cluster, controller: &mut Controller) -> Result<()> {
     Ok(())
 }
 
-/// Ends it in order, and starts it anew with this environment.
+/// Ends it in order, starts it anew with this environment, and waits until it leads, for which it looks at everything.
 async fn lives_on(
     cluster: &Cluster,
     controller: &mut Controller,
@@ -117,7 +117,8 @@ async fn lives_on(
     controller.signal(Signal::TERM)?;
     controller.end(SOON).await?;
     controller.environment = environment;
-    controller.start_again(cluster).await
+    controller.start_again(cluster).await?;
+    leads(controller).await
 }
 
 fn manifest(handshake: &str) -> Value {
