@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// What objects say alike.
 const DICTIONARY: &[u8] = include_bytes!("packed/dictionary.jsonl");
@@ -22,11 +23,7 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
     /// # Errors
     /// When it has no JSON.
     pub(crate) fn new(value: &T) -> serde_json::Result<Self> {
-        let text = serde_json::to_vec(value)?;
-        Ok(Self {
-            bytes: compress_prepend_size_with_dict(&text, DICTIONARY).into(),
-            of: PhantomData,
-        })
+        Ok(Self::of_text(&serde_json::to_vec(value)?))
     }
 
     /// What it was made of. None: of something whose JSON does not say what it is.
@@ -36,7 +33,26 @@ impl<T: Serialize + DeserializeOwned> Packed<T> {
     }
 }
 
+impl Packed<Value> {
+    /// Any JSON.
+    pub(crate) fn of(value: &Value) -> Self {
+        Self::of_text(value.to_string().as_bytes())
+    }
+
+    /// What it was made of.
+    pub(crate) fn value(&self) -> Value {
+        self.open().unwrap_or_default()
+    }
+}
+
 impl<T> Packed<T> {
+    fn of_text(text: &[u8]) -> Self {
+        Self {
+            bytes: compress_prepend_size_with_dict(text, DICTIONARY).into(),
+            of: PhantomData,
+        }
+    }
+
     /// Whether both are one, which says that they are equal without a look.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.bytes, &other.bytes)

@@ -346,18 +346,18 @@ impl Applier {
                     self.store.answered(*kind, found);
                     return Err("it appeared just now".to_owned());
                 }
-                object.clone()
+                object.value()
             }
             Step::Change(_, uid, object) => {
-                let mut object = Value::clone(object);
+                let mut object = object.value();
                 object["metadata"]["uid"] = json!(uid);
-                object.into()
+                object
             }
         };
         self.metrics.wrote(*kind);
         let params = PatchParams::apply(CONTROLLER_NAME).force();
         let mut answer = api
-            .patch(&name.name, &params, &Patch::Apply(&*wanted))
+            .patch(&name.name, &params, &Patch::Apply(&wanted))
             .await
             .map_err(said)?;
         if let Some(rest) = rest(*kind, &wanted, &answer) {

@@ -49,7 +49,7 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(object: &Value, is_ours: bool, is_written: bool) -> Self {
         Self {
-            object: is_ours.then(|| Packed::new(object).ok()).flatten(),
+            object: is_ours.then(|| Packed::of(object)),
             is_ours,
             is_written,
         }
@@ -57,7 +57,7 @@ impl Live {
 
     /// Of ours: what it is.
     pub(crate) fn object(&self) -> Value {
-        self.object.as_ref().and_then(Packed::open).unwrap_or_default()
+        self.object.as_ref().map(Packed::value).unwrap_or_default()
     }
 }
 

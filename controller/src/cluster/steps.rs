@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::difference::{differs, says};
 use super::kind::Kind;
 use super::seen::Live;
+use crate::packed::Packed;
 
 /// An object of a kind.
 pub(crate) type Key = (Kind, ObjectName);
@@ -19,8 +20,8 @@ pub(crate) type Key = (Kind, ObjectName);
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) key: Key,
-    /// All of it. Of thousands there is one copy, whoever looks at it.
-    pub(crate) object: Arc<Value>,
+    /// All of it.
+    pub(crate) object: Packed<Value>,
     /// The routes, or the policies, that it stands for.
     pub(crate) routes: BTreeSet<Owner>,
 }
@@ -29,9 +30,9 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// There is none yet.
-    Create(Key, Arc<Value>),
+    Create(Key, Packed<Value>),
     /// There is one, of this UID, that is otherwise.
-    Change(Key, String, Arc<Value>),
+    Change(Key, String, Packed<Value>),
     /// There is one, of this UID, that nobody wants.
     Delete(Key, String),
 }
@@ -88,10 +89,10 @@ impl Wanted {
         if !owners.is_empty() {
             value["metadata"]["ownerReferences"] = owners.into();
         }
-        value["spec"] = object.spec;
+        value["spec"] = object.spec();
         Some(Self {
             key,
-            object: value.into(),
+            object: Packed::of(&value),
             routes: object.owners,
         })
     }
@@ -117,14 +118,14 @@ impl Steps {
             .into_iter()
             .map(|one| (one, step(one, cluster, missing, &one.object)))
             .collect();
-        let unwritten: Vec<_> = routes
+        let unwritten: BTreeSet<_> = routes
             .iter()
             .filter(|(_, step)| matches!(step, Ok(Some(_))))
-            .map(|(one, _)| *one)
+            .map(|(one, _)| &one.key)
             .collect();
         let is_still = !leaving.iter().any(|(key, _)| key.0.is_route()) && unwritten.is_empty();
         for one in needs {
-            let both = with_old_subsets(one, cluster).map(Arc::new);
+            let both = with_old_subsets(one, cluster);
             let target = match settled && is_still {
                 true => &one.object,
                 false => both.as_ref().unwrap_or(&one.object),
@@ -134,26 +135,27 @@ impl Steps {
                 Ok(None) => {}
                 Ok(Some(step)) if has_spec(&step, cluster) => steps.owners.push(step),
                 Ok(Some(step)) => {
-                    unmade.extend(owners(&one.object));
+                    unmade.extend(owners(&one.object.value()));
                     steps.needs.push(step);
                 }
                 Err(why) => {
-                    unmade.extend(owners(&one.object));
+                    unmade.extend(owners(&one.object.value()));
                     steps.hindered.insert(one.key.clone(), why);
                     held_back.extend(one.routes.clone());
                 }
             }
         }
-        let waits_for = |key: &Key| {
-            let mut successors = successors(key, wanted, cluster).peekable();
-            let is_unwritten = |one: &Wanted| unwritten.iter().any(|other| other.key == one.key);
-            successors.peek().is_some() && (!settled || successors.any(is_unwritten))
-        };
-        let kept: BTreeSet<_> = leaving
+        let replaced: Vec<_> = leaving
             .iter()
             .map(|(key, _)| *key)
-            .filter(|key| waits_for(key))
+            .filter(|key| key.0 == Kind::HttpRoute)
             .collect();
+        let successors = Successors::of(&replaced, wanted);
+        let waits_for = |key: &Key| {
+            let mut successors = successors.of_one(key, cluster).peekable();
+            successors.peek().is_some() && (!settled || successors.any(|one| unwritten.contains(&one.key)))
+        };
+        let kept: BTreeSet<_> = replaced.into_iter().filter(|key| waits_for(key)).collect();
         for (one, step) in routes {
             match step {
                 // To send handshakes to what is not there would be worse.
@@ -218,7 +220,7 @@ fn step(
     wanted: &Wanted,
     cluster: &Cluster,
     missing: &BTreeSet<Kind>,
-    object: &Arc<Value>,
+    object: &Packed<Value>,
 ) -> Result<Option<Step>, Hindrance> {
     let (kind, key) = (wanted.key.0, wanted.key.clone());
     if missing.contains(&kind) {
@@ -229,7 +231,7 @@ fn step(
         Some((_, live)) if !live.is_ours => Err(Hindrance::NotOwned),
         Some((uid, live)) => {
             let change = || Step::Change(key, uid.clone(), object.clone());
-            Ok(differs(kind, object, &live.object()).then(change))
+            Ok(differs(kind, &object.value(), &live.object()).then(change))
         }
     }
 }
@@ -239,9 +241,9 @@ fn has_spec(step: &Step, cluster: &Cluster) -> bool {
     let (Step::Change(key, _, wanted), Some((_, live))) = (step, cluster.get(step.key())) else {
         return false;
     };
-    let live = live.object();
-    let (now, then) = (owners(&live), owners(wanted));
-    says(key.0, wanted, &live) && (then.is_empty() || !now.is_disjoint(&then))
+    let (live, wanted) = (live.object(), wanted.value());
+    let (now, then) = (owners(&live), owners(&wanted));
+    says(key.0, &wanted, &live) && (then.is_empty() || !now.is_disjoint(&then))
 }
 
 /// An object's owners, by their UIDs.
@@ -254,15 +256,27 @@ fn owners(object: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// The HTTPRoutes that a WebSocketRoute now has instead of one that nobody wants.
-fn successors<'w>(key: &Key, wanted: &'w [Wanted], cluster: &Cluster) -> impl Iterator<Item = &'w Wanted> {
-    let live = cluster.get(key).filter(|_| key.0 == Kind::HttpRoute);
-    let of = live.map(|(_, live)| owners(&live.object())).unwrap_or_default();
-    let is_of_same = move |one: &&Wanted| !owners(&one.object).is_disjoint(&of);
-    wanted
-        .iter()
-        .filter(|one| one.key.0 == Kind::HttpRoute)
-        .filter(is_of_same)
+/// The HTTPRoutes that are to be, by the UIDs of their owners: what a WebSocketRoute now has instead of one that nobody wants.
+struct Successors<'w>(BTreeMap<String, Vec<&'w Wanted>>);
+
+impl<'w> Successors<'w> {
+    /// None are looked for where nothing is replaced.
+    fn of(replaced: &[&Key], wanted: &'w [Wanted]) -> Self {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        let candidates = wanted.iter().filter(|one| one.key.0 == Kind::HttpRoute);
+        for one in candidates.filter(|_| !replaced.is_empty()) {
+            for owner in owners(&one.object.value()) {
+                all.entry(owner).or_default().push(one);
+            }
+        }
+        Self(all)
+    }
+
+    fn of_one(&self, key: &Key, cluster: &Cluster) -> impl Iterator<Item = &'w Wanted> {
+        let live = cluster.get(key).map(|(_, live)| owners(&live.object()));
+        let all = live.into_iter().flatten();
+        all.filter_map(|owner| self.0.get(&owner)).flatten().copied()
+    }
 }
 
 /// What we have written and nobody wants.
@@ -276,20 +290,22 @@ fn unwanted<'c>(wanted: &[Wanted], cluster: &'c Cluster) -> impl Iterator<Item =
 
 /// A DestinationRule with the subsets too that it has now, because a proxy may send handshakes there until it has taken the
 /// new routes. None: it has no others.
-fn with_old_subsets(wanted: &Wanted, cluster: &Cluster) -> Option<Value> {
-    let (_, live) = cluster.get(&wanted.key)?;
-    let new = wanted.object["spec"]["subsets"].as_array()?;
-    let is_old = |subset: &&Value| new.iter().all(|one| one["name"] != subset["name"]);
-    let object = live.object();
+fn with_old_subsets(wanted: &Wanted, cluster: &Cluster) -> Option<Packed<Value>> {
+    let (_, live) = cluster
+        .get(&wanted.key)
+        .filter(|_| wanted.key.0 == Kind::DestinationRule)?;
+    let (mut both, object) = (wanted.object.value(), live.object());
+    let subsets = both["spec"]["subsets"].as_array_mut()?;
+    let is_old = |subset: &&Value| subsets.iter().all(|one| one["name"] != subset["name"]);
     let old: Vec<_> = object["spec"]["subsets"]
         .as_array()?
         .iter()
         .filter(is_old)
         .cloned()
         .collect();
-    let mut both = Value::clone(&wanted.object);
-    both["spec"]["subsets"].as_array_mut()?.extend(old.clone());
-    (!old.is_empty()).then_some(both)
+    let has_old = !old.is_empty();
+    subsets.extend(old);
+    has_old.then(|| Packed::of(&both))
 }
 
 #[cfg(test)]

@@ -127,14 +127,14 @@ impl World {
         let mut is_still = true;
         for one in &plan.wanted {
             let there = self.store.live([one.key.clone()]);
-            let is_as_wanted = there
-                .get(&one.key)
-                .is_some_and(|(_, live)| live.is_written && !differs(one.key.0, &one.object, &live.object()));
+            let is_as_wanted = there.get(&one.key).is_some_and(|(_, live)| {
+                live.is_written && !differs(one.key.0, &one.object.value(), &live.object())
+            });
             if is_as_wanted {
                 continue;
             }
             is_still = false;
-            let mut object = Value::clone(&one.object);
+            let mut object = one.object.value();
             object["metadata"]["managedFields"] = json!([{"manager": "clew.dev/controller"}]);
             object["metadata"]["uid"] = json!(format!("uid-{}", one.key.1));
             self.put(one.key.0, object);

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clew_crds::status::GeneratedObject;
-use serde::Serialize;
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
 
@@ -18,8 +19,9 @@ pub struct Object {
     pub kind: &'static str,
     /// Name, namespace and whose it is.
     pub metadata: Metadata,
-    /// As the kind's schema has it.
-    pub spec: Value,
+    /// In JSON, which takes a tenth of the memory of a [`Value`].
+    #[serde(serialize_with = "as_value")]
+    spec: Box<str>,
     /// Whose it is: of routes it stands for these.
     #[serde(skip)]
     pub owners: BTreeSet<Owner>,
@@ -56,10 +58,18 @@ impl Object {
                 labels: [(MANAGED_BY, MANAGER)].into(),
                 annotations: BTreeMap::new(),
             },
-            spec: serde_json::to_value(spec)
-                .unwrap_or_else(|error| unreachable!("a spec is text, numbers, lists and objects: {error}")),
+            spec: serde_json::to_string(spec)
+                .unwrap_or_else(|error| unreachable!("a spec is text, numbers, lists and objects: {error}"))
+                .into(),
             owners: owners.into_iter().collect(),
         }
+    }
+
+    /// As the kind's schema has it.
+    #[must_use]
+    pub fn spec(&self) -> Value {
+        serde_json::from_str(&self.spec)
+            .unwrap_or_else(|error| unreachable!("what was written as JSON is JSON: {error}"))
     }
 
     /// The API group; empty for core kinds.
@@ -67,6 +77,11 @@ impl Object {
     pub fn group(&self) -> &'static str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
+}
+
+fn as_value<S: Serializer>(spec: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let value: Value = serde_json::from_str(spec).map_err(S::Error::custom)?;
+    value.serialize(serializer)
 }
 
 /// The objects that stand for a route, as its status names them.

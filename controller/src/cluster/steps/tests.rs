@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Cluster, Hindrance, Key, Step, Steps, Wanted};
 use crate::cluster::kind::Kind;
 use crate::cluster::seen::Live;
+use crate::packed::Packed;
 
 fn key(kind: Kind, name: &str) -> Key {
     (kind, ObjectName::new("shop", name))
@@ -15,7 +16,7 @@ fn key(kind: Kind, name: &str) -> Key {
 fn wanted(kind: Kind, name: &str, spec: Value) -> Wanted {
     Wanted {
         key: key(kind, name),
-        object: json!({"metadata": {"name": name}, "spec": spec}).into(),
+        object: Packed::of(&json!({"metadata": {"name": name}, "spec": spec})),
         routes: [Owner::route(ObjectName::new("shop", "chat"))].into(),
     }
 }
@@ -71,7 +72,7 @@ fn no_route_waits_for_what_only_does_not_say_whose_it_is() {
     let live = Live::new(&object(&["a", "b"], "a"), true, true);
     let cluster = Cluster::from([(key(RULE, "a"), ("uid-a".to_owned(), Arc::new(live)))]);
     let steps = |owners: &[&str], host: &str| {
-        let object = object(owners, host).into();
+        let object = Packed::of(&object(owners, host));
         let wanted = wanted(RULE, "a", Value::Null);
         steps(&[Wanted { object, ..wanted }], &cluster, true)
     };
@@ -106,7 +107,7 @@ fn what_is_said_in_an_annotation_is_waited_for() {
     let live = Live::new(&object("one", a.clone()), true, true);
     let cluster = Cluster::from([(key(Kind::Service, "a"), ("uid-a".to_owned(), Arc::new(live)))]);
     let wanted = Wanted {
-        object: object("one,two", a).into(),
+        object: Packed::of(&object("one,two", a)),
         ..wanted(Kind::Service, "a", Value::Null)
     };
     let steps = steps(&[wanted], &cluster, true);
@@ -124,7 +125,7 @@ fn what_is_replaced_stays_until_what_replaces_it_is_there() {
         )
     };
     let wanted = [Wanted {
-        object: of("a").into(),
+        object: Packed::of(&of("a")),
         ..wanted(Kind::BackendTrafficPolicy, "new", Value::Null)
     }];
     let gone = |cluster: &Cluster| {
@@ -166,7 +167,7 @@ fn a_subset_stays_until_no_proxy_sends_anybody_there() {
     let rule = |subsets: Value| (RULE, "a", json!({"subsets": subsets}), true);
     let route = |to: &str| (ROUTE, "r", json!({"to": to}), true);
     let written = |steps: &Steps| match &steps.needs[..] {
-        [Step::Change(_, _, object)] => object["spec"]["subsets"].clone(),
+        [Step::Change(_, _, object)] => object.value()["spec"]["subsets"].clone(),
         other => panic!("{other:?}"),
     };
     let (old, new) = (json!({"name": "old"}), json!({"name": "new"}));
@@ -220,7 +221,7 @@ fn http_route(name: &str, owner: &str, weight: u32) -> (Wanted, (Key, (String, A
     let live = Live::new(&object, true, true);
     let key = key(Kind::HttpRoute, name);
     let wanted = Wanted {
-        object: object.into(),
+        object: Packed::of(&object),
         ..wanted(Kind::HttpRoute, name, json!({}))
     };
     (wanted, (key, (format!("uid-{name}"), Arc::new(live))))

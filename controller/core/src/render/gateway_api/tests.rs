@@ -50,7 +50,8 @@ fn no_edit_of_a_route_renders_what_touches_a_listener() {
             assert!(WITHOUT_LISTENERS.contains(&object.kind), "{pointer}: {object:?}");
         }
         for policy in of_kind(&after, "BackendTrafficPolicy") {
-            let fields: Vec<_> = policy.spec.as_object().unwrap().keys().collect();
+            let spec = policy.spec();
+            let fields: Vec<_> = spec.as_object().unwrap().keys().collect();
             assert!(
                 fields.iter().all(|field| OF_CLUSTERS.contains(&field.as_str())),
                 "{pointer}: {fields:?}"
@@ -65,7 +66,7 @@ fn no_edit_of_a_route_changes_how_the_pods_of_a_cluster_are_chosen() {
     let policies = |objects: &[Object]| -> BTreeMap<String, Value> {
         of_kind(objects, "BackendTrafficPolicy")
             .map(|policy| {
-                let mut spec = policy.spec.clone();
+                let mut spec = policy.spec();
                 // For which HTTPRoutes it is follows the steps of the rules.
                 spec.as_object_mut().unwrap().remove("targetRefs");
                 (policy.metadata.name.clone(), spec)
@@ -100,26 +101,21 @@ fn every_http_route_of_envoy_gateway_has_one_policy_and_each_rule_one_backend() 
         rules.push(second);
         let objects = objects(&manifests);
         let mut targeted: Vec<_> = of_kind(&objects, "BackendTrafficPolicy")
-            .flat_map(|policy| list(&policy.spec, "targetRefs"))
-            .map(|target| target["name"].as_str().unwrap())
+            .flat_map(|policy| list(&policy.spec(), "targetRefs").to_vec())
+            .map(|target| target["name"].as_str().unwrap().to_owned())
             .collect();
         targeted.sort_unstable();
         let mut routes = BTreeSet::new();
         for route in of_kind(&objects, "HTTPRoute") {
-            if list(&route.spec, "parentRefs")[0]["name"] != "edge" {
+            let spec = route.spec();
+            if list(&spec, "parentRefs")[0]["name"] != "edge" {
                 continue;
             }
-            routes.insert(route.metadata.name.as_str());
-            let names: BTreeSet<_> = list(&route.spec, "rules")
-                .iter()
-                .map(|rule| rule["name"].to_string())
-                .collect();
-            assert_eq!(
-                names.len(),
-                list(&route.spec, "rules").len(),
-                "a name stands once"
-            );
-            for rule in list(&route.spec, "rules") {
+            routes.insert(route.metadata.name.clone());
+            let rules = list(&spec, "rules");
+            let names: BTreeSet<_> = rules.iter().map(|rule| rule["name"].to_string()).collect();
+            assert_eq!(names.len(), rules.len(), "a name stands once");
+            for rule in rules {
                 assert_eq!(list(rule, "backendRefs").len(), 1);
             }
         }
@@ -131,10 +127,11 @@ fn every_http_route_of_envoy_gateway_has_one_policy_and_each_rule_one_backend() 
 fn another_class_gets_one_http_route_that_deals_by_weight() {
     let objects = objects(&on_gateway_api());
     let plain: Vec<_> = of_kind(&objects, "HTTPRoute")
-        .filter(|route| list(&route.spec, "parentRefs")[0]["name"] == "other")
+        .filter(|route| list(&route.spec(), "parentRefs")[0]["name"] == "other")
         .collect();
     assert_eq!(plain.len(), 1);
-    let rules = list(&plain[0].spec, "rules");
+    let spec = plain[0].spec();
+    let rules = list(&spec, "rules");
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0].get("timeouts"), None);
     assert_eq!(list(&rules[0], "matches")[0].get("headers"), None);
@@ -201,13 +198,13 @@ fn what_is_installed_knows_a_gateway_and_no_route() {
     );
     let placeholder = super::placeholder(&gateway);
     assert_eq!(placeholder.metadata.name, "edge-clew");
-    assert!(placeholder.spec["rules"][0].get("backendRefs").is_none());
+    assert!(placeholder.spec()["rules"][0].get("backendRefs").is_none());
     let open = PluginConfig {
         failure_mode: FailureMode::Open,
         ..config
     };
     let open = extension_policy(&gateway, &module, &open);
-    assert_eq!(open.spec["wasm"][0]["failOpen"], true);
+    assert_eq!(open.spec()["wasm"][0]["failOpen"], true);
     assert_eq!(
         json!(client_traffic_policy(&gateway)),
         json!({
@@ -224,7 +221,7 @@ fn the_bootstrap_adds_the_channel_and_the_labels_of_metrics() {
     let gateway = ObjectName::new("infra", "edge");
     let proxy = envoy_proxy(&gateway, &ObjectName::new("clew-system", "clew"), 8080);
     assert_eq!(proxy.kind, "EnvoyProxy");
-    let bootstrap = &proxy.spec["bootstrap"];
+    let bootstrap = &proxy.spec()["bootstrap"];
     assert_eq!(bootstrap["type"], "Merge");
     let added: Value = serde_json::from_str(bootstrap["value"].as_str().unwrap()).unwrap();
     let cluster = &added["static_resources"]["clusters"][0];

@@ -64,8 +64,8 @@ fn whatever_is_routed_to_is_there() {
     let objects = objects(&on_istio());
     let subsets: BTreeSet<_> = of_kind(&objects, "DestinationRule")
         .flat_map(|rule| {
-            let of = |subset: &Value| (rule.spec["host"].to_string(), subset["name"].to_string());
-            rule.spec["subsets"]
+            let of = |subset: &Value| (rule.spec()["host"].to_string(), subset["name"].to_string());
+            rule.spec()["subsets"]
                 .as_array()
                 .into_iter()
                 .flatten()
@@ -75,7 +75,7 @@ fn whatever_is_routed_to_is_there() {
         .collect();
     let mut routed = 0;
     for route in of_kind(&objects, "VirtualService") {
-        for destination in all(&route.spec, "destination") {
+        for destination in all(&route.spec(), "destination") {
             let to = (destination["host"].to_string(), destination["subset"].to_string());
             assert!(subsets.contains(&to), "{to:?} of {subsets:?}");
             routed += 1;
@@ -85,7 +85,7 @@ fn whatever_is_routed_to_is_there() {
         .map(|service| service.metadata.name.as_str())
         .collect();
     for route in of_kind(&objects, "HTTPRoute") {
-        for reference in all(&route.spec, "backendRefs")
+        for reference in all(&route.spec(), "backendRefs")
             .into_iter()
             .flat_map(|refs| refs.as_array().unwrap())
         {
@@ -104,8 +104,8 @@ fn whatever_is_routed_to_is_there() {
 fn at_a_gateway_each_route_has_one_backend_and_on_the_mesh_all() {
     let objects = objects(&on_istio());
     for object in of_kind(&objects, "VirtualService") {
-        let is_mesh = object.spec["gateways"] == json!(["mesh"]);
-        for http in object.spec["http"].as_array().unwrap() {
+        let is_mesh = object.spec()["gateways"] == json!(["mesh"]);
+        for http in object.spec()["http"].as_array().unwrap() {
             assert_eq!(
                 http["route"].as_array().unwrap().len(),
                 if is_mesh { 2 } else { 1 }
@@ -113,7 +113,7 @@ fn at_a_gateway_each_route_has_one_backend_and_on_the_mesh_all() {
         }
     }
     let names: Vec<_> = of_kind(&objects, "HTTPRoute")
-        .map(|route| &route.spec["rules"])
+        .map(|route| route.spec()["rules"].clone())
         .collect();
     assert_eq!(
         names.len(),
@@ -209,8 +209,8 @@ fn the_plugin_knows_a_gateway_and_no_route() {
     );
     let of_class = Proxies::Of(ObjectName::new("infra", "edge"));
     let filter = envoy_filter(&of_class, "infra");
-    assert_eq!(filter.spec["targetRefs"][0]["name"], "edge");
+    assert_eq!(filter.spec()["targetRefs"][0]["name"], "edge");
     let plugin = wasm_plugin(&of_class, "infra", &module, &config);
-    assert_eq!(plugin.spec["targetRefs"][0]["name"], "edge");
-    assert!(plugin.spec.get("selector").is_none());
+    assert_eq!(plugin.spec()["targetRefs"][0]["name"], "edge");
+    assert!(plugin.spec().get("selector").is_none());
 }

@@ -34,7 +34,7 @@ fn a_rule_that_no_policy_can_be_for_takes_it_from_no_other() {
     let objects = gateway_api::render(&validated.world);
     let targets: Vec<_> = objects
         .iter()
-        .map(|object| object.spec["targetRefs"].clone())
+        .map(|object| object.spec()["targetRefs"].clone())
         .collect();
     assert_eq!(
         targets,
@@ -85,7 +85,7 @@ fn somebodys_policy_for_one_rule_is_in_the_way_of_that_rule_alone() {
     let objects = gateway_api::render(&validated.world);
     let targets: Vec<_> = objects
         .iter()
-        .map(|object| object.spec["targetRefs"].clone())
+        .map(|object| object.spec()["targetRefs"].clone())
         .collect();
     assert_eq!(targets, [json!([target("chat", None)])]);
 }
