@@ -95,6 +95,8 @@ pub(crate) struct Cluster {
     pub(crate) misses: Misses,
     /// Who held what when the last turn began, or when it was last heard.
     heard: Held,
+    /// The last turn was about everything.
+    has_looked_at_everything: bool,
 }
 
 /// What became of a turn.
@@ -146,6 +148,7 @@ impl Cluster {
             downloads,
             misses: Misses::default(),
             heard: Held::default(),
+            has_looked_at_everything: false,
         }
     }
 
@@ -175,6 +178,7 @@ impl Cluster {
             self.note(&About::all(), &World::default(), vec![missing]);
             return None;
         };
+        self.has_looked_at_everything = about.everything;
         if about.everything {
             self.gateways.see(&resolved);
         }
@@ -246,9 +250,9 @@ impl Cluster {
     /// Hears proxies. True: by what they hold, or by who there is of them, another turn has something to do.
     fn listen(&mut self) -> bool {
         let is_news = self.hear();
-        let has_gathered = self.gathering && !self.reporter.is_gathering();
-        self.gathering &= !has_gathered;
         let now = clock::now();
+        let has_gathered = self.gathering && !self.reporter.is_gathering(now);
+        self.gathering &= !has_gathered;
         let pods = |backend: &str| self.channel.pods(backend);
         let persist = self.misses.look(&self.channel.missed(), pods, now);
         // Every route says whether some are silent, and whether they take its sessions elsewhere.

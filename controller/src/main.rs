@@ -11,6 +11,7 @@ mod failure;
 mod finding;
 mod http;
 mod manifests;
+mod memory;
 mod metrics;
 mod module;
 mod operate;
@@ -29,10 +30,6 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use traces::Traces;
-
-/// After a burst the C library's own keeps most of the memory, in so many pieces that every allocation looks for long.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();

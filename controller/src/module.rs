@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 /// The bytes of the module.
-pub(crate) const BYTES: &[u8] = include_bytes!(env!("CLEW_FILTER"));
+pub(crate) static BYTES: &[u8] = include_bytes!(env!("CLEW_FILTER"));
 
 /// The sha256 of the module: 64 hex digits.
 pub(crate) fn sha256() -> String {

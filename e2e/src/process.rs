@@ -98,13 +98,27 @@ fn schedstat(task: &Path) -> Option<u64> {
 /// # Errors
 /// When there is no such process.
 pub fn memory_bytes(pid: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("Pss:"))
-        .context("no Pss")?;
-    let kilobytes = line.split_whitespace().nth(1).context("no number")?;
-    Ok(kilobytes.parse::<u64>()? * 1024)
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// The most memory that it had at once, in bytes, with what it shares.
+///
+/// # Errors
+/// When it is gone.
+pub fn peak_bytes(pid: u32) -> Result<u64> {
+    kilobytes(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+/// A line of a file of the kernel's, in bytes.
+fn kilobytes(file: &str, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.starts_with(name));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kilobytes
+        .with_context(|| format!("no {name} in {file}"))?
+        .parse::<u64>()?
+        * 1024)
 }
 
 /// Whether the process exists and is not a zombie.

@@ -45,8 +45,8 @@ const AT_ONCE: usize = 8;
 /// The most bytes of an Event's note.
 const NOTE: usize = 1024;
 
-/// By then every proxy that lives has asked for its rules, and who is connected is known.
-const GATHERING: Duration = Duration::from_secs(10);
+/// So long after there is something to answer, every proxy that lives has asked for its rules, and who is connected is known.
+pub(super) const GATHERING: Duration = Duration::from_secs(10);
 
 /// Writes statuses.
 pub(crate) struct Reporter {
@@ -57,7 +57,8 @@ pub(crate) struct Reporter {
     metrics: Arc<Metrics>,
     downloads: Arc<Downloads>,
     events: Recorder,
-    began: Instant,
+    /// When it first had something to report; proxies were told before.
+    began: Option<Instant>,
 }
 
 /// A status that is to be written.
@@ -84,7 +85,7 @@ impl Reporter {
         };
         Self {
             events: Recorder::new(client.clone(), source),
-            began: clock::now(),
+            began: None,
             client,
             store,
             channel,
@@ -95,16 +96,18 @@ impl Reporter {
     }
 
     /// Says of every route what became of it. True: something could not be said.
-    pub(crate) async fn report(&self, outcome: &Outcome, gateways: &Gateways) -> bool {
+    pub(crate) async fn report(&mut self, outcome: &Outcome, gateways: &Gateways) -> bool {
+        self.began.get_or_insert_with(clock::now);
+        let reporter = &*self;
         if !self.leadership.is_ours() {
             return false;
         }
-        let writings = self.writings(outcome, gateways);
+        let writings = reporter.writings(outcome, gateways);
         let away = &AtomicBool::new(false);
         let written = stream::iter(writings)
             .map(|status| async move {
                 let route = status.route.clone();
-                let write = answered(away, self.write(status));
+                let write = answered(away, reporter.write(status));
                 let outcome =
                     traces::writing("report", Kind::of_owner(&route).name(), &route.name, write).await;
                 outcome.inspect_err(|why| {
@@ -129,7 +132,9 @@ impl Reporter {
             let previous = previous.as_ref();
             let progress = |parent: &Parent| match self.progress(outcome, gateways, &owner, parent) {
                 // Whoever has just begun knows of the proxies that have asked since, and not of the others.
-                Progress::Applied(held) if held.acknowledged == held.connected && self.is_gathering() => {
+                Progress::Applied(held)
+                    if held.acknowledged == held.connected && self.is_gathering(clock::now()) =>
+                {
                     kept(report, parent, previous).map_or(Progress::Applied(held), Progress::Kept)
                 }
                 progress => progress,
@@ -175,8 +180,9 @@ impl Reporter {
     }
 
     /// Whether who is connected is not known yet.
-    pub(crate) fn is_gathering(&self) -> bool {
-        clock::now().duration_since(self.began) < GATHERING
+    pub(crate) fn is_gathering(&self, now: Instant) -> bool {
+        self.began
+            .is_none_or(|began| now.duration_since(began) < GATHERING)
     }
 
     /// How far a route is at a parent.
@@ -198,7 +204,7 @@ impl Reporter {
                 Hindrance::TargetMissing => Progress::Hindered(
                     ProgrammedReason::TargetMissing,
                     format!(
-                        "{} is not installed; install Istio's, Envoy Gateway's or Gateway API's kinds",
+                        "{} is not installed; install Istio, Envoy Gateway or Gateway API's CRDs",
                         key.0
                     ),
                 ),

@@ -28,6 +28,7 @@ use crate::channel::leader::Leader;
 use crate::channel::tokens::Tokens;
 use crate::clock;
 use crate::failure::Failure;
+use crate::memory;
 use crate::metrics::Metrics;
 
 /// Changes that come together are one.
@@ -154,6 +155,9 @@ pub(super) async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending
         }
         cluster.metrics.queue.begins(taken, clock::now());
         let failed = cluster.reconcile().await;
+        if cluster.has_looked_at_everything {
+            memory::give_back();
+        }
         cluster.metrics.queue.ended(failed, clock::now());
         told.store(true, Ordering::Release);
         let again = match failed {

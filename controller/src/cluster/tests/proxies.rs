@@ -10,6 +10,7 @@ use super::{World, gateways};
 use crate::clock;
 use crate::cluster::about::About;
 use crate::cluster::kind::Kind;
+use crate::cluster::report::GATHERING;
 use crate::cluster::silence::PATIENCE;
 
 const GATEWAY: &str = "istio=edge";
@@ -62,6 +63,18 @@ fn names(about: &About) -> Vec<&str> {
         .iter()
         .map(|route| route.name.name.as_str())
         .collect()
+}
+
+#[tokio::test]
+async fn proxies_have_their_time_to_ask_also_where_the_first_turn_ends_late() {
+    let mut world = World::new();
+    gateways(&mut world);
+    let late = clock::now() + 2 * GATHERING;
+    let is_gathering = |world: &World, now| world.cluster.reporter.is_gathering(now);
+    assert!(is_gathering(&world, late), "nobody was told anything yet");
+    world.settle().await;
+    assert!(is_gathering(&world, clock::now()));
+    assert!(!is_gathering(&world, late));
 }
 
 #[tokio::test]

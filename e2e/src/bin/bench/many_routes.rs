@@ -34,6 +34,7 @@ const AT_ONCE: usize = 16;
 const LONG: Duration = Duration::from_secs(900);
 /// Longer than the controller waits before it looks again at what it wrote.
 const STILL: Duration = Duration::from_secs(7);
+/// Longer than it waits for proxies to ask.
 const GATHERED: Duration = Duration::from_secs(16);
 const KIND: [&str; 2] = ["clew.dev/v1alpha1", "WebSocketRoute"];
 const WRITES: &str = "clew_controller_writes_total";
@@ -243,6 +244,7 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
     let grown = began.elapsed().saturating_sub(STILL).as_secs_f64();
     let from_nothing = many.written().await?;
     let grown_bytes = process::memory_bytes(many.controller.pid())?;
+    let peak_bytes = process::peak_bytes(many.controller.pid())?;
     eprintln!("{MANY} routes in force after {grown:.1} s: {from_nothing}");
 
     let (few, many) = (Mutex::new(few), Mutex::new(many));
@@ -264,12 +266,16 @@ pub(crate) async fn measure(figures: &mut Figures) -> Result<()> {
             "routes_of_a_service": OF_A_SERVICE}),
     });
     let control = json!({"from_nothing_s": grown, "writes_from_nothing": from_nothing,
-        "after_all_were_written_mib": grown_bytes as f64 / f64::from(1 << 20)});
+        "after_all_were_written_mib": mib(grown_bytes), "peak_from_nothing_mib": mib(peak_bytes)});
     start(figures, &cluster, many.into_inner(), control).await
 }
 
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// Ends it and starts it again.
-async fn start(figures: &mut Figures, cluster: &Cluster, mut shop: Shop, control: Value) -> Result<()> {
+async fn start(figures: &mut Figures, cluster: &Cluster, mut shop: Shop, mut control: Value) -> Result<()> {
     shop.all_in_force().await?;
     shop.controller.signal(Signal::TERM)?;
     let ended = shop.controller.end(Duration::from_secs(30)).await?;
@@ -285,12 +291,13 @@ async fn start(figures: &mut Figures, cluster: &Cluster, mut shop: Shop, control
     let used = process::cpu_nanos(shop.controller.pid())? as f64 / 1e9;
     // By then it knows who is connected, and has looked at every route once more. Whose proxy had not acknowledged all would
     // have another status, which would be written.
-    tokio::time::sleep_until(began + GATHERED).await;
+    tokio::time::sleep(GATHERED).await;
     shop.still().await?;
     let writes = shop.metric(WRITES).await?.max(0.0);
     let routes = shop.metric("clew_controller_routes").await?;
     ensure!(routes == shop.routes as f64, "it knows {routes} routes");
     let memory = process::memory_bytes(shop.controller.pid()).context("it lives")?;
+    control["peak_of_a_start_mib"] = json!(mib(process::peak_bytes(shop.controller.pid())?));
     let mut add = |id: &str, what: String, value: f64, unit: &'static str, bound: f64, control: Value| {
         figures.add(Figure {
             id: id.to_owned(),
@@ -304,14 +311,7 @@ async fn start(figures: &mut Figures, cluster: &Cluster, mut shop: Shop, control
         });
     };
     let what = format!("memory of `clew controller`, {MANY} routes, after a start");
-    add(
-        "P12",
-        what,
-        memory as f64 / f64::from(1 << 20),
-        "MiB",
-        60.0,
-        control,
-    );
+    add("P12", what, mib(memory), "MiB", 60.0, control);
     let what = format!(
         "start of `clew controller` → it has looked at all of {MANY} routes, which are Programmed, and writes"
     );

@@ -1,0 +1,18 @@
+//! Where memory comes from, and when it goes back.
+
+use libmimalloc_sys::mi_collect;
+use mimalloc::MiMalloc;
+
+/// After a burst the C library's own keeps most of the memory, in so many pieces that every allocation looks for long.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Gives back to the system what a burst has left free: by itself that happens only along with what is allocated next, and where nothing
+/// happens for hours nothing is.
+#[expect(
+    unsafe_code,
+    reason = "a function of C's without a condition: it may be called anywhere, by any thread"
+)]
+pub(crate) fn give_back() {
+    unsafe { mi_collect(true) };
+}
