@@ -1,6 +1,7 @@
 //! `clew install`.
 
 mod leave;
+mod module;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
@@ -87,6 +88,11 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
         Format::Yaml.print(&List::of(&objects), String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let controller = Controller {
+        service: wish.service.clone(),
+        port: wish.port,
+    };
+    module::is_served(&crate::module::sha256(), controller.ask(&connection.client).await)?;
     eprintln!("{}", announcement(&installation));
     if installation.standing == Standing::Same {
         return Ok(ExitCode::SUCCESS);
@@ -96,10 +102,6 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
         ask()?;
     }
     if drains {
-        let controller = Controller {
-            service: wish.service.clone(),
-            port: wish.port,
-        };
         leave::change(&connection, &controller, &installation).await?;
     } else {
         installation.make().await?;

@@ -1,5 +1,8 @@
 //! The module on a gateway: its first installation cuts what it says, another module cuts nothing.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +15,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use super::edits::LISTENERS;
-use super::shop::{Shop, install};
+use super::shop::{Shop, install, install_by};
 use super::{ISTIO, alone};
 use crate::Mesh;
 
@@ -94,6 +97,16 @@ async fn the_first_installation_cuts_what_it_says_and_another_module_cuts_nothin
         "{again:?}"
     );
 
+    let plugin = shop.client.same(&objects[0])?;
+    let before = plugin.get().await?;
+    let folder = tempfile::tempdir()?;
+    let other = install_by(&other_clew(folder.path()).await?, &mesh.cluster, NAME, &["--yes"]).await?;
+    ensure!(
+        other.code == 1 && other.stderr.contains("CLEW0942") && other.stderr.contains("clew-0"),
+        "{other:?}"
+    );
+    ensure!(plugin.get().await? == before, "{before:?}");
+
     shop.client.same(&theirs)?.delete().await?;
     shop.apply_route().await?;
     let mut sessions = talking(&shop).await?;
@@ -148,13 +161,33 @@ async fn talking(shop: &Shop) -> Result<Vec<Session>> {
         .await
 }
 
-/// Our module with a section more, which says nothing, and where it can be got.
-pub(super) async fn other_module() -> Result<(String, String)> {
+/// A `clew` with another module in it: one byte of it is another, for nobody runs it.
+async fn other_clew(folder: &Path) -> Result<PathBuf> {
+    let ours = our_module().await?;
+    let mut program = std::fs::read(standalone::binary()?)?;
+    let begins = program.windows(ours.len()).position(|part| part == ours);
+    let begins = begins.context("the module is in the program")?;
+    let last = program
+        .get_mut(begins + ours.len() - 1)
+        .context("its last byte")?;
+    *last = !*last;
+    let path = folder.join("clew");
+    std::fs::write(&path, program)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+async fn our_module() -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("clew.wasm");
     let path = file.to_str().context("a path")?;
     standalone::clew(["wasm", "--output", path]).await?.success()?;
-    let mut module = std::fs::read(&file)?;
+    Ok(std::fs::read(&file)?)
+}
+
+/// Our module with a section more, which says nothing, and where it can be got.
+pub(super) async fn other_module() -> Result<(String, String)> {
+    let mut module = our_module().await?;
     module.extend([0, 5, 4]);
     module.extend(b"none");
     let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, &module).as_ref());

@@ -1,5 +1,7 @@
 //! A namespace with a Service of real pods, a route to it that every proxy has, and the module on the gateway.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use clew_e2e::cluster::{Client, Cluster, Object};
 use clew_e2e::controller::NAMESPACE;
@@ -125,7 +127,17 @@ impl Shop {
 
 /// Runs `clew install` for the gateway of a shop to its end.
 pub(crate) async fn install(cluster: &Cluster, shop: &str, arguments: &[&str]) -> Result<Output> {
-    let mut command = tokio::process::Command::new(standalone::binary()?);
+    install_by(&standalone::binary()?, cluster, shop, arguments).await
+}
+
+/// [`install`] with this `clew`.
+pub(crate) async fn install_by(
+    clew: &Path,
+    cluster: &Cluster,
+    shop: &str,
+    arguments: &[&str],
+) -> Result<Output> {
+    let mut command = tokio::process::Command::new(clew);
     command
         .args([
             "install",
