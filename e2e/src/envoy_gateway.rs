@@ -30,6 +30,8 @@ const HOST: &str = "envoy-gateway.envoy-gateway-system.svc.cluster.local";
 pub const CLASS: &str = "envoy-gateway";
 /// Whose classes it serves.
 pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
+/// An annotation that the pods of every Gateway have.
+pub const FOR_ALL: &str = "example.com/for-all";
 /// The port of the Gateways. Its Envoys listen on ports below 1024 ten thousand higher.
 pub const PORT: u16 = 80;
 
@@ -111,14 +113,7 @@ impl EnvoyGateway {
         port: u16,
         holds: &str,
     ) -> Result<Proxy> {
-        let deployments: Api<Deployment> = Api::namespaced(client.kube(), NAMESPACE);
-        let of = ListParams::default().labels(&owned_by(namespace, gateway));
-        let find = async || {
-            let found = deployments.list(&of).await.ok()?.items.into_iter().next()?;
-            json!(found).to_string().contains(holds).then_some(found)
-        };
-        let what = format!("a Deployment for Gateway {namespace}/{gateway}");
-        let deployment = self.server.until(&what, START, find).await?;
+        let deployment = self.deployment(client, namespace, gateway, holds).await?;
         let name = deployment.metadata.name.context("a name")?;
         let template = deployment.spec.map(|spec| spec.template).unwrap_or_default();
         let labels = template.metadata.and_then(|metadata| metadata.labels);
@@ -129,6 +124,27 @@ impl EnvoyGateway {
         self.proxies += 1;
         let address = SocketAddr::from((address::CLUSTER, listening(port)));
         Proxy::start(client, &name, arguments, address, higher, json!(labels)).await
+    }
+
+    /// The Deployment of a Gateway, as soon as it has this in it.
+    ///
+    /// # Errors
+    /// When there is no such Deployment.
+    pub async fn deployment(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        gateway: &str,
+        holds: &str,
+    ) -> Result<Deployment> {
+        let deployments: Api<Deployment> = Api::namespaced(client.kube(), NAMESPACE);
+        let of = ListParams::default().labels(&owned_by(namespace, gateway));
+        let find = async || {
+            let found = deployments.list(&of).await.ok()?.items.into_iter().next()?;
+            json!(found).to_string().contains(holds).then_some(found)
+        };
+        let what = format!("a Deployment for Gateway {namespace}/{gateway} with {holds}");
+        self.server.until(&what, START, find).await
     }
 
     /// Gives the Service of a Gateway an address, as a load balancer's controller does; the Gateway says it then.
@@ -293,6 +309,14 @@ pub fn class() -> Value {
     })
 }
 
+/// An EnvoyProxy's `spec` that gives pods these annotations.
+pub fn of_pods(annotations: &Value) -> Value {
+    json!({"provider": {
+        "type": "Kubernetes",
+        "kubernetes": {"envoyDeployment": {"pod": {"annotations": annotations}}},
+    }})
+}
+
 fn configuration() -> Value {
     json!({
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
@@ -303,6 +327,8 @@ fn configuration() -> Value {
             "kubernetes": {"leaderElection": {"disable": true}},
         },
         "logging": {"level": {"default": "info"}},
+        // For the Gateways that say nothing else.
+        "envoyProxy": of_pods(&json!({FOR_ALL: "yes"})),
     })
 }
 

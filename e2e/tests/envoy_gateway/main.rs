@@ -4,6 +4,7 @@
 mod buffers;
 mod conformance;
 mod controller;
+mod defaults;
 mod one_key;
 mod policy;
 mod rendered;

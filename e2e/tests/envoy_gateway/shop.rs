@@ -104,10 +104,15 @@ impl Shop {
 
 /// Runs `clew install` for the Gateway with the filter to its end.
 pub(crate) async fn install(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
+    install_on(FILTERED.0, cluster, arguments).await
+}
+
+/// The same for another Gateway.
+pub(crate) async fn install_on(gateway: &str, cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(standalone::binary()?);
     command
         .args(["install", "--namespace", controller::NAMESPACE])
-        .args(["--gateway", &format!("{NAMESPACE}/{}", FILTERED.0)])
+        .args(["--gateway", &format!("{NAMESPACE}/{gateway}")])
         .args(["--service", &format!("clew:{CONTROLLER_PORT}")])
         .args(arguments)
         .env("KUBECONFIG", cluster.kubeconfig());
