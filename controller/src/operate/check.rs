@@ -8,6 +8,7 @@ mod proxies;
 mod routes;
 
 use clew_core::validate::Validated;
+use kinds::Installed;
 use serde::Serialize;
 
 use super::replicas::{Answers, Controller, Replicas};
@@ -47,6 +48,7 @@ pub(crate) struct Check {
 struct Scene<'a> {
     connection: &'a Connection,
     controller: &'a Controller,
+    installed: Installed,
     /// Whose pods are to be drained.
     namespace: &'a str,
     answers: Result<Answers, String>,
@@ -71,6 +73,7 @@ pub(crate) async fn run(
     let mut scene = Scene {
         connection,
         controller,
+        installed: Installed::of(&connection.client).await?,
         namespace,
         answers: Err(String::new()),
         unready: Answers::default(),

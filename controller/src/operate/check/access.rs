@@ -17,10 +17,18 @@ type Right<'a> = [&'a str; 5];
 
 pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>, Failure> {
     let own = scene.controller.service.namespace.as_str();
-    let install: &[Right<'_>] = &[
+    let istio: &[Right<'_>] = &[
+        ["get", "", "secrets", own, "clew-secrets"],
         ["patch", "extensions.istio.io", "wasmplugins", "", ""],
         ["patch", "networking.istio.io", "envoyfilters", "", ""],
+    ];
+    let envoy_gateway: &[Right<'_>] = &[
         ["get", "", "secrets", own, "clew-secrets"],
+        ["patch", "gateway.networking.k8s.io", "gateways", "", ""],
+        ["patch", "gateway.networking.k8s.io", "httproutes", "", ""],
+        ["patch", "gateway.envoyproxy.io", "envoyextensionpolicies", "", ""],
+        ["patch", "gateway.envoyproxy.io", "envoyproxies", "", ""],
+        ["patch", "gateway.envoyproxy.io", "clienttrafficpolicies", "", ""],
     ];
     let status: &[Right<'_>] = &[
         ["list", "clew.dev", "websocketroutes", scene.namespace, ""],
@@ -35,19 +43,24 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         ["get", "", "pods", scene.namespace, ""],
         ["patch", "", "pods", scene.namespace, ""],
     ];
-    let commands: &[(&str, &[Right<'_>])] = match before {
-        true => &[("install", install)],
-        false => &[
-            ("status", status),
-            ("sessions", sessions),
-            ("drain", drain),
-            ("install", install),
-        ],
-    };
+    let installs = [
+        (scene.installed.istio, "install on Istio", istio),
+        (
+            scene.installed.envoy_gateway,
+            "install on Envoy Gateway",
+            envoy_gateway,
+        ),
+    ];
+    let installs = installs
+        .into_iter()
+        .filter(|(is_there, ..)| *is_there)
+        .map(|(_, command, rights)| (command, rights));
+    let operating = [("status", status), ("sessions", sessions), ("drain", drain)];
+    let commands = operating.into_iter().filter(|_| !before).chain(installs);
     let mut checks = Vec::new();
     for (command, rights) in commands {
         let mut lacks = Vec::new();
-        for right in *rights {
+        for right in rights {
             if !may(scene, right).await? {
                 let [verb, group, resource, namespace, name] = right;
                 let of = if group.is_empty() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clew_crds::{WebSocketPolicy, WebSocketRoute, crd_yaml};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
 use kube::api::Api;
 use serde_json::{Value, json};
 
@@ -15,6 +16,30 @@ use crate::operate::connection::refused;
 const CATEGORY: &str = "kinds";
 const INSTALL: &str = "clew crd | kubectl apply --server-side -f -";
 
+/// Whose kinds the API server has.
+#[derive(Clone, Copy)]
+pub(super) struct Installed {
+    pub(super) istio: bool,
+    pub(super) envoy_gateway: bool,
+    gateway_api: bool,
+}
+
+impl Installed {
+    /// # Errors
+    /// When the API server does not say.
+    pub(super) async fn of(client: &Client) -> Result<Self, Failure> {
+        let groups = client.list_api_groups().await;
+        let groups = groups.map_err(|error| refused("the API server's kinds cannot be listed", &error))?;
+        let groups: BTreeSet<_> = groups.groups.into_iter().map(|group| group.name).collect();
+        let has = |group: &str| groups.contains(group);
+        Ok(Self {
+            istio: has("networking.istio.io") && has("extensions.istio.io"),
+            envoy_gateway: has("gateway.envoyproxy.io"),
+            gateway_api: has("gateway.networking.k8s.io"),
+        })
+    }
+}
+
 pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
     if !before {
@@ -22,12 +47,11 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
             checks.push(compared(scene, kind, &printed).await);
         }
     }
-    let groups = scene.connection.client.list_api_groups().await;
-    let groups = groups.map_err(|error| refused("the API server's kinds cannot be listed", &error))?;
-    let groups: BTreeSet<_> = groups.groups.into_iter().map(|group| group.name).collect();
-    let has = |group: &str| groups.contains(group);
-    let istio = has("networking.istio.io") && has("extensions.istio.io");
-    let envoy_gateway = has("gateway.envoyproxy.io");
+    let Installed {
+        istio,
+        envoy_gateway,
+        gateway_api,
+    } = scene.installed;
     for (there, name) in [(istio, "Istio"), (envoy_gateway, "Envoy Gateway")] {
         if there {
             checks.push(Check::ok(CATEGORY, format!("{name}'s kinds are installed")));
@@ -43,7 +67,7 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
             .see("a-missing-kind"),
         );
     }
-    checks.push(match has("gateway.networking.k8s.io") {
+    checks.push(match gateway_api {
         true => Check::ok(CATEGORY, "Gateway API's kinds are installed"),
         false => Check::warning(
             CATEGORY,
