@@ -7,8 +7,8 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Gives back to the system what a burst has left free: by itself that happens only along with what is allocated next, and where nothing
-/// happens for hours nothing is.
+/// Gives back to the system what a burst of this thread's has left free: by itself that happens only along with what is allocated next, and where
+/// nothing happens for hours nothing is.
 #[expect(
     unsafe_code,
     reason = "a function of C's without a condition: it may be called anywhere, by any thread"

@@ -45,7 +45,7 @@ const AT_ONCE: usize = 8;
 /// The most bytes of an Event's note.
 const NOTE: usize = 1024;
 
-/// So long after there is something to answer, every proxy that lives has asked for its rules, and who is connected is known.
+/// So long after it is ready, every proxy that lives has asked for its rules, and who is connected is known.
 pub(super) const GATHERING: Duration = Duration::from_secs(10);
 
 /// Writes statuses.
@@ -57,7 +57,7 @@ pub(crate) struct Reporter {
     metrics: Arc<Metrics>,
     downloads: Arc<Downloads>,
     events: Recorder,
-    /// When it first had something to report; proxies were told before.
+    /// When its first report was over.
     began: Option<Instant>,
 }
 
@@ -97,17 +97,18 @@ impl Reporter {
 
     /// Says of every route what became of it. True: something could not be said.
     pub(crate) async fn report(&mut self, outcome: &Outcome, gateways: &Gateways) -> bool {
+        let unsaid = self.leadership.is_ours() && self.write_all(self.writings(outcome, gateways)).await;
+        // Before the end of its first turn a replica is not ready, and no proxy finds it.
         self.began.get_or_insert_with(clock::now);
-        let reporter = &*self;
-        if !self.leadership.is_ours() {
-            return false;
-        }
-        let writings = reporter.writings(outcome, gateways);
+        unsaid
+    }
+
+    async fn write_all(&self, writings: Vec<Writing>) -> bool {
         let away = &AtomicBool::new(false);
         let written = stream::iter(writings)
             .map(|status| async move {
                 let route = status.route.clone();
-                let write = answered(away, reporter.write(status));
+                let write = answered(away, self.write(status));
                 let outcome =
                     traces::writing("report", Kind::of_owner(&route).name(), &route.name, write).await;
                 outcome.inspect_err(|why| {
