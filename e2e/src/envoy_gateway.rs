@@ -30,8 +30,8 @@ const HOST: &str = "envoy-gateway.envoy-gateway-system.svc.cluster.local";
 pub const CLASS: &str = "envoy-gateway";
 /// Whose classes it serves.
 pub const CONTROLLER: &str = "gateway.envoyproxy.io/gatewayclass-controller";
-/// An annotation that the pods of every Gateway have.
-pub const FOR_ALL: &str = "example.com/for-all";
+/// An annotation that the pods of every Gateway have, and the level of their logs.
+pub const FOR_ALL: (&str, &str) = ("example.com/for-all", "error");
 /// The port of the Gateways. Its Envoys listen on ports below 1024 ten thousand higher.
 pub const PORT: u16 = 80;
 
@@ -309,14 +309,6 @@ pub fn class() -> Value {
     })
 }
 
-/// An EnvoyProxy's `spec` that gives pods these annotations.
-pub fn of_pods(annotations: &Value) -> Value {
-    json!({"provider": {
-        "type": "Kubernetes",
-        "kubernetes": {"envoyDeployment": {"pod": {"annotations": annotations}}},
-    }})
-}
-
 fn configuration() -> Value {
     json!({
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
@@ -328,7 +320,13 @@ fn configuration() -> Value {
         },
         "logging": {"level": {"default": "info"}},
         // For the Gateways that say nothing else.
-        "envoyProxy": of_pods(&json!({FOR_ALL: "yes"})),
+        "envoyProxy": {
+            "logging": {"level": {"default": FOR_ALL.1}},
+            "provider": {
+                "type": "Kubernetes",
+                "kubernetes": {"envoyDeployment": {"pod": {"annotations": {FOR_ALL.0: "yes"}}}},
+            },
+        },
     })
 }
 

@@ -97,6 +97,7 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
     if installation.standing == Standing::Same {
         return Ok(ExitCode::SUCCESS);
     }
+    installation.rehearse().await?;
     let drains = installation.cuts_when_changed() && installation.standing == Standing::Older;
     if (drains || installation.standing == Standing::Absent) && !args.yes {
         ask()?;

@@ -189,11 +189,29 @@ impl Installation {
         })
     }
 
-    /// Makes it.
+    /// Asks whether the API server would take it, and changes nothing.
+    ///
+    /// # Errors
+    /// When it would not.
+    pub(crate) async fn rehearse(&self) -> Result<(), Failure> {
+        for (kind, object) in &self.objects {
+            self.write(*kind, object, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes it: what a Gateway is to name is there before it does.
     ///
     /// # Errors
     /// When the API server says no.
     pub(crate) async fn make(&self) -> Result<(), Failure> {
+        let (named, others): (Vec<_>, Vec<_>) = self
+            .objects
+            .iter()
+            .partition(|(kind, _)| *kind == Kind::EnvoyProxy);
+        for (kind, object) in named {
+            self.write(*kind, object, false).await?;
+        }
         if let (Some(patch), Proxies::OfEnvoyGateway(gateway)) = (&self.adoption, &self.proxies) {
             let api = api(&self.client, Kind::Gateway, &gateway.namespace);
             let params = PatchParams::default();
@@ -202,19 +220,26 @@ impl Installation {
                 Failure::unreachable(format!("Gateway {gateway} cannot be written: {}", said(error)))
             })?;
         }
+        for (kind, object) in others {
+            self.write(*kind, object, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, kind: Kind, object: &Value, is_rehearsal: bool) -> Result<(), Failure> {
         let manager = match self.cuts_when_changed() {
             true => INSTALLER,
             false => CONTROLLER_NAME,
         };
-        let params = PatchParams::apply(manager).force();
-        for (kind, object) in &self.objects {
-            let api = api(&self.client, *kind, &self.name.namespace);
-            let answer = api.patch(&self.name.name, &params, &Patch::Apply(object)).await;
-            answer.map_err(|error| {
-                Failure::unreachable(format!("{kind} {} cannot be written: {}", self.name, said(error)))
-            })?;
-        }
-        Ok(())
+        let params = PatchParams {
+            dry_run: is_rehearsal,
+            ..PatchParams::apply(manager).force()
+        };
+        let api = api(&self.client, kind, &self.name.namespace);
+        let answer = api.patch(&self.name.name, &params, &Patch::Apply(object)).await;
+        answer.map(drop).map_err(|error| {
+            Failure::unreachable(format!("{kind} {} cannot be written: {}", self.name, said(error)))
+        })
     }
 }
 

@@ -16,24 +16,38 @@ pub(super) fn is_served(module: &str, asked: Result<Answers, Failure>) -> Result
             return Ok(());
         }
     };
-    let others: Vec<_> = answers
+    let (same, others): (Vec<_>, Vec<_>) = answers
         .replicas
         .iter()
-        .filter(|replica| replica.module != module)
-        .map(named)
-        .collect();
-    match others.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::refused(format!(
-            "CLEW0942: this clew ({}) has another module than the controller serves, so proxies would ask for it in vain: {}; use the clew of the controller's version, or upgrade the controller first",
-            env!("CARGO_PKG_VERSION"),
-            others.join(", ")
-        ))),
-    }
+        .partition(|replica| replica.module == module);
+    let what = match (&same[..], &others[..]) {
+        (_, []) => return Ok(()),
+        ([], _) => {
+            "use the clew of the controller's version, or upgrade the controller first and wait for its rollout"
+        }
+        _ => "while its rollout is under way, wait for the end of it (kubectl rollout status)",
+    };
+    let named: Vec<_> = others.into_iter().map(named).collect();
+    Err(Failure::refused(format!(
+        "CLEW0942: proxies would ask the controller for this clew's module {} in vain: {}; {what}",
+        short(module),
+        named.join(", ")
+    )))
 }
 
 fn named(replica: &ReplicaView) -> String {
-    format!("{} is {}", replica.replica, replica.version)
+    let ReplicaView {
+        replica,
+        version,
+        module,
+        ..
+    } = replica;
+    format!("{replica} ({version}) serves {}", short(module))
+}
+
+/// As much of a SHA-256 as tells modules apart for people.
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
 }
 
 #[cfg(test)]
@@ -63,7 +77,13 @@ mod tests {
         assert!(is_served("a", Ok(answers(&["a", "a"]))).is_ok());
         let refused = is_served("a", Ok(answers(&["a", "b"]))).unwrap_err().to_string();
         assert!(
-            refused.starts_with("CLEW0942: ") && refused.contains("in vain: clew-1 is 0.1.0;"),
+            refused.starts_with("CLEW0942: ")
+                && refused.contains("in vain: clew-1 (0.1.0) serves b; while its rollout is under way"),
+            "{refused}"
+        );
+        let refused = is_served("a", Ok(answers(&["b", "b"]))).unwrap_err().to_string();
+        assert!(
+            refused.contains("clew-0 (0.0.0) serves b, clew-1 (0.1.0) serves b; use the clew of"),
             "{refused}"
         );
         assert!(is_served("a", Err(Failure::unreachable("nobody answers"))).is_ok());

@@ -140,7 +140,7 @@ impl Surroundings {
     }
 }
 
-/// Whether the EnvoyProxy that a Gateway, or its class, names has the channel's cluster in its bootstrap. False: there is room for ours.
+/// Whether the EnvoyProxy that a Gateway, or its class, names has the channel's cluster in its bootstrap. None is named: false.
 async fn leads_to_the_channel(
     client: &Client,
     gateway: &ObjectName,
@@ -165,21 +165,15 @@ async fn leads_to_the_channel(
         }
     };
     let proxy = get(client, Kind::EnvoyProxy, &named).await?;
-    let proxy = proxy.map(|proxy| proxy.data["spec"].clone()).unwrap_or_default();
-    let bootstrap = proxy["bootstrap"]["value"].as_str().unwrap_or_default();
+    let value = proxy.map(|proxy| proxy.data["spec"]["bootstrap"]["value"].clone());
+    let bootstrap = value.as_ref().and_then(Value::as_str).unwrap_or_default();
     match bootstrap.contains(channel_cluster()) {
         true => Ok(true),
-        false if own.is_none() && leaves_room(&proxy) => Ok(false),
         false => Err(Failure::refused(format!(
             "{whose} names EnvoyProxy {named}, whose pods do not know the controller; add to its spec.bootstrap (type: Merge) a cluster {} as clew install --print shows it for a Gateway that names none, and install again",
             channel_cluster()
         ))),
     }
-}
-
-/// Whether an EnvoyProxy of a class has nothing that one of a Gateway of it would take the place of, and lets Gateways have one.
-fn leaves_room(of_class: &Value) -> bool {
-    of_class["bootstrap"].is_null() && of_class["mergeGateways"] != true
 }
 
 /// Other people's policies of a kind for a Gateway.

@@ -17,19 +17,22 @@ type Right<'a> = [&'a str; 5];
 
 pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>, Failure> {
     let own = scene.controller.service.namespace.as_str();
-    let istio: &[Right<'_>] = &[
-        ["get", "", "secrets", own, "clew-secrets"],
-        ["patch", "extensions.istio.io", "wasmplugins", "", ""],
-        ["patch", "networking.istio.io", "envoyfilters", "", ""],
-    ];
-    let envoy_gateway: &[Right<'_>] = &[
-        ["get", "", "secrets", own, "clew-secrets"],
+    let wasm_plugins = ["extensions.istio.io", "wasmplugins"];
+    let envoy_filters = ["networking.istio.io", "envoyfilters"];
+    let istio = installing(own, &[wasm_plugins, envoy_filters], &[]);
+    let policies = ["envoyextensionpolicies", "envoyproxies", "clienttrafficpolicies"];
+    let written: Vec<_> = policies
+        .iter()
+        .map(|kind| ["gateway.envoyproxy.io", *kind])
+        .chain([["gateway.networking.k8s.io", "httproutes"]])
+        .collect();
+    let gateways: &[Right<'_>] = &[
         ["patch", "gateway.networking.k8s.io", "gateways", "", ""],
-        ["patch", "gateway.networking.k8s.io", "httproutes", "", ""],
-        ["patch", "gateway.envoyproxy.io", "envoyextensionpolicies", "", ""],
-        ["patch", "gateway.envoyproxy.io", "envoyproxies", "", ""],
-        ["patch", "gateway.envoyproxy.io", "clienttrafficpolicies", "", ""],
+        ["get", "gateway.networking.k8s.io", "gatewayclasses", "", ""],
+        ["list", "gateway.envoyproxy.io", "envoyextensionpolicies", "", ""],
+        ["list", "gateway.envoyproxy.io", "clienttrafficpolicies", "", ""],
     ];
+    let envoy_gateway = installing(own, &written, gateways);
     let status: &[Right<'_>] = &[
         ["list", "clew.dev", "websocketroutes", scene.namespace, ""],
         ["list", "clew.dev", "websocketpolicies", scene.namespace, ""],
@@ -44,11 +47,11 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         ["patch", "", "pods", scene.namespace, ""],
     ];
     let installs = [
-        (scene.installed.istio, "install on Istio", istio),
+        (scene.installed.istio, "install on Istio", &istio[..]),
         (
             scene.installed.envoy_gateway,
             "install on Envoy Gateway",
-            envoy_gateway,
+            &envoy_gateway[..],
         ),
     ];
     let installs = installs
@@ -92,6 +95,22 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         });
     }
     Ok(checks)
+}
+
+/// What `clew install` needs that writes these: server-side apply makes what is not there.
+fn installing<'a>(own: &'a str, written: &[[&'a str; 2]], more: &[Right<'a>]) -> Vec<Right<'a>> {
+    let read: [Right<'_>; 3] = [
+        ["get", "", "secrets", own, "clew-secrets"],
+        ["get", "", "services", own, ""],
+        ["list", "", "pods", "", ""],
+    ];
+    let written = written
+        .iter()
+        .flat_map(|[group, kind]| ["get", "create", "patch"].map(|verb| [verb, *group, *kind, "", ""]));
+    read.into_iter()
+        .chain(written)
+        .chain(more.iter().copied())
+        .collect()
 }
 
 async fn may(

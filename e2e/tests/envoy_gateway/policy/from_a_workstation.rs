@@ -83,6 +83,10 @@ async fn operators_see_how_a_policy_stands_and_drain_a_node_of_its_pods() -> Res
             '✓',
             "websocketpolicies.clew.dev is installed, and as this clew knows it"
         ) && says('✓', "you may use clew status")
+            && says(
+                '‼',
+                "you may not use clew install on Envoy Gateway: not get secrets clew-secrets"
+            )
             && says('×', "policy operated/second is not ready, Conflicted"),
         "{checked:?}"
     );

@@ -100,7 +100,14 @@ async fn the_first_installation_cuts_what_it_says_and_another_module_cuts_nothin
     let plugin = shop.client.same(&objects[0])?;
     let before = plugin.get().await?;
     let folder = tempfile::tempdir()?;
-    let other = install_by(&other_clew(folder.path()).await?, &mesh.cluster, NAME, &["--yes"]).await?;
+    let other_clew = other_clew(folder.path()).await?;
+    // Somebody who starts a process meanwhile may still have the file open for writing.
+    let other = wait::until("another clew can be run", LONG, async || {
+        install_by(&other_clew, &mesh.cluster, NAME, &["--yes"])
+            .await
+            .ok()
+    })
+    .await?;
     ensure!(
         other.code == 1 && other.stderr.contains("CLEW0942") && other.stderr.contains("clew-0"),
         "{other:?}"

@@ -121,6 +121,7 @@ async fn what_is_well_and_what_is_not_is_checked_and_nobody_without_a_token_is_t
             "has the module that the controller serves",
             "istio-ingressgateway-0 has the newest rules",
             "you may use clew drain",
+            "you may use clew install on Istio",
         ];
         all.iter().all(|what| says(what)).then(|| lines.clone())
     });

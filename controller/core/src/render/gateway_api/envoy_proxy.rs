@@ -16,13 +16,17 @@ pub const fn channel_cluster() -> &'static str {
 }
 
 /// The EnvoyProxy that a Gateway's `spec.infrastructure.parametersRef` has to name, where it names none yet. One that is there
-/// needs the same `spec.bootstrap`, which adds to Envoy Gateway's own and takes nothing away. What is set for all Gateways, or for those of
-/// the class, holds beside it (`mergeType`, which Envoy Gateway has since 1.8).
+/// needs the same `spec.bootstrap`, which adds to Envoy Gateway's own and takes nothing away. What Envoy Gateway's configuration sets for all
+/// Gateways holds beside it (`mergeType`, since Envoy Gateway 1.8), also the levels of its log, for which the kind has a default of its own.
 #[must_use]
 pub fn envoy_proxy(gateway: &ObjectName, controller: &ObjectName, port: u16) -> Object {
     let bootstrap = serde_json::to_string_pretty(&bootstrap(controller, port))
         .unwrap_or_else(|error| unreachable!("a bootstrap is text, numbers, lists and objects: {error}"));
-    let spec = json!({"mergeType": "StrategicMerge", "bootstrap": {"type": "Merge", "value": bootstrap}});
+    let spec = json!({
+        "mergeType": "StrategicMerge",
+        "logging": {"level": {}},
+        "bootstrap": {"type": "Merge", "value": bootstrap},
+    });
     Object::new(ENVOY_GATEWAY_API, "EnvoyProxy", installed(gateway), &spec, [])
 }
 
