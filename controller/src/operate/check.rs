@@ -48,6 +48,7 @@ pub(crate) struct Check {
 struct Scene<'a> {
     connection: &'a Connection,
     controller: &'a Controller,
+    /// Whose kinds there are.
     installed: Installed,
     /// Whose pods are to be drained.
     namespace: &'a str,
