@@ -376,6 +376,13 @@ impl Channel {
         self.news.send_modify(|n| *n = n.wrapping_add(1));
     }
 
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&self) {
+        for gateway in self.lock().values_mut() {
+            gateway.table.tighten();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Gateway>> {
         self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
     }

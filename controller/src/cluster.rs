@@ -69,6 +69,7 @@ use crate::channel::{Channel, Held, News};
 use crate::clock;
 use crate::failure::Failure;
 use crate::finding::Finding;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::standalone::state::random_hex;
 
@@ -277,6 +278,17 @@ impl Cluster {
             Some(News::Newer) => self.memory.look_at_unacknowledged(),
             None => false,
         }
+    }
+
+    /// What a turn about everything has left: what is kept of it moves together, and the rest goes back.
+    fn give_back(&mut self) {
+        self.store.tighten();
+        self.memory.tighten();
+        if let Some(last_good) = &mut self.last_good {
+            last_good.tighten();
+        }
+        self.channel.tighten();
+        memory::give_back();
     }
 
     /// When another turn has something to do, even if nothing changes.

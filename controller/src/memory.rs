@@ -1,5 +1,7 @@
 //! Where memory comes from, and when it goes back.
 
+use std::collections::BTreeMap;
+
 use libmimalloc_sys::mi_collect;
 use mimalloc::MiMalloc;
 
@@ -15,4 +17,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 )]
 pub(crate) fn give_back() {
     unsafe { mi_collect(true) };
+}
+
+/// Puts what is kept of a burst together, beside each other and not among what was freed since. A map that was filled in the order of its keys has
+/// half-empty nodes besides, and full ones then.
+pub(crate) fn tighten<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }

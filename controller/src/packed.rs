@@ -53,6 +53,13 @@ impl<T> Packed<T> {
         }
     }
 
+    /// Beside what was made just before in memory, unless others have it too.
+    pub(crate) fn tighten(&mut self) {
+        if Arc::strong_count(&self.bytes) == 1 {
+            self.bytes = Arc::from(&*self.bytes);
+        }
+    }
+
     /// Whether both are one, which says that they are equal without a look.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.bytes, &other.bytes)

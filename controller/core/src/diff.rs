@@ -144,8 +144,8 @@ impl ObjectDiff {
         Self {
             action,
             kind: object.kind,
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.clone(),
+            namespace: object.metadata.namespace.to_string(),
+            name: object.metadata.name.to_string(),
         }
     }
 }

@@ -104,7 +104,10 @@ impl Collecting<'_> {
         }
         let mut named = BTreeMap::<String, BTreeSet<String>>::new();
         for service in services {
-            named.entry(service.namespace).or_default().insert(service.name);
+            named
+                .entry(service.namespace.into())
+                .or_default()
+                .insert(service.name.into());
         }
         let mut found: [(Kind, Vec<DynamicObject>); 3] =
             [Kind::Service, Kind::EndpointSlice, Kind::Pod].map(|kind| (kind, Vec::new()));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::memory;
 use crate::packed::Packed;
 
 /// So many changes are remembered; a proxy that held an older version than the forgotten ones gets everything.
@@ -112,6 +113,20 @@ impl Table {
             rest: 0,
             changes: VecDeque::new(),
         }
+    }
+
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&mut self) {
+        memory::tighten(&mut self.rules);
+        memory::tighten(&mut self.backends);
+        self.changes.shrink_to_fit();
+        let rules = self.rules.values_mut().filter_map(|entry| entry.value.as_mut());
+        rules.for_each(Packed::tighten);
+        let backends = self
+            .backends
+            .values_mut()
+            .filter_map(|entry| entry.value.as_mut());
+        backends.for_each(Packed::tighten);
     }
 
     /// The number of the newest snapshot; 0 before the first.

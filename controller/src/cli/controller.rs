@@ -40,7 +40,7 @@ pub(crate) struct Args {
     istio: IstioRoot,
 }
 
-/// The allocator asks for huge pages, which are cleared whole, and stay whole for the little that a burst leaves in each. Children would
+/// Huge pages, where the system gives them unasked, are cleared whole, and stay whole for the little that a burst leaves in each. Children would
 /// inherit that there are none: a controller has no children.
 #[cfg(target_os = "linux")]
 fn prefer_small_pages() {

@@ -138,7 +138,7 @@ impl Cluster {
     /// What a controller of all namespaces would look at.
     pub(crate) fn scope(&self) -> Scope {
         Scope {
-            namespace: self.controller.service.namespace.clone(),
+            namespace: self.controller.service.namespace.to_string(),
             watched: None,
             root_namespace: self.root_namespace.clone(),
         }

@@ -16,6 +16,7 @@ use super::seen::{Body, Seen};
 use super::steps::Key;
 use super::store::{Changes, Shelf, Shelves, Store};
 use super::told::Told;
+use crate::memory;
 use crate::packed::Packed;
 
 /// After this long everything is looked at, whatever is said to have changed.
@@ -99,6 +100,15 @@ impl Memory {
     /// The next turn is about everything.
     pub(crate) fn look_at_everything(&mut self) {
         self.next.everything = true;
+    }
+
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&mut self) {
+        memory::tighten(&mut self.routes);
+        for kept in self.routes.values_mut() {
+            kept.told.tighten();
+        }
+        self.neighbours.tighten();
     }
 
     /// The next turn says again of routes that not every proxy had how far they are. True: there are some.
@@ -410,7 +420,7 @@ fn backends_of(name: &ObjectName, policy: &WebSocketPolicy, shelves: &Shelves) -
         };
         let all = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
         backends.extend(all.map(|to| {
-            let namespace = to.reference.namespace.as_ref().unwrap_or(&name.namespace);
+            let namespace = to.reference.namespace.as_deref().unwrap_or(&name.namespace);
             ObjectName::new(namespace, &to.reference.name)
         }));
     }

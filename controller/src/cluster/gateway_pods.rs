@@ -47,6 +47,10 @@ pub(crate) fn is_any_gateways<'s>(
     facts.labels.contains_key(OWNING_NAME) || is_selected(facts, selectors)
 }
 
+fn says(facts: &PodFacts, label: &str, value: &str) -> bool {
+    facts.labels.get(label).is_some_and(|said| said == value)
+}
+
 /// Those that serve a gateway.
 pub(crate) fn of<'p>(
     proxies: &'p Proxies,
@@ -54,11 +58,10 @@ pub(crate) fn of<'p>(
 ) -> impl Iterator<Item = (&'p ObjectName, &'p PodFacts)> {
     let serves = |name: &ObjectName, facts: &PodFacts| match proxies {
         Proxies::Of(gateway) => {
-            name.namespace == gateway.namespace && facts.labels.get(GATEWAY_NAME) == Some(&gateway.name)
+            name.namespace == gateway.namespace && says(facts, GATEWAY_NAME, &gateway.name)
         }
         Proxies::OfEnvoyGateway(gateway) => {
-            let is = |label: &str, value: &String| facts.labels.get(label) == Some(value);
-            is(OWNING_NAMESPACE, &gateway.namespace) && is(OWNING_NAME, &gateway.name)
+            says(facts, OWNING_NAMESPACE, &gateway.namespace) && says(facts, OWNING_NAME, &gateway.name)
         }
         Proxies::Selected(labels) => has_all(facts, labels),
     };
@@ -88,9 +91,12 @@ impl Resolved {
             }
             Proxies::Selected(_) => {
                 let root = self.objects.root_namespace.name();
-                let of_pods: BTreeSet<_> = of(proxies, &self.pods).map(|(name, _)| &name.namespace).collect();
-                namespaces
-                    .any(|namespace| namespace == root || of_pods.is_empty() || of_pods.contains(namespace))
+                let of_pods: BTreeSet<_> = of(proxies, &self.pods)
+                    .map(|(name, _)| &*name.namespace)
+                    .collect();
+                namespaces.any(|namespace| {
+                    namespace == root || of_pods.is_empty() || of_pods.contains(&**namespace)
+                })
             }
         }
     }

@@ -308,14 +308,14 @@ async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
 /// Where the plugin acts.
 fn namespace(proxies: &Proxies, pods: &[Pod], wish: &Wish) -> String {
     if let Proxies::Of(gateway) = proxies {
-        return gateway.namespace.clone();
+        return gateway.namespace.to_string();
     }
     let namespaces: BTreeSet<_> = pods.iter().filter_map(ResourceExt::namespace).collect();
     let mut namespaces = namespaces.into_iter();
     match (namespaces.next(), namespaces.next()) {
         (Some(one), None) => one,
         (Some(_), Some(_)) => wish.root_namespace.name().to_owned(),
-        (None, _) => wish.gateway.namespace.clone(),
+        (None, _) => wish.gateway.namespace.to_string(),
     }
 }
 

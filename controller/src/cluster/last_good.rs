@@ -9,6 +9,7 @@ use clew_crds::{WebSocketPolicy, WebSocketRoute};
 
 use super::about::About;
 use super::resolve::Resolved;
+use crate::memory;
 use crate::packed::Packed;
 
 /// Their texts, one with what the API server said wherever that is good.
@@ -57,6 +58,11 @@ impl LastGood {
             ),
         };
         self.rest.clone().with(routes, policies)
+    }
+
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&mut self) {
+        memory::tighten(&mut self.routes);
     }
 
     fn forget(&mut self, about: &About) {

@@ -62,8 +62,7 @@ pub(crate) type Hosts = HashMap<(bool, ObjectName), Vec<Hostname>>;
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
     topics: HashMap<Arc<Key>, Topics>,
-    /// In order. Most topics have one.
-    members: HashMap<Topic, Vec<Arc<Key>>>,
+    members: BTreeSet<(Topic, Arc<Key>)>,
 }
 
 impl Neighbours {
@@ -122,14 +121,7 @@ impl Neighbours {
         let key = match self.topics.remove_entry(&key) {
             Some((known, before)) => {
                 for topic in before.joins.iter().chain(&before.hangs) {
-                    if let Some(members) = self.members.get_mut(topic) {
-                        if let Ok(at) = members.binary_search(&known) {
-                            members.remove(at);
-                        }
-                        if members.is_empty() {
-                            self.members.remove(topic);
-                        }
-                    }
+                    self.members.remove(&(*topic, known.clone()));
                 }
                 known
             }
@@ -139,17 +131,18 @@ impl Neighbours {
             list.sort_unstable();
             list.dedup();
             list.shrink_to_fit();
-            for topic in list.iter() {
-                let members = self.members.entry(*topic);
-                let members = members.or_insert_with(|| Vec::with_capacity(1));
-                if let Err(at) = members.binary_search(&key) {
-                    members.insert(at, key.clone());
-                }
-            }
+            self.members
+                .extend(list.iter().map(|topic| (*topic, key.clone())));
         }
         if !topics.joins.is_empty() || !topics.hangs.is_empty() {
             self.topics.insert(key, topics);
         }
+    }
+
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&mut self) {
+        self.topics.shrink_to_fit();
+        self.members = std::mem::take(&mut self.members).into_iter().collect();
     }
 
     /// The routes that depend on an object, as it is filed.
@@ -219,18 +212,20 @@ impl Neighbours {
 
     // Routes and policies are of the first kinds.
     fn routes_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
-        let members = self.on(topic);
-        members.iter().take_while(|key| key.0 < Kind::Service)
+        self.on_from(topic, Kind::WebSocketRoute)
+            .take_while(|key| key.0 < Kind::Service)
     }
 
     fn objects_on(&self, topic: Topic) -> impl Iterator<Item = &Arc<Key>> {
-        let members = self.on(topic);
-        let routes = members.partition_point(|key| key.0 < Kind::Service);
-        members.iter().skip(routes)
+        self.on_from(topic, Kind::Service)
     }
 
-    fn on(&self, topic: Topic) -> &[Arc<Key>] {
-        self.members.get(&topic).map(Vec::as_slice).unwrap_or_default()
+    fn on_from(&self, topic: Topic, first: Kind) -> impl Iterator<Item = &Arc<Key>> {
+        let from = (topic, Arc::new((first, ObjectName::default())));
+        let members = self.members.range(from..);
+        members
+            .take_while(move |(of, _)| *of == topic)
+            .map(|(_, key)| key)
     }
 }
 
@@ -284,7 +279,7 @@ impl Topics {
             self.hangs.push(Common::Grants(namespace).topic());
         }
         let second = format!("{}-clew", service.name);
-        for name in [&service.name, &second] {
+        for name in [&*service.name, &second] {
             self.hangs.push(Common::Host(&mesh_host(name, namespace)).topic());
         }
     }

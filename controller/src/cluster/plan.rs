@@ -115,10 +115,8 @@ impl Plan {
         let shared = Arc::<str>::from(gateway.as_str());
         for rule in attached {
             let told = self.told.entry(rule.name.owner()).or_default();
-            told.add_rule(&shared, rule.id.as_str());
-            for share in &rule.backends {
-                told.add_backend(&shared, &share.id.to_string());
-            }
+            let backends = rule.backends.iter().map(|share| share.id.to_string());
+            told.add_rule(&shared, rule.id.as_str(), backends);
         }
         let rules::Rules { rules, backends } = rules::render(world, attached.iter().copied(), drains);
         let snapshot = Snapshot {
@@ -177,8 +175,8 @@ fn generated(objects: &[Object]) -> BTreeMap<Owner, Vec<GeneratedObject>> {
             let named = GeneratedObject {
                 group: object.group().to_owned(),
                 kind: object.kind.to_owned(),
-                namespace: object.metadata.namespace.clone(),
-                name: object.metadata.name.clone(),
+                namespace: object.metadata.namespace.to_string(),
+                name: object.metadata.name.to_string(),
             };
             generated.entry(route.clone()).or_default().push(named);
         }

@@ -291,8 +291,8 @@ impl Reporter {
         let reference = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),
-            namespace: Some(route.namespace.clone()),
-            name: Some(route.name.clone()),
+            namespace: Some(route.namespace.to_string()),
+            name: Some(route.name.to_string()),
             uid: Some(uid),
             ..ObjectReference::default()
         };

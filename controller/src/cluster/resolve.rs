@@ -10,6 +10,7 @@ use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_core::validate::name_of;
 use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::about::About;
@@ -145,8 +146,8 @@ impl Resolved {
         };
         for name in named.into_iter().filter(is_ours) {
             let metadata = ObjectMeta {
-                namespace: Some(name.namespace),
-                name: Some(name.name),
+                namespace: Some(name.namespace.into()),
+                name: Some(name.name.into()),
                 labels: Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
                 ..ObjectMeta::default()
             };
@@ -193,7 +194,7 @@ impl Resolved {
         match &seen.body {
             Body::HttpRoute(route) => objects.http_routes.push(sourced(route)),
             Body::TrafficPolicy(policy) => objects.backend_traffic_policies.push(sourced(policy)),
-            Body::Service(service) => objects.services.push(sourced(service)),
+            Body::Service(service) => objects.services.extend(opened(service)),
             Body::EndpointSlice(slice) => objects.endpoint_slices.push(sourced(slice)),
             Body::Secret(secret) => {
                 self.signing = Some((name.clone(), secrets::signer(secret)));
@@ -216,18 +217,18 @@ impl Resolved {
             Body::RequestAuthentication(policy) => objects.request_authentications.push(sourced(policy)),
             Body::AuthorizationPolicy(policy) => objects.authorization_policies.push(sourced(policy)),
             Body::Namespace(labels) => {
-                objects.namespaces.insert(name.name.clone(), labels.clone());
+                objects.namespaces.insert(name.name.to_string(), labels.clone());
             }
             Body::GatewayClass(class) => objects.gateway_classes.push(sourced(class)),
             Body::ExtensionPolicy(policy, plugin) => {
                 if let Some(plugin) = plugin {
-                    let key = (plugin.gateway.clone(), name.namespace.clone());
+                    let key = (plugin.gateway.clone(), name.namespace.to_string());
                     self.plugins.insert(key, plugin.clone());
                 }
                 objects.extension_policies.push(sourced(policy));
             }
             Body::WasmPlugin(Some(plugin)) => {
-                let key = (plugin.gateway.clone(), name.namespace.clone());
+                let key = (plugin.gateway.clone(), name.namespace.to_string());
                 self.plugins.insert(key, plugin.clone());
             }
             Body::Route(_) | Body::Policy(_) | Body::WasmPlugin(None) | Body::Unread | Body::Ours => {}
@@ -282,6 +283,10 @@ impl Marks {
             in_force: annotations.and_then(|all| all.get(IN_FORCE)).cloned(),
         }
     }
+}
+
+fn opened<T: Serialize + DeserializeOwned>(object: &Packed<T>) -> Option<Sourced<T>> {
+    object.open().map(|object| sourced(&Arc::new(object)))
 }
 
 fn sourced<T>(object: &Arc<T>) -> Sourced<T> {

@@ -41,6 +41,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(250);
 /// The longest between two such looks.
 const QUIET: Duration = Duration::from_secs(5);
+/// Between two times at which memory that nobody needs any more goes back.
+const REST: Duration = Duration::from_secs(10);
 /// For answers that are on their way when we end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,7 @@ pub(crate) async fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.scope.namespace);
     tasks.spawn(Candidate::new(leases.clone(), &settings, leadership.clone()).run());
     tasks.spawn(queued(store.subscribe(), metrics.clone()));
+    tasks.spawn(at_rest());
     let (farewell, is_over) = watch::channel(false);
     let operators = Operators::new(client.clone(), &settings, channel.clone(), leadership.clone());
     let mut cluster = Cluster::new(
@@ -156,7 +159,7 @@ pub(super) async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending
         cluster.metrics.queue.begins(taken, clock::now());
         let failed = cluster.reconcile().await;
         if cluster.has_looked_at_everything {
-            memory::give_back();
+            cluster.give_back();
         }
         cluster.metrics.queue.ended(failed, clock::now());
         told.store(true, Ordering::Release);
@@ -190,6 +193,14 @@ pub(super) async fn turn(cluster: &mut Cluster, told: &AtomicBool, mut is_ending
                 }
             }
         }
+    }
+}
+
+/// What is served while nothing changes leaves something to give back, too.
+async fn at_rest() {
+    loop {
+        clock::pause(REST).await;
+        memory::give_back();
     }
 }
 

@@ -14,6 +14,7 @@ use clew_crds::{WebSocketPolicy, WebSocketRoute};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::DynamicObject;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -68,7 +69,7 @@ pub(crate) enum Body {
     Ours,
     Route(Packed<WebSocketRoute>),
     Policy(Arc<WebSocketPolicy>),
-    Service(Arc<Service>),
+    Service(Packed<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<PodFacts>),
     Secret(Arc<Secret>),
@@ -128,8 +129,8 @@ impl Seen {
     /// What in it is not as its kind has it.
     pub(crate) fn read(kind: Kind, mut object: DynamicObject) -> Result<(ObjectName, Self), String> {
         let name = ObjectName::new(
-            object.metadata.namespace.clone().unwrap_or_default(),
-            object.metadata.name.clone().unwrap_or_default(),
+            object.metadata.namespace.as_deref().unwrap_or_default(),
+            object.metadata.name.as_deref().unwrap_or_default(),
         );
         let is_written = object.metadata.managed_fields.take().is_some_and(|fields| {
             fields
@@ -225,9 +226,9 @@ fn whole(kind: Kind, mut object: DynamicObject) -> Result<Value, String> {
 impl Body {
     fn read(kind: Kind, value: Value) -> serde_json::Result<Self> {
         Ok(match kind {
-            Kind::WebSocketRoute => Self::Route(Packed::new(&serde_json::from_value(value)?)?),
+            Kind::WebSocketRoute => Self::Route(packed(value)?),
             Kind::WebSocketPolicy => Self::Policy(typed(value)?),
-            Kind::Service => Self::Service(typed(value)?),
+            Kind::Service => Self::Service(packed(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(typed(value)?),
             Kind::Secret => Self::Secret(typed(value)?),
             Kind::Pod => Self::Pod(Arc::new(PodFacts::of(&serde_json::from_value(value)?))),
@@ -256,6 +257,10 @@ impl Body {
             }
         })
     }
+}
+
+fn packed<T: Serialize + DeserializeOwned>(value: Value) -> serde_json::Result<Packed<T>> {
+    Packed::new(&serde_json::from_value(value)?)
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> serde_json::Result<Arc<T>> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::kind::Kind;
 use super::seen::{Live, Seen};
 use super::steps::Key;
+use crate::memory;
 
 /// Everything that was seen. What was seen stays when the API server is away.
 #[derive(Debug)]
@@ -94,6 +95,13 @@ impl Store {
     /// What has changed since this was asked before.
     pub(crate) fn changes(&self) -> Changes {
         std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// In as little memory as it takes.
+    pub(crate) fn tighten(&self) {
+        for shelf in self.lock().values_mut() {
+            memory::tighten(&mut shelf.objects);
+        }
     }
 
     /// An object of a kind that is written, and its UID.

@@ -157,6 +157,9 @@ impl World {
             took: std::time::Duration::ZERO,
         };
         self.cluster.report(&about, outcome).await;
+        if about.everything {
+            self.cluster.give_back();
+        }
         let now = self.known();
         self.taken.extend(known.difference(&now).cloned());
     }

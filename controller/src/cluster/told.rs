@@ -6,7 +6,7 @@ use crate::channel::Scope;
 
 /// Of each gateway the rules and the backends, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told(Vec<Entry>);
+pub(crate) struct Told(Box<[Entry]>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
@@ -16,39 +16,45 @@ struct Entry {
 }
 
 impl Told {
-    pub(crate) fn add_rule(&mut self, gateway: &Arc<str>, id: &str) {
-        self.insert(gateway, false, id);
-    }
-
-    pub(crate) fn add_backend(&mut self, gateway: &Arc<str>, id: &str) {
-        self.insert(gateway, true, id);
-    }
-
-    fn insert(&mut self, gateway: &Arc<str>, is_backend: bool, id: &str) {
-        self.0.push(Entry {
+    /// A rule, and the backends that it leads to.
+    pub(crate) fn add_rule(
+        &mut self,
+        gateway: &Arc<str>,
+        rule: &str,
+        backends: impl IntoIterator<Item = String>,
+    ) {
+        let entry = |is_backend, id| Entry {
             gateway: gateway.clone(),
             is_backend,
-            id: id.into(),
-        });
-        self.order();
+            id,
+        };
+        let rule = entry(false, rule.into());
+        let backends = backends.into_iter().map(|id| entry(true, id.into()));
+        *self = Self::made(self.0.iter().cloned().chain([rule]).chain(backends).collect());
     }
 
     /// And what others are told.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
-        self.order();
-    }
-
-    fn order(&mut self) {
-        self.0.sort_unstable();
-        self.0.dedup();
+        *self = Self::of([&*self, other]);
     }
 
     /// Of all of these at once.
     pub(crate) fn of<'t>(all: impl IntoIterator<Item = &'t Self>) -> Self {
-        let mut told = Self(all.into_iter().flat_map(|one| one.0.iter().cloned()).collect());
-        told.order();
-        told
+        Self::made(all.into_iter().flat_map(|one| one.0.iter().cloned()).collect())
+    }
+
+    /// Beside each other in memory.
+    pub(crate) fn tighten(&mut self) {
+        for entry in &mut self.0 {
+            entry.id = Arc::from(&*entry.id);
+        }
+        self.0 = self.0.clone();
+    }
+
+    fn made(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable();
+        entries.dedup();
+        Self(entries.into())
     }
 
     /// Each gateway, and what of it this is.

@@ -83,7 +83,10 @@ pub(super) fn read(kind: Kind, object: DynamicObject) -> Read {
 }
 
 fn name(object: &DynamicObject) -> ObjectName {
-    ObjectName::new(object.namespace().unwrap_or_default(), object.name_any())
+    ObjectName::new(
+        object.metadata.namespace.as_deref().unwrap_or_default(),
+        object.name_any(),
+    )
 }
 
 /// Where the objects of a kind are looked for. Of Secrets only our own is.

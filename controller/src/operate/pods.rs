@@ -169,9 +169,9 @@ pub(crate) async fn backends(connection: &Connection) -> Result<BTreeSet<ObjectN
     let mut services = BTreeMap::<String, BTreeSet<String>>::new();
     for service in routes.iter().flat_map(routes::services).chain(of_policies) {
         services
-            .entry(service.namespace)
+            .entry(service.namespace.into())
             .or_default()
-            .insert(service.name);
+            .insert(service.name.into());
     }
     let mut pods = BTreeSet::new();
     for (namespace, names) in services {

@@ -132,8 +132,8 @@ impl View {
             .collect();
         let routes = last.routes.iter().filter_map(|route| {
             Some(Route {
-                namespace: route.name.namespace.clone(),
-                name: route.name.name.clone(),
+                namespace: route.name.namespace.to_string(),
+                name: route.name.name.to_string(),
                 source: route.source.to_string(),
                 status: last.statuses.get(&route.name)?.clone(),
             })

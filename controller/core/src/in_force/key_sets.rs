@@ -78,8 +78,8 @@ fn mended((first, second): (&RouteReport, &RouteReport)) -> (Owner, Vec<Refusal>
 fn secret(name: ObjectName, keys: Jwks) -> Sourced<Secret> {
     let secret = Secret {
         metadata: ObjectMeta {
-            name: Some(name.name),
-            namespace: Some(name.namespace),
+            name: Some(name.name.into()),
+            namespace: Some(name.namespace.into()),
             ..ObjectMeta::default()
         },
         string_data: Some(BTreeMap::from([(KEY_SET.to_owned(), keys.to_string())])),

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{AttachedRule, Hostname, ObjectName, Owner, Parent, Rule};
+use smol_str::SmolStr;
 
 /// A route at one parent that is not on this machine.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ pub struct AttachedPolicy {
     /// The policy.
     pub name: ObjectName,
     /// The HTTPRoute, in the policy's namespace.
-    pub http_route: String,
+    pub http_route: SmolStr,
     /// The one rule of it that the policy is for.
     pub section: Option<String>,
     /// What holds for its rules; each has one backend.

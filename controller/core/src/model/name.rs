@@ -1,14 +1,15 @@
 use std::fmt;
 
+use smol_str::SmolStr;
 use xxhash_rust::xxh64::xxh64;
 
 /// `namespace/name` of an object whose kind is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Its namespace; `default` where the manifest names none.
-    pub namespace: String,
+    pub namespace: SmolStr,
     /// Its name.
-    pub name: String,
+    pub name: SmolStr,
 }
 
 impl ObjectName {
@@ -17,10 +18,10 @@ impl ObjectName {
 
     /// An object in a namespace.
     #[must_use]
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
         Self {
-            namespace: namespace.into(),
-            name: name.into(),
+            namespace: SmolStr::new(namespace),
+            name: SmolStr::new(name),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::step::steps;
 use crate::model::{
     AttachedRoute, BackendShare, Hostname, Match, ObjectName, Path, Pattern, Rule, RuleId, Section, Target,
 };
+use smol_str::SmolStr;
 
 /// A rule of an HTTPRoute: what is done with some of the handshakes that a rule takes.
 pub(super) struct Part {
@@ -44,8 +45,8 @@ struct Spec<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ParentRef {
-    namespace: String,
-    name: String,
+    namespace: SmolStr,
+    name: SmolStr,
     #[serde(skip_serializing_if = "Option::is_none")]
     section_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

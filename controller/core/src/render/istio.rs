@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::model::{ObjectName, Parent, Proxies, World};
+use smol_str::SmolStr;
 
 /// Every object, in the order in which they must be written: what comes last may refer to what came before.
 #[must_use]
@@ -41,7 +42,7 @@ fn host(service: &ObjectName) -> String {
 }
 
 /// What an object that acts on a gateway's pods is called after, and how it says which pods these are.
-fn acts_on(proxies: &Proxies, by_labels: impl Fn(&BTreeMap<String, String>) -> Value) -> (String, Value) {
+fn acts_on(proxies: &Proxies, by_labels: impl Fn(&BTreeMap<String, String>) -> Value) -> (SmolStr, Value) {
     match proxies {
         Proxies::Of(gateway) | Proxies::OfEnvoyGateway(gateway) => {
             let target = json!({
@@ -51,7 +52,7 @@ fn acts_on(proxies: &Proxies, by_labels: impl Fn(&BTreeMap<String, String>) -> V
         }
         Proxies::Selected(labels) => {
             let values: Vec<_> = labels.values().map(String::as_str).collect();
-            (values.join("-").to_ascii_lowercase(), by_labels(labels))
+            (values.join("-").to_ascii_lowercase().into(), by_labels(labels))
         }
     }
 }

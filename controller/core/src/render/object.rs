@@ -8,6 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{MANAGED_BY, MANAGER};
 use crate::model::{ObjectName, Owner};
+use smol_str::SmolStr;
 
 /// An object that is to be in a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,9 +32,9 @@ pub struct Object {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Metadata {
     /// The name.
-    pub name: String,
+    pub name: SmolStr,
     /// The namespace.
-    pub namespace: String,
+    pub namespace: SmolStr,
     /// With [`MANAGED_BY`].
     pub labels: BTreeMap<&'static str, &'static str>,
     /// Rarely any.
@@ -92,8 +93,8 @@ pub fn generated(objects: &[Object], owner: &Owner) -> Vec<GeneratedObject> {
         .map(|object| GeneratedObject {
             group: object.group().to_owned(),
             kind: object.kind.to_owned(),
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.clone(),
+            namespace: object.metadata.namespace.to_string(),
+            name: object.metadata.name.to_string(),
         })
         .collect()
 }

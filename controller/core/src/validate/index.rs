@@ -14,6 +14,7 @@ use crate::objects::{
 };
 use crate::refusal::{Code, ObjectRef, Refusal};
 use crate::render::{MANAGED_BY, MANAGER};
+use smol_str::SmolStr;
 
 /// The label by which an EndpointSlice belongs to a Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -33,7 +34,7 @@ pub(super) struct Index<'a> {
     /// Other people's.
     pub(super) virtual_services: ByName<'a, VirtualService>,
     /// Other people's, by their namespace, the oldest first.
-    pub(super) destination_rules: HashMap<String, Vec<&'a Sourced<DestinationRule>>>,
+    pub(super) destination_rules: HashMap<SmolStr, Vec<&'a Sourced<DestinationRule>>>,
     pub(super) request_authentications: ByName<'a, RequestAuthentication>,
     pub(super) authorization_policies: ByName<'a, AuthorizationPolicy>,
     /// Other people's.

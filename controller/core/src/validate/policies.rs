@@ -234,9 +234,9 @@ impl<'a> Draft<'a> {
 fn route_reference(http_route: &ObjectName, target: &PolicyTargetReference) -> ParentReference {
     ParentReference {
         kind: target.kind.clone(),
-        namespace: Some(http_route.namespace.clone()),
+        namespace: Some(http_route.namespace.to_string()),
         section_name: target.section_name.clone(),
-        ..ParentReference::gateway(&http_route.name)
+        ..ParentReference::gateway(http_route.name.clone())
     }
 }
 

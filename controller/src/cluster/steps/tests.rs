@@ -138,9 +138,9 @@ fn what_is_replaced_stays_until_what_replaces_it_is_there() {
         (steps.needs.len(), gone, steps.waits)
     };
     let mut cluster = Cluster::from([there("old", "a"), there("another", "b")]);
-    assert_eq!(gone(&cluster), (1, vec!["another".to_owned()], true));
+    assert_eq!(gone(&cluster), (1, vec!["another".into()], true));
     cluster.extend([there("new", "a")]);
-    let both = ["another", "old"].map(str::to_owned);
+    let both = ["another", "old"].map(Into::into);
     assert_eq!(gone(&cluster), (0, both.to_vec(), false));
 }
 

@@ -45,7 +45,7 @@ async fn world() -> World {
 /// The routes that the next turn is about; None: all.
 fn concerned(world: &mut World) -> Option<Vec<String>> {
     let (about, _) = world.cluster.resolve().unwrap();
-    let names = about.routes.iter().map(|route| route.name.name.clone());
+    let names = about.routes.iter().map(|route| route.name.name.to_string());
     (!about.everything).then(|| names.collect())
 }
 

@@ -10,6 +10,7 @@ use crate::model::{AttachedRoute, BackendShare, GatewayApi, ObjectName, Parent, 
 use crate::render::http_route::{Part, backend_ref, by_name, in_steps, object_name, of_route};
 use crate::render::object::Object;
 use crate::render::step::steps;
+use smol_str::SmolStr;
 
 pub(super) fn objects(gateways: &GatewayApi) -> Vec<Object> {
     let placed = by_name(at_envoy_gateway(gateways))
@@ -49,7 +50,7 @@ pub(super) fn ends<'a>(rule: &Rule, of_route: impl Iterator<Item = &'a Rule>) ->
 }
 
 /// What the HTTPRoutes of a route at Envoy Gateway's gateways are called.
-pub(crate) fn names(route: &ObjectName, rules: &[Arc<Rule>]) -> BTreeSet<String> {
+pub(crate) fn names(route: &ObjectName, rules: &[Arc<Rule>]) -> BTreeSet<SmolStr> {
     let all = || rules.iter().map(|rule| &**rule);
     all()
         .flat_map(|rule| ends(rule, all()))

@@ -69,7 +69,7 @@ fn no_edit_of_a_route_changes_how_the_pods_of_a_cluster_are_chosen() {
                 let mut spec = policy.spec();
                 // For which HTTPRoutes it is follows the steps of the rules.
                 spec.as_object_mut().unwrap().remove("targetRefs");
-                (policy.metadata.name.clone(), spec)
+                (policy.metadata.name.to_string(), spec)
             })
             .collect()
     };

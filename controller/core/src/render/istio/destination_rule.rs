@@ -11,6 +11,7 @@ use super::policy::{Policy, placed};
 use super::{host, names_subsets};
 use crate::model::{GATEWAY_NAME, Istio, IstioService, ObjectName, Owner, Parent, Target};
 use crate::render::object::{LABEL, Object, SUBDOMAIN, name};
+use smol_str::SmolStr;
 
 pub(super) const API: &str = "networking.istio.io/v1";
 
@@ -31,7 +32,7 @@ pub(super) struct Wanted {
     pub(super) policy: Policy,
     pub(super) owners: BTreeSet<Owner>,
     /// The namespaces of the gateways that ask for it.
-    pub(super) gateways: BTreeSet<String>,
+    pub(super) gateways: BTreeSet<SmolStr>,
 }
 
 /// By Service and the policy's name; subsets, or second Services.
@@ -104,7 +105,7 @@ fn with_subsets(service: &ObjectName, known: &IstioService, subsets: Vec<(String
 /// For the second Service alone, so all of it is ours.
 fn of_second(service: &ObjectName, known: &IstioService, wanted: Wanted) -> Object {
     let second = wanted.policy.second_service(service);
-    let export_to: Vec<_> = wanted.gateways.into_iter().collect();
+    let export_to: Vec<_> = wanted.gateways.into_iter().map(String::from).collect();
     let policy = wanted.policy.of_second_service(known);
     let spec = Spec {
         host: host(&second),

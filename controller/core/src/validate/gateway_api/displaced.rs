@@ -21,7 +21,7 @@ pub(in crate::validate) fn displaced(
     let rules: Vec<_> = candidate.rules.iter().map(|(rule, _)| rule.clone()).collect();
     let routes = gateway_api::names(candidate.name, &rules);
     let is_of_route = |spec: &ExtensionPolicySpec| {
-        targets(spec, "HTTPRoute").any(|target| routes.contains(&target.name))
+        targets(spec, "HTTPRoute").any(|target| routes.contains(target.name.as_str()))
             || spec.target_selectors.iter().any(selects)
     };
     let is_of_listener = |listener: &str| is_used(gateway, listener, places, index);

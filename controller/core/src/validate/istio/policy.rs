@@ -71,17 +71,17 @@ pub(in crate::validate) fn called_the_same(
     let is_there = |other: &&Sourced<HttpRoute>| {
         let name = name_of(&other.object.metadata);
         let is_at = other.object.spec.parent_refs.iter().any(|parent| {
-            let namespace = parent.namespace.as_ref().unwrap_or(&name.namespace);
-            parent.name == gateway.name && *namespace == gateway.namespace
+            let namespace = parent.namespace.as_deref().unwrap_or(&name.namespace);
+            parent.name == gateway.name && gateway.namespace == namespace
         });
         is_at
             && name != *of
             && other.object.spec.rules.iter().any(|rule| {
                 let leads_there = rule.backend_refs.iter().any(|to| {
                     let reference = &to.reference;
-                    let namespace = reference.namespace.as_ref().unwrap_or(&name.namespace);
+                    let namespace = reference.namespace.as_deref().unwrap_or(&name.namespace);
                     let is_it = reference.name == backend.service.name
-                        && *namespace == backend.service.namespace
+                        && backend.service.namespace == namespace
                         && reference.port == Some(backend.port);
                     // What leads nowhere for want of a grant is nobody's rule, and takes nothing from anybody.
                     is_it && grants::permits(index, grants::HTTP_ROUTE, &name.namespace, &backend.service)

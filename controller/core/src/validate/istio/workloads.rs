@@ -23,7 +23,7 @@ impl<'i> Workloads<'i> {
         let name = parent.name();
         let (labels, namespace) = match parent {
             Parent::IstioClass(_) => {
-                let label = (GATEWAY_NAME.to_owned(), name.name.clone());
+                let label = (GATEWAY_NAME.to_owned(), name.name.to_string());
                 (Cow::Owned(BTreeMap::from([label])), Some(name.namespace.as_str()))
             }
             Parent::IstioGateway(name) => {

@@ -99,7 +99,7 @@ impl<'a> Read<'a> {
         let mut places: Vec<Place> = Vec::new();
         for named in &self.http_route.spec.parent_refs {
             let reference = ParentReference {
-                namespace: named.namespace.clone().or_else(|| Some(namespace.clone())),
+                namespace: named.namespace.clone().or_else(|| Some(namespace.to_string())),
                 section_name: None,
                 port: None,
                 ..named.clone()
@@ -169,8 +169,8 @@ impl<'a> Read<'a> {
             .map(|share| &share.id)
             .collect();
         let backend_refs = backends.into_iter().map(|id| BackendRef {
-            namespace: Some(id.service.namespace.clone()),
-            ..BackendRef::service(&id.service.name, id.port)
+            namespace: Some(id.service.namespace.to_string()),
+            ..BackendRef::service(id.service.name.clone(), id.port)
         });
         let as_route = RouteRule {
             backend_refs: backend_refs.collect(),
