@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+# What tests are built in: one profile, so that what they depend on is compiled once.
+IN := --profile e2e --locked
 # What the tests, the demo and the figures drive: the release binary with the shipped module inside.
 export CLEW_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/clew
 
@@ -24,23 +26,24 @@ envoy:
 
 .PHONY: demo
 demo: envoy build ## watch sessions find their pod, stay there, and leave gracefully (KEEP=1 leaves it running)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run --profile e2e --locked -q -p clew-e2e --bin demo
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(CARGO) run $(IN) -q -p clew-e2e --bin demo
 
 .PHONY: test
-test: lint container unit generated monitoring e2e-short ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
+test: ## everything: lints, unit, golden and generated files, the real .wasm in the real Envoy, the real parts of a cluster
+	@$(if $(findstring n,$(firstword -$(MAKEFLAGS))),,e2e/tools/meanwhile.sh) $(MAKE) --no-print-directory lint container unit generated monitoring e2e-short
 
 .PHONY: lint
 lint:
 	@echo "== format and lints"
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --exclude clew-filter --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p clew-filter --target wasm32-wasip1 -- -D warnings
+	$(CARGO) clippy $(IN) --workspace --exclude clew-filter --all-targets -- -D warnings
+	$(CARGO) clippy $(IN) -p clew-filter --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
 unit: build
 	@echo "== unit, golden and property tests"
-	$(CARGO) test --locked --workspace --exclude clew-filter --exclude clew-e2e
-	$(CARGO) test --locked -p clew-e2e --lib --bins --test architecture
+	$(CARGO) test $(IN) --workspace --exclude clew-filter --exclude clew-e2e
+	$(CARGO) test $(IN) -p clew-e2e --lib --bins --test architecture
 
 .PHONY: cluster
 cluster: ## build etcd, the API server, Istio, Envoy Gateway and an OpenTelemetry Collector into the cache, once (the tests do it when they need them)
@@ -57,10 +60,10 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 
 .PHONY: golden
 golden: ## rewrite the golden folders and the chart's golden files; read the diff
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-core -p clew-crds --test golden --test fields --test migrate --test reference
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew-e2e --lib -- side_by_side chart::values
-	CLEW_GOLDEN=rewrite $(CARGO) test --locked -p clew --bins reference::
-	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test --locked -p clew-e2e --test chart rendered::values_become
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew-core -p clew-crds --test golden --test fields --test migrate --test reference
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew-e2e --lib -- side_by_side chart::values
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew --bins reference::
+	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test $(IN) -p clew-e2e --test chart rendered::values_become
 
 KINDS := websocketroute websocketpolicy
 .PHONY: generate
@@ -102,11 +105,11 @@ docs: ## the documentation as a book, in target/docs/book (installs mdbook into 
 panics: build
 	@echo "== no new path to a panic in the module"
 	@module=$$(mktemp) && trap 'rm -f "$$module"' EXIT && $(CLEW_BIN) wasm --output "$$module" >/dev/null && \
-	$(CARGO) run --locked -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
+	$(CARGO) run $(IN) -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
 
 .PHONY: check
 check: lint container generated monitoring deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
-	$(CARGO) test --locked -p clew-e2e --test architecture
+	$(CARGO) test $(IN) -p clew-e2e --test architecture
 
 .PHONY: deny
 deny:
@@ -119,7 +122,7 @@ fuzz: ## TARGET=frame RUNS=10000000; the count is kept in bench/results/fuzz.jso
 
 .PHONY: bench
 bench: envoy build ## the figures, both arms in one run (SUITE=cost|placement|hash|drain|control-plane|istiod|many-routes|side-by-side|rooms)
-	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(BESIDE) $(CARGO) run $(NAMESPACED) --profile e2e --locked -q -p clew-e2e --bin bench -- $(SUITE)
+	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) $(IN_A_CLUSTER) $(BESIDE) $(CARGO) run $(NAMESPACED) $(IN) -q -p clew-e2e --bin bench -- $(SUITE)
 
 # What needs a cluster runs in a network of its own.
 bench: OF_CLUSTER = $(filter istiod many-routes,$(or $(SUITE),istiod))

@@ -48,11 +48,6 @@ ulimit -Sn "$(ulimit -Hn)"
 # What an error says is read, not where in a runtime it was made.
 export RUST_LIB_BACKTRACE=${RUST_LIB_BACKTRACE-0}
 status=0
-if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
-  # Where that fails every test says what it lacks.
-  CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || status=$?
-  export CLEW_CLUSTER
-fi
 if [[ -n $browser ]]; then
   # Where that fails the tests of the status page say what they lack.
   CLEW_CHROMIUM=$(e2e/tools/install-chromium.sh) && export CLEW_CHROMIUM
@@ -69,6 +64,11 @@ run_all() {
   "${cargo[@]}" --no-run "${here[@]}" "${istio[@]}" "${beside[@]}" || return
   local ended=0
   [[ ${#here[@]} == 0 ]] || run "${here[@]}" || ended=$?
+  if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
+    # Where that fails every test says what it lacks.
+    CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || ended=$?
+    export CLEW_CLUSTER
+  fi
   # Istio's sentences wait for one another, and mostly for time to pass: the rest has room beside them.
   if [[ ${#istio[@]} != 0 && ${#beside[@]} != 0 ]]; then
     # A process group of its own, so that it ends with this script.

@@ -115,22 +115,25 @@ fetch_hadolint() { # FOLDER WORK
   install -m 755 "$2"/wheel/*/scripts/hadolint "$1"
 }
 
-# A part is made beside its place and renamed into it, so what is there is whole.
+# A part is made beside its place and renamed into it, so what is there is whole; by one run at a time.
 part() { # PART
   local home
   home=$(home "$1")
   if [[ ! -d $home ]]; then
+    exec 9>"$cache/$1.lock"
+    flock --nonblock 9 || { say "Another run is making $1; waiting for it …" && flock 9; }
+  fi
+  if [[ ! -d $home ]]; then
     say "Putting $1 into $home …"
     mkdir "$work/$1"
     if [[ -f $1.txt ]]; then "fetch_$1" "$work/$1" "$work"; else (fill "$1" "$work/$1"); fi
-    mv "$work/$1" "$home"
+    mv -T "$work/$1" "$home"
   fi
+  exec 9>&-
   [[ ! -d $work/all ]] || ln -s "$home"/* "$work/all"
 }
 
 mkdir -p "$cache"
-exec 9>"$cache/cluster.lock"
-flock --nonblock 9 || { say "Another run is building the parts of a cluster; waiting for it …" && flock 9; }
 if [[ $# == 1 ]]; then
   work=$(mktemp -d "$cache/.cluster.XXXXXX")
   trap 'rm -rf "$work"' EXIT
@@ -145,6 +148,7 @@ if [[ ! -d $all ]]; then
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/all"
   for name in "${parts[@]}"; do part "$name"; done
-  mv "$work/all" "$all"
+  # Another run may have been as far a moment ago.
+  mv -T "$work/all" "$all" 2>/dev/null || [[ -d $all ]]
 fi
 echo "$all"
