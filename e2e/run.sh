@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 all=(standalone autobahn migrate istio envoy-gateway chart recipes)
-groups=() here=() istio=() beside=() cluster= browser=
+groups=() here=() istio=() gateways=() recipes=() cluster= browser=
 while [[ $# -gt 0 && $1 != -- ]]; do
   groups+=("$1")
   shift
@@ -23,13 +23,13 @@ for group in "${groups[@]}"; do
     CLEW_BALANCERS=$(e2e/tools/install-balancers.sh) && export CLEW_BALANCERS
     ;;
   istio) istio+=(--test rendered --test istio) cluster=1 browser=1 ;;
-  envoy-gateway) beside+=(--test envoy_gateway) cluster=1 ;;
+  envoy-gateway) gateways+=(--test envoy_gateway) cluster=1 ;;
   chart)
-    beside+=(--test chart) cluster=1
+    gateways+=(--test chart) cluster=1
     CLEW_PROMETHEUS=$(e2e/tools/install-prometheus.sh) && export CLEW_PROMETHEUS
     ;;
   recipes)
-    beside+=(--test recipes)
+    recipes+=(--test recipes)
     # From inside a namespace nothing can be fetched. Where that fails every test says what it lacks.
     for tool in redis nats kafka rabbitmq; do "e2e/tools/install-$tool.sh" >/dev/null; done
     for pins in examples/*/package-lock.json; do e2e/tools/install-npm.sh "$(dirname "$pins")" >/dev/null; done
@@ -42,8 +42,8 @@ for group in "${groups[@]}"; do
   esac
 done
 log=$(mktemp)
-others=
-trap '[[ -z $others ]] || kill -- "-$others" 2>/dev/null; rm -f "$log" "$log.beside"' EXIT
+others=()
+trap 'for other in "${others[@]}"; do kill -- "-$other" 2>/dev/null; done; rm -f "$log" "$log".*' EXIT
 ulimit -Sn "$(ulimit -Hn)"
 # What an error says is read, not where in a runtime it was made.
 export RUST_LIB_BACKTRACE=${RUST_LIB_BACKTRACE-0}
@@ -59,33 +59,34 @@ told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")
 run() {
   "${cargo[@]}" "$@" -- "${told[@]}" 2>&1 | tee -a "$log"
 }
+# A list of programs that runs beside what comes after it; what it says is shown when that has ended.
+beside() {
+  # A process group of its own, so that it ends with this script.
+  set -m
+  "${cargo[@]}" "$@" -- "${told[@]}" >"$log.${#others[@]}" 2>&1 &
+  others+=($!)
+  set +m
+}
 run_all() {
   # All is built before anything runs.
-  "${cargo[@]}" --no-run "${here[@]}" "${istio[@]}" "${beside[@]}" || return
-  local ended=0
+  "${cargo[@]}" --no-run "${here[@]}" "${istio[@]}" "${gateways[@]}" "${recipes[@]}" || return
+  local ended=0 other
   [[ ${#here[@]} == 0 ]] || run "${here[@]}" || ended=$?
   if [[ -n $cluster && -z ${CLEW_CLUSTER-} ]]; then
     # Where that fails every test says what it lacks.
     CLEW_CLUSTER=$(e2e/tools/install-cluster.sh) || ended=$?
     export CLEW_CLUSTER
   fi
-  # Istio's sentences wait for one another, and mostly for time to pass: the rest has room beside them.
-  if [[ ${#istio[@]} != 0 && ${#beside[@]} != 0 ]]; then
-    # A process group of its own, so that it ends with this script.
-    set -m
-    "${cargo[@]}" "${namespaced[@]}" "${beside[@]}" -- "${told[@]}" >"$log.beside" 2>&1 &
-    others=$!
-    set +m
-  elif [[ ${#beside[@]} != 0 ]]; then
-    run "${namespaced[@]}" "${beside[@]}" || ended=$?
-  fi
+  # The sentences of a list wait for one another, and mostly for time to pass: other lists have room beside it.
+  [[ ${#recipes[@]} == 0 ]] || beside "${namespaced[@]}" "${recipes[@]}"
+  [[ ${#gateways[@]} == 0 ]] || beside "${namespaced[@]}" "${gateways[@]}"
   [[ ${#istio[@]} == 0 ]] || run "${namespaced[@]}" "${istio[@]}" || ended=$?
-  if [[ -n $others ]]; then
-    echo "== beside it"
-    tail -n +1 -f --pid=$others "$log.beside" | tee -a "$log"
-    wait $others || ended=$?
-    others=
-  fi
+  for other in "${!others[@]}"; do
+    [[ ${#istio[@]} == 0 && ${#others[@]} == 1 ]] || echo "== beside it"
+    tail -n +1 -f --pid="${others[other]}" "$log.$other" | tee -a "$log"
+    wait "${others[other]}" || ended=$?
+  done
+  others=()
   return $ended
 }
 run_all || status=$?
@@ -95,7 +96,7 @@ awk '
   /^test result: / { failures = 0 }
   failures && /^---- / { lines = 0 }
   failures && lines++ < 40 { print substr($0, 1, 600) }' "$log"
-awk -v status=$status -v programs=$(((${#here[@]} + ${#istio[@]} + ${#beside[@]}) / 2)) '
+awk -v status=$status -v programs=$(((${#here[@]} + ${#istio[@]} + ${#gateways[@]} + ${#recipes[@]}) / 2)) '
   /^test result: / { runs++; passed += $4; failed += $6; skipped += $8 }
   END {
     # A build that failed, or a program that died, is a failure too.

@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/clew
-export GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOWORK=off
+# Nothing is debugged here, and what a linker would take out is not made.
+export GOFLAGS="-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false" GOWORK=off
 
 say() { echo "$*" >&2; }
 
@@ -17,7 +18,8 @@ need() { # COMMAND WHAT-TO-INSTALL
   exit 1
 }
 
-# What a part's binaries say of themselves, and what they are built with: part of what names them.
+# What a part's binaries say of themselves, and what they are built with: part of what names them. Istio and Envoy Gateway have the same tags, and pin
+# what both use at one version: that is compiled once for the two. The API server, whose answers are what is tested, has exactly what it pins itself.
 flags() { # PART
   case $1 in
   etcd | conformance | opentelemetry-collector) echo "-ldflags=-s -w" ;;
@@ -29,10 +31,11 @@ flags() { # PART
     ;;
   istio)
     echo "-ldflags=-s -w -X istio.io/istio/pkg/version.buildVersion=$(sed -n 's/^.*istio.io\/api => .* v//p' istio/go.mod)"
-    echo "-tags=vtprotobuf,disable_pgv"
+    echo "-tags=vtprotobuf"
     ;;
   envoy-gateway)
     echo "-ldflags=-s -w -X github.com/envoyproxy/gateway/internal/cmd/version.envoyGatewayVersion=$(sed -n 's/^.*envoyproxy\/gateway \(v[0-9.]*\).*$/\1/p' envoy-gateway/go.mod)"
+    echo "-tags=vtprotobuf"
     ;;
   esac
 }
