@@ -5,6 +5,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # What tests are built in: one profile, so that what they depend on is compiled once.
 IN := --profile e2e --locked
+# Which packages: the same for every test, because for others cargo would compile what they depend on with other features.
+ALL := --workspace --exclude clew-filter
+# The tests of all packages but that of the end-to-end tests.
+UNIT := $(sort $(notdir $(basename $(filter-out e2e/%,$(wildcard */tests/*.rs */*/tests/*.rs))) \
+	$(patsubst %/main.rs,%,$(filter-out e2e/%,$(wildcard */tests/*/main.rs */*/tests/*/main.rs)))))
 # What the tests, the demo and the figures drive: the release binary with the shipped module inside.
 export CLEW_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/clew
 
@@ -36,14 +41,14 @@ test: ## everything: lints, unit, golden and generated files, the real .wasm in 
 lint:
 	@echo "== format and lints"
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(IN) --workspace --exclude clew-filter --all-targets -- -D warnings
+	$(CARGO) clippy $(IN) $(ALL) --all-targets -- -D warnings
 	$(CARGO) clippy $(IN) -p clew-filter --target wasm32-wasip1 -- -D warnings
 
 .PHONY: unit
 unit: build
 	@echo "== unit, golden and property tests"
-	$(CARGO) test $(IN) --workspace --exclude clew-filter --exclude clew-e2e
-	$(CARGO) test $(IN) -p clew-e2e --lib --bins --test architecture
+	$(CARGO) test $(IN) $(ALL) --lib --bins $(UNIT:%=--test %) --test architecture
+	$(CARGO) test $(IN) $(ALL) --doc
 
 .PHONY: cluster
 cluster: ## build etcd, the API server, Istio, Envoy Gateway and an OpenTelemetry Collector into the cache, once (the tests do it when they need them)
@@ -60,10 +65,10 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 
 .PHONY: golden
 golden: ## rewrite the golden folders and the chart's golden files; read the diff
-	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew-core -p clew-crds --test golden --test fields --test migrate --test reference
-	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew-e2e --lib -- side_by_side chart::values
-	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) -p clew --bins reference::
-	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test $(IN) -p clew-e2e --test chart rendered::values_become
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --test golden --test fields --test migrate --test reference
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --lib -- side_by_side chart::values
+	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --bins -- reference::
+	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test $(IN) $(ALL) --test chart -- rendered::values_become
 
 KINDS := websocketroute websocketpolicy
 .PHONY: generate
@@ -109,7 +114,7 @@ panics: build
 
 .PHONY: check
 check: lint container generated monitoring deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
-	$(CARGO) test $(IN) -p clew-e2e --test architecture
+	$(CARGO) test $(IN) $(ALL) --test architecture
 
 .PHONY: deny
 deny:

@@ -1,7 +1,9 @@
 //! What was found wrong, where, and what to do about it: one shape for every command.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use clew_core::model::Gateway;
 use clew_core::refusal::Refusal;
 use clew_core::validate::Validated;
 use serde::Serialize;
@@ -86,6 +88,7 @@ impl Finding {
                 );
             }
         }
+        findings.extend(Self::without_endpoints(validated));
         for notice in &validated.notices {
             let line = lines.of(&notice.source.file, notice.source.line, "");
             findings.push(
@@ -97,6 +100,32 @@ impl Finding {
         findings
     }
 
+    /// The routes of stand-alone gateways whose sessions have nowhere to go: there, files say where the pods are.
+    fn without_endpoints(validated: &Validated) -> impl Iterator<Item = Self> {
+        let world = &validated.world;
+        let shares = world.gateways.iter().flat_map(Gateway::rules).flat_map(|rule| {
+            let shares = rule.backends.iter();
+            shares.map(move |share| (&rule.name.route, &share.id))
+        });
+        let has_none = |id| {
+            world
+                .backends
+                .get(id)
+                .is_some_and(|backend| backend.pods.is_empty())
+        };
+        let empty: BTreeSet<_> = shares.filter(|(_, id)| has_none(*id)).collect();
+        empty.into_iter().filter_map(move |(route, id)| {
+            let of_it = validated.routes.iter().find(|report| report.name == *route)?;
+            let service = &id.service;
+            let message = format!(
+                "no endpoint of Service {service} is ready, so its sessions get 503; an EndpointSlice of namespace {} belongs to it by the label kubernetes.io/service-name: {}, with the Service's port by its name",
+                service.namespace, service.name
+            );
+            let finding = Self::error(&of_it.source.file, of_it.source.line, "CLEW0307", message);
+            Some(finding.warning().of(of_it.owner().to_string()))
+        })
+    }
+
     /// The same, about one object.
     pub(crate) fn of(mut self, object: impl Into<String>) -> Self {
         self.object = object.into();
@@ -106,6 +135,12 @@ impl Finding {
     /// The same, about one field.
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
         self.field = field.into();
+        self
+    }
+
+    /// The same, wherever in the file.
+    pub(crate) fn anywhere(mut self) -> Self {
+        self.line = 0;
         self
     }
 

@@ -198,6 +198,11 @@ impl Manifests {
             .collect()
     }
 
+    /// Whether there is no file.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// When each route was first seen.
     pub(crate) fn births(&self) -> &Births {
         &self.births

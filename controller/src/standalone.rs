@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, OwnerKind, World};
+use clew_core::model::{Gateway, ObjectName, OwnerKind, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
@@ -56,6 +56,7 @@ pub(crate) const API_ADDRESS: &str = "api-address";
 /// What every Envoy beside a `clew run` is called.
 pub(crate) const NODE: &str = "clew-run";
 const DRAINS: &str = "drains.json";
+const LONGEST_DRAIN: &str = "longest-drain.json";
 const ROUTES: &str = "routes.json";
 const MANIFESTS: &str = "manifests";
 const KEY_SETS: &str = "key-sets.json";
@@ -70,12 +71,15 @@ pub(crate) struct Standalone {
     draining: Option<Draining>,
     applier: Applier,
     envoy: Option<Envoy>,
-    /// Whether that Envoy was there before us.
-    adopted: bool,
+    /// Whether that Envoy is one that we started.
+    started: bool,
+    /// The longest that sessions were given to leave, of all rules that the Envoy that lives was told: those of a rule that is gone keep it.
+    longest_drain_ms: u64,
     /// The routes, and the keys for tokens, as they last were good.
     in_force: InForce,
     /// What is in force, as far as files say: for those who name a pod.
     world: World,
+    /// Without their lines.
     said: BTreeSet<Finding>,
     /// The last turn's findings that a later one may not have, with nothing changed in the files.
     failed: bool,
@@ -169,10 +173,9 @@ impl Standalone {
 
     /// The pods that are leaving, those whose endpoints began to terminate just now included.
     pub(crate) fn observe(&mut self, world: &World) -> rules::Drains {
-        let before = self.drains.kept().clone();
         self.drains.observe(world, clock::unix_ms());
-        if *self.drains.kept() != before {
-            self.keep(DRAINS, self.drains.kept());
+        if let Some(unsaved) = self.drains.unsaved().cloned() {
+            self.keep(DRAINS, &unsaved);
         }
         self.drains.current().clone()
     }
@@ -211,6 +214,7 @@ impl Standalone {
             self.keep(BIRTHS, &self.births);
         }
         self.world = validated.world;
+        self.note_longest_drain();
         let mut last = self.view.lock();
         last.routes = validated.routes;
         // There are no HTTPRoutes here that a policy could be for; that is said as a finding.
@@ -225,19 +229,37 @@ impl Standalone {
         last.draining = self.draining;
     }
 
+    fn note_longest_drain(&mut self) {
+        let rules = self.world.gateways.iter().flat_map(Gateway::rules);
+        let longest = rules.map(|rule| rule.drain_timeout_ms).max().unwrap_or(0);
+        if longest > self.longest_drain_ms {
+            self.longest_drain_ms = longest;
+            self.keep(LONGEST_DRAIN, &longest);
+        }
+    }
+
+    /// No session is left of any Envoy before.
+    fn forget_longest_drain(&mut self) {
+        self.longest_drain_ms = 0;
+        self.note_longest_drain();
+    }
+
     /// Each finding is said once, when it comes, and once more when it is mended.
     fn say(&mut self, findings: &[Finding]) {
-        let now: BTreeSet<_> = findings.iter().cloned().collect();
-        for finding in now.difference(&self.said) {
+        // A line that moved is no other finding.
+        let now: BTreeMap<_, _> = findings.iter().map(|one| (one.clone().anywhere(), one)).collect();
+        let new = now.iter().filter(|(one, _)| !self.said.contains(one));
+        for (_, finding) in new {
             match finding.is_error() {
                 true => tracing::error!("{finding}"),
                 false => tracing::warn!("{finding}"),
             }
         }
-        for finding in self.said.difference(&now).filter(|finding| finding.is_error()) {
+        let gone = self.said.iter().filter(|one| !now.contains_key(one));
+        for finding in gone.filter(|finding| finding.is_error()) {
             tracing::info!("mended: {finding}");
         }
-        self.said = now;
+        self.said = now.into_keys().collect();
     }
 
     fn keep(&self, name: &str, value: &impl serde::Serialize) {

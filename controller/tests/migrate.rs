@@ -20,11 +20,12 @@ fn every_migrated_configuration_is_valid_and_becomes_envoys() {
     for case in fs::read_dir(cases).expect("the cases") {
         let routes = case.expect("a case").path().join("routes.yaml");
         let validated = clew(&["validate", "-f"], &routes);
+        let said = String::from_utf8_lossy(&validated.stdout);
+        // An Ingress does not say where its Services' endpoints are.
         assert!(
-            validated.status.success() && validated.stdout.is_empty(),
-            "{}: {}{}",
+            validated.status.success() && said.lines().all(|line| line.contains(" warning CLEW0307 ")),
+            "{}: {said}{}",
             routes.display(),
-            String::from_utf8_lossy(&validated.stdout),
             String::from_utf8_lossy(&validated.stderr)
         );
         let rendered = clew(&["render", "--to", "envoy", "-f"], &routes);

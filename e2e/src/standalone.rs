@@ -253,6 +253,14 @@ impl Clew {
         })
     }
 
+    /// Starts it, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn spawn(options: &Options) -> Result<Child> {
+        Ok(options.command()?.spawn()?)
+    }
+
     /// Starts it where it should refuse, and waits for its end.
     ///
     /// # Errors

@@ -466,11 +466,12 @@ fn every_manifest_in_the_guide_is_valid() {
                 .arg(folder.path())
                 .output()
                 .expect("clew runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            // Where the endpoints are another block may say.
             assert!(
-                output.status.success() && output.stdout.is_empty(),
-                "{}: {}{}",
+                output.status.success() && said.lines().all(|line| line.contains(" warning CLEW0307 ")),
+                "{}: {said}{}",
                 guide.display(),
-                String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             );
         }

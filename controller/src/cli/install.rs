@@ -34,19 +34,20 @@ pub(crate) struct Args {
     /// The context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Where the controller is [default: the pod's, else clew-system]
+    /// Where the controller is
     #[arg(
         long,
         visible_alias = "clew-namespace",
         value_name = "NAME",
-        env = "POD_NAMESPACE",
-        hide_env_values = true
+        env = "CLEW_CONTROLLER_NAMESPACE",
+        hide_env_values = true,
+        default_value = super::NAMESPACE
     )]
-    namespace: Option<String>,
+    namespace: String,
     #[command(flatten)]
     service: ControllerService,
     /// What a proxy does with handshakes before it has heard of the controller
-    #[arg(long, value_enum, default_value = "closed")]
+    #[arg(long, value_enum, default_value = "closed", ignore_case = true)]
     failure_mode: Mode,
     #[command(flatten)]
     istio: IstioRoot,
@@ -65,8 +66,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn install(args: &Args) -> Result<ExitCode, Failure> {
-    let namespace = args.namespace.as_deref().unwrap_or(super::NAMESPACE);
-    let (service, port) = args.service.at(namespace);
+    let (service, port) = args.service.at(&args.namespace);
     let wish = Wish {
         gateway: args.gateway.clone(),
         service,
@@ -79,7 +79,16 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
     };
     let connection = Connection::open(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let installation = Installation::prepare(connection.client.clone(), &wish).await?;
+    let controller = Controller {
+        service: wish.service.clone(),
+        port: wish.port,
+    };
+    let served = module::is_served(&crate::module::sha256(), controller.ask(&connection.client).await);
     if args.print {
+        // What is printed may be written when the controller is another.
+        if let Err(why) = served {
+            eprintln!("{why}");
+        }
         let objects: Vec<_> = installation
             .objects
             .iter()
@@ -88,11 +97,7 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
         Format::Yaml.print(&List::of(&objects), String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let controller = Controller {
-        service: wish.service.clone(),
-        port: wish.port,
-    };
-    module::is_served(&crate::module::sha256(), controller.ask(&connection.client).await)?;
+    served?;
     eprintln!("{}", announcement(&installation));
     if installation.standing == Standing::Same {
         return Ok(ExitCode::SUCCESS);
@@ -156,7 +161,7 @@ fn announcement(installation: &Installation) -> String {
         (Standing::Older, sessions) if installation.cuts_when_changed() => {
             let sessions = sessions.map_or_else(String::new, |n| format!(", {n} now,"));
             format!(
-                "{what} {name} gets a new module or configuration on {who}: their listeners change, so all sessions{sessions} leave first, each with a Close, and new ones are refused until then{again}"
+                "{what} {name} gets a new module or configuration on {who}: their listeners change, so all sessions{sessions} leave first, as their rules' drain says, and new ones are refused until then{again}"
             )
         }
         (Standing::Older, _) => {

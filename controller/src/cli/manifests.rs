@@ -41,6 +41,8 @@ pub(crate) struct Checked {
     pub(crate) findings: Vec<Finding>,
     /// Pods whose endpoints are terminating.
     pub(crate) drains: Drains,
+    /// There is no file.
+    pub(crate) is_empty: bool,
 }
 
 impl Paths {
@@ -69,6 +71,7 @@ impl Paths {
             validated,
             findings,
             drains,
+            is_empty: manifests.is_empty(),
         }
     }
 }

@@ -98,7 +98,14 @@ impl Target {
             Some(address) if !cluster => takes_connections(address).await,
             _ => false,
         };
-        match cluster || (!nearby && Kube::is_configured()) {
+        let in_a_cluster = cluster || (!nearby && Kube::is_configured());
+        if let Some(address) = self.api.kept()
+            && in_a_cluster
+            && !cluster
+        {
+            eprintln!("no clew run answers at {address}, where one was; the kubeconfig's cluster is asked");
+        }
+        match in_a_cluster {
             true => Ok(Found::Cluster(Box::new(self.kube.open().await?))),
             false => Ok(Found::Standalone(self.api.standalone())),
         }

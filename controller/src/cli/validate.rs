@@ -38,6 +38,9 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
             let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
             output::text_to_stdout(&lines)?;
             eprintln!("{}", summary(findings, checked.validated.routes.len()));
+            if checked.is_empty {
+                eprintln!("nothing was read: in a folder, files named *.yaml, *.yml or *.json are manifests");
+            }
         }
         Format::Json => output::Format::Json.print(&data, String::new)?,
         Format::Yaml => output::Format::Yaml.print(&data, String::new)?,

@@ -201,6 +201,10 @@ impl Place<'_> {
                 Object::AuthorizationPolicy(self.typed(value, &object)?)
             }
             ("", "Namespace") => Object::Namespace(self.typed(value, &object)?),
+            ("clew.dev", _) => {
+                let message = format!("{api} has no kind {kind}; write WebSocketRoute or WebSocketPolicy");
+                return Err(vec![self.finding("kind", "CLEW0014", message).of(object)]);
+            }
             _ => {
                 let message = format!(
                     "{api} {kind} means nothing here and is passed over; clew reads WebSocketRoute, WebSocketPolicy, Gateway, GatewayClass, HTTPRoute, Service, EndpointSlice, Secret, Namespace, ReferenceGrant, Istio's Gateway, VirtualService, DestinationRule, EnvoyFilter, RequestAuthentication and AuthorizationPolicy, and Envoy Gateway's EnvoyExtensionPolicy and BackendTrafficPolicy"

@@ -192,6 +192,23 @@ fn a_kind_that_means_nothing_here_is_one_warning() {
 }
 
 #[test]
+fn a_kind_of_ours_that_there_is_not_is_refused() {
+    let mut folder = Folder::new();
+    folder.save(
+        "a.yaml",
+        "apiVersion: clew.dev/v1alpha1\nkind: WebsocketRoute\nmetadata: {name: a}\n",
+    );
+    let [finding] = &folder.findings()[..] else {
+        panic!("{:?}", folder.findings())
+    };
+    assert!(
+        finding.starts_with("a.yaml:2: error CLEW0014 WebsocketRoute default/a")
+            && finding.contains("write WebSocketRoute"),
+        "{finding}"
+    );
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     for (text, part) in [
         ("just text", "not a Kubernetes object"),

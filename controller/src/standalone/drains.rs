@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Drains {
     current: rules::Drains,
     kept: BTreeMap<String, Kept>,
+    /// What the next `clew run` would find.
+    saved: BTreeMap<String, Kept>,
 }
 
 /// What is kept of a drain; by `namespace/name:port ip:port`.
@@ -30,12 +32,18 @@ impl Drains {
     pub(super) fn restore(kept: BTreeMap<String, Kept>) -> Self {
         Self {
             current: rules::Drains::default(),
+            saved: kept.clone(),
             kept,
         }
     }
 
-    pub(super) fn kept(&self) -> &BTreeMap<String, Kept> {
-        &self.kept
+    /// What is to be saved for the next `clew run`, where that is not what it would find.
+    pub(super) fn unsaved(&mut self) -> Option<&BTreeMap<String, Kept>> {
+        if self.kept == self.saved {
+            return None;
+        }
+        self.saved.clone_from(&self.kept);
+        Some(&self.saved)
     }
 
     pub(super) fn current(&self) -> &rules::Drains {
@@ -126,8 +134,8 @@ pub(super) fn named(world: &World, wanted: &str) -> Result<Vec<(BackendId, Socke
             known.dedup();
             known.truncate(10);
             Err(match known.is_empty() {
-                true => format!("there is no backend {wanted:?}; no route has any pod"),
-                false => format!("there is no backend {wanted:?}; there are {}", known.join(", ")),
+                true => format!("there is no pod {wanted:?}; no route has any"),
+                false => format!("there is no pod {wanted:?}; there are {}", known.join(", ")),
             })
         }
         [_] => Ok(found
@@ -179,6 +187,12 @@ mod tests {
             .collect()
     }
 
+    /// The drains of the `clew run` after one that saved what was to be saved.
+    fn after(drains: &mut Drains) -> Drains {
+        let unsaved = drains.unsaved().expect("something changed");
+        Drains::restore(serde_json::from_str(&serde_json::to_string(unsaved).unwrap()).unwrap())
+    }
+
     #[test]
     fn a_drain_begins_once_and_outlives_a_restart() {
         let (calm, ending) = (
@@ -190,12 +204,11 @@ mod tests {
         assert_eq!(leaving(&drains, &calm), [""; 0]);
         drains.observe(&ending, 2);
         drains.observe(&ending, 3);
-        let mut next =
-            Drains::restore(serde_json::from_str(&serde_json::to_string(drains.kept()).unwrap()).unwrap());
+        let mut next = after(&mut drains);
         next.observe(&ending, 4);
-        assert_eq!(next.kept(), drains.kept());
+        assert_eq!(next.kept, drains.kept);
         assert_eq!(
-            next.kept().values().map(|kept| kept.since_ms).collect::<Vec<_>>(),
+            next.kept.values().map(|kept| kept.since_ms).collect::<Vec<_>>(),
             [2]
         );
         assert_eq!(leaving(&next, &ending), ["b"]);
@@ -204,16 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn an_order_holds_until_it_is_taken_back() {
+    fn an_order_holds_over_restarts_until_it_is_taken_back() {
         let world = world(&[("a", false), ("b", false)]);
         let mut drains = Drains::default();
         let a = named(&world, "a").unwrap();
         drains.order(&a, 7, None);
         drains.observe(&world, 8);
         assert_eq!(leaving(&drains, &world), ["a"]);
-        drains.cancel(&a);
+        let mut drains = after(&mut drains);
         drains.observe(&world, 9);
+        assert_eq!(leaving(&drains, &world), ["a"]);
+        assert_eq!(drains.unsaved(), None, "nothing changed");
+        drains.cancel(&a);
+        drains.observe(&world, 10);
         assert_eq!(leaving(&drains, &world), [""; 0]);
+        assert!(after(&mut drains).kept.is_empty());
     }
 
     #[test]
@@ -224,7 +242,7 @@ mod tests {
         }
         assert_eq!(
             named(&world, "c").unwrap_err(),
-            "there is no backend \"c\"; there are shop/a, shop/b"
+            "there is no pod \"c\"; there are shop/a, shop/b"
         );
     }
 }

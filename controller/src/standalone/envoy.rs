@@ -94,9 +94,7 @@ impl Envoy {
         if let Some(concurrency) = concurrency {
             arguments.extend(["--concurrency".into(), concurrency.to_string().into()]);
         }
-        let pid = detach::start(&binary.path, &arguments, log.path())
-            .await
-            .map_err(cannot)?;
+        let pid = detach::start(&binary.path, &arguments, log.path()).map_err(cannot)?;
         let record = Record {
             identity: Identity::of(pid).map_err(cannot)?,
             version: binary.version.to_string(),

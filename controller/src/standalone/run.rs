@@ -78,8 +78,8 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     tokio::select! {
         driving = standalone.drive(&mut life) => driving?,
         wish = signals.next() => {
-            // Nobody can have a session in an Envoy that has only just been started.
-            if wish == Wish::End && !standalone.adopted {
+            // Nobody can have a session in an Envoy that has only just been started; one that was there before goes on.
+            if wish == Wish::End && standalone.started {
                 Envoy::stop_recorded(&standalone.state).await;
             }
             return Ok(ExitCode::from(130));
@@ -124,7 +124,6 @@ impl Standalone {
     async fn drive(&mut self, life: &mut Life<'_>) -> Result<(), Failure> {
         self.manifests.refresh_at(clock::unix_ms());
         self.envoy = Envoy::adopt(&self.state).await;
-        self.adopted = self.envoy.is_some();
         self.keep_access_log();
         self.reconcile().await;
         if self.envoy.is_none() {
@@ -132,6 +131,8 @@ impl Standalone {
                 return Err(Failure::unreachable(failed));
             }
             self.state.sweep("filter-", self.settings.module.as_ref());
+            self.started = true;
+            self.forget_longest_drain();
             self.envoy = Some(life.start(self).await?);
         }
         self.settle().await;
@@ -242,17 +243,10 @@ impl Standalone {
 
     /// Lets every session leave by its rule, then ends Envoy.
     async fn drain(&mut self, signals: &mut Signals) -> ExitCode {
-        let longest = self
-            .world
-            .gateways
-            .iter()
-            .flat_map(|gateway| gateway.rules())
-            .map(|rule| rule.drain_timeout_ms)
-            .max();
-        let timeout = Duration::from_millis(longest.unwrap_or(0));
+        let timeout = Duration::from_millis(self.longest_drain_ms);
         self.draining = Some(Draining {
             since_ms: clock::unix_ms(),
-            timeout_ms: longest.unwrap_or(0),
+            timeout_ms: self.longest_drain_ms,
         });
         tracing::info!("draining: every session leaves within {timeout:?}; a second signal ends at once");
         let code = tokio::select! {

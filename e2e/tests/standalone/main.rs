@@ -16,6 +16,7 @@ mod drain;
 mod edits;
 mod failure;
 mod hostile;
+mod interrupted;
 mod jwt;
 mod limits;
 mod message_limits;

@@ -83,6 +83,35 @@ async fn a_hangup_leaves_envoy_running_for_the_next_clew() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_to_drain_outlives_the_clew_that_took_it() -> Result<()> {
+    let policy = json!({"sessionKey": by_room(), "drain": {"timeout": "1s"}});
+    let (mut scene, _) = with_sessions(policy, 0).await?;
+    let keys = rooms(0..100);
+    let leaving = scene.pods[0].name.clone();
+    let homes = scene.place(&keys).await?;
+    assert!(homes.contains(&leaving), "it has keys");
+    let state = scene.state.path().to_string_lossy().into_owned();
+    let drain = async |more: &[&str]| {
+        let asked = ["drain", &leaving, "--state-dir", &state];
+        clew_e2e::standalone::clew(asked.iter().chain(more))
+            .await?
+            .success()
+            .map(drop)
+    };
+    drain(&[]).await?;
+    scene.clew.signal(Signal::HUP)?;
+    assert_eq!(scene.clew.end(SOON).await?, 0);
+    scene.start_again().await?;
+    let placed = scene.place(&keys).await?;
+    assert!(!placed.contains(&leaving), "it takes sessions again: {placed:?}");
+    drain(&["--cancel"]).await?;
+    wait::until("its keys are back", SOON, async || {
+        (scene.place(&keys).await.ok()? == homes).then_some(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_died_is_started_again() -> Result<()> {
     let (scene, mut sessions) = with_sessions(json!({"sessionKey": by_room()}), 10).await?;
     let envoy = scene.clew.ready.pid;
@@ -139,6 +168,30 @@ async fn sigterm_drains_every_session_by_the_rules_and_ends_0() -> Result<()> {
         "",
         "nothing but the ready line on stdout"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_drains_sessions_of_a_rule_that_is_gone_as_it_last_said() -> Result<()> {
+    let policy = json!({"sessionKey": by_room(), "drain": {"timeout": "4s"}});
+    let (mut scene, mut sessions) = with_sessions(policy, 20).await?;
+    scene.folder.remove("route")?;
+    let request = Request::new("/ws?room=1");
+    wait::until("the route is gone", SOON, async || {
+        request.place(scene.gateway()).await.is_err().then_some(())
+    })
+    .await?;
+    scene::all_answer(&sessions).await?;
+    // Not even the one who took the rule away has to be there.
+    scene.clew.signal(Signal::HUP)?;
+    assert_eq!(scene.clew.end(SOON).await?, 0);
+    scene.start_again().await?;
+    scene.clew.signal(Signal::TERM)?;
+    for session in &mut sessions {
+        let record = session.ended(SOON).await?;
+        assert!(record.code() == Some(1012) && record.is_whole(), "{record:?}");
+    }
+    assert_eq!(scene.clew.end(SOON).await?, 0);
     Ok(())
 }
 

@@ -109,6 +109,27 @@ impl Ledger {
     }
 
     /// Everything, in the order in which it stands; what nobody spoke of was not understood.
+    /// Whether another file was read that an `include` means: by its name, and that of its folder.
+    pub(super) fn has_read(&self, include: Id, pattern: &str) -> bool {
+        let of = |path: &str| {
+            let mut parts = path.rsplit('/').map(str::to_owned);
+            (parts.next().unwrap_or_default(), parts.next())
+        };
+        let (name, folder) = of(pattern);
+        let is_named = |file: &str| match name.split_once('*') {
+            Some((before, after)) => {
+                file.len() >= before.len() + after.len() && file.starts_with(before) && file.ends_with(after)
+            }
+            None => file == name,
+        };
+        let from = self.entries.get(include).map(|(entry, _)| &entry.file);
+        let files = self.entries.iter().map(|(entry, _)| &entry.file);
+        files.filter(|file| Some(*file) != from).any(|file| {
+            let (file, its_folder) = of(file);
+            is_named(&file) && (folder.is_none() || its_folder.is_none() || folder == its_folder)
+        })
+    }
+
     pub(super) fn close(self) -> Vec<Entry> {
         let mut entries: Vec<_> = self.entries.into_iter().map(|(entry, _)| entry).collect();
         entries.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));

@@ -16,7 +16,7 @@ pub struct BackendTrafficPolicy {
     pub spec: BackendTrafficPolicySpec,
 }
 
-/// For what a policy is, and how it has pods chosen.
+/// For what a policy is, how it has pods chosen, and its timeouts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTrafficPolicySpec {
@@ -32,6 +32,9 @@ pub struct BackendTrafficPolicySpec {
     /// How pods are chosen.
     #[serde(default)]
     pub load_balancer: Option<Value>,
+    /// How long what may take.
+    #[serde(default)]
+    pub timeout: Option<Value>,
 }
 
 impl BackendTrafficPolicySpec {

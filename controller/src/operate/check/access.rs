@@ -99,10 +99,12 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
 
 /// What `clew install` needs that writes these: server-side apply makes what is not there.
 fn installing<'a>(own: &'a str, written: &[[&'a str; 2]], more: &[Right<'a>]) -> Vec<Right<'a>> {
-    let read: [Right<'_>; 3] = [
+    let read: [Right<'_>; 5] = [
         ["get", "", "secrets", own, "clew-secrets"],
         ["get", "", "services", own, ""],
         ["list", "", "pods", "", ""],
+        ["get", "networking.istio.io", "gateways", "", ""],
+        ["get", "gateway.networking.k8s.io", "gateways", "", ""],
     ];
     let written = written
         .iter()

@@ -252,6 +252,9 @@ fn said(directive: &Directive, remarks: &mut Map, ledger: &mut Ledger) {
         {
             return ledger.say(directive.id, Outcome::Irrelevant, NOTHING);
         }
+        "include" if ledger.has_read(directive.id, directive.first()) => {
+            return ledger.say(directive.id, Outcome::Carried, "read with the others");
+        }
         "include" => "not read: give that file to clew migrate, too",
         "proxy_set_header"
         | "proxy_read_timeout"

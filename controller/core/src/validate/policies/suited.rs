@@ -204,7 +204,7 @@ impl Asked<'_> {
                 let mut theirs = target.theirs(rule, index);
                 let (name, _) = theirs.find(|(_, spec)| !hashes_as_ours(spec))?;
                 let message = format!(
-                    "BackendTrafficPolicy {name} is for the HTTPRoute, and of two only one holds; put this into it: loadBalancer: {{type: ConsistentHash, consistentHash: {{type: Headers, headers: [{{name: {HOST}}}]}}}}"
+                    "BackendTrafficPolicy {name} is for the HTTPRoute, and of two only one holds; put this into it: loadBalancer: {{type: ConsistentHash, consistentHash: {{type: Headers, headers: [{{name: {HOST}}}]}}}}, timeout: {{http: {{streamIdleTimeout: 0s}}}}"
                 );
                 Some(wrong(Code::TrafficPolicyTaken, message))
             }
@@ -283,7 +283,7 @@ fn backend(
 }
 
 /// Whether somebody's policy has pods chosen by what the filter says.
-fn hashes_as_ours(spec: &BackendTrafficPolicySpec) -> bool {
+pub(super) fn hashes_as_ours(spec: &BackendTrafficPolicySpec) -> bool {
     let ours = load_balancer();
     let Some(theirs) = &spec.load_balancer else {
         return false;

@@ -6,6 +6,7 @@ use clew_crds::websocket_policy::PolicyTargetReference;
 use clew_crds::websocket_route::{BackendRef, ParentReference, RouteRule, SessionPolicy};
 use clew_filter_config::http_route::{Section, on_envoy_gateway, on_istio};
 
+use super::suited::hashes_as_ours;
 use super::{Claim, Wrong, of_the_mesh};
 use crate::model::{AttachedPolicy, BackendId, Hostname, ObjectName, Parent, Rule, RuleId};
 use crate::objects::{BackendTrafficPolicySpec, HttpRoute, HttpRouteRule};
@@ -179,7 +180,34 @@ impl<'a> Read<'a> {
         };
         let mut found = unsupported::of_rule(&as_route, &self.name.namespace, "spec", index);
         found.extend(of_the_mesh(policy));
+        found.extend(self.silence(attached, index));
         found
+    }
+
+    /// Where somebody's own policy carries the sessions and does not say what ours would of those that are silent.
+    fn silence(&self, attached: &[AttachedPolicy], index: &Index<'_>) -> Option<Unsupported> {
+        let carried = attached
+            .iter()
+            .filter(|policy| matches!(policy.parent, Parent::EnvoyGateway(_)));
+        let rules = carried.flat_map(|policy| {
+            let section = policy.section.as_deref();
+            let is_of_it = move |rule: &&HttpRouteRule| section.is_none() || section == rule.name.as_deref();
+            self.rules.iter().map(|(_, rule)| *rule).filter(is_of_it)
+        });
+        let is_mute = |spec: &BackendTrafficPolicySpec| {
+            let timeout = spec.timeout.as_ref();
+            hashes_as_ours(spec)
+                && timeout.is_none_or(|timeout| timeout["http"]["streamIdleTimeout"].is_null())
+        };
+        let (name, _) = rules
+            .flat_map(|rule| self.theirs(rule, index))
+            .find(|(_, spec)| is_mute(spec))?;
+        Some(Unsupported {
+            field: "spec.timeouts.idle".to_owned(),
+            why: format!(
+                "BackendTrafficPolicy {name} has no streamIdleTimeout, and Envoy Gateway resets what says nothing for 5 minutes; put this into it: timeout: {{http: {{streamIdleTimeout: 0s}}}}"
+            ),
+        })
     }
 
     /// By what the filter knows a rule.
