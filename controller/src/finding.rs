@@ -1,9 +1,9 @@
 //! What was found wrong, where, and what to do about it: one shape for every command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use clew_core::model::Gateway;
+use clew_core::model::{BackendId, Gateway, ObjectName, OwnerKind};
 use clew_core::refusal::Refusal;
 use clew_core::validate::Validated;
 use serde::Serialize;
@@ -101,29 +101,39 @@ impl Finding {
     }
 
     /// The routes of stand-alone gateways whose sessions have nowhere to go: there, files say where the pods are.
-    fn without_endpoints(validated: &Validated) -> impl Iterator<Item = Self> {
+    fn without_endpoints(validated: &Validated) -> Vec<Self> {
         let world = &validated.world;
-        let shares = world.gateways.iter().flat_map(Gateway::rules).flat_map(|rule| {
-            let shares = rule.backends.iter();
-            shares.map(move |share| (&rule.name.route, &share.id))
-        });
-        let has_none = |id| {
+        let has_none = |id: &&BackendId| {
             world
                 .backends
                 .get(id)
                 .is_some_and(|backend| backend.pods.is_empty())
         };
-        let empty: BTreeSet<_> = shares.filter(|(_, id)| has_none(*id)).collect();
-        empty.into_iter().filter_map(move |(route, id)| {
-            let of_it = validated.routes.iter().find(|report| report.name == *route)?;
-            let service = &id.service;
-            let message = format!(
-                "no endpoint of Service {service} is ready, so its sessions get 503; an EndpointSlice of namespace {} belongs to it by the label kubernetes.io/service-name: {}, with the Service's port by its name",
-                service.namespace, service.name
-            );
-            let finding = Self::error(&of_it.source.file, of_it.source.line, "CLEW0307", message);
-            Some(finding.warning().of(of_it.owner().to_string()))
-        })
+        let mut empty: BTreeMap<&ObjectName, BTreeSet<&BackendId>> = BTreeMap::new();
+        for rule in world.gateways.iter().flat_map(Gateway::rules) {
+            let taking = rule.backends.iter().filter(|share| share.weight > 0);
+            let taking: Vec<_> = taking.map(|share| &share.id).collect();
+            if taking.iter().all(has_none) {
+                empty.entry(&rule.name.route).or_default().extend(taking);
+            }
+        }
+        let routes = validated
+            .routes
+            .iter()
+            .filter(|report| report.kind == OwnerKind::Route);
+        let with_backends = routes.filter_map(|report| Some((report, empty.get(&report.name)?)));
+        let found = with_backends.flat_map(|(report, backends)| {
+            backends.iter().map(move |BackendId { service, port }| {
+                let message = format!(
+                    "port {port} of Service {service} has no endpoint, so sessions get 503: an EndpointSlice of namespace {} belongs to it by the label kubernetes.io/service-name: {}, and has the port by its name",
+                    service.namespace, service.name
+                );
+                Self::error(&report.source.file, report.source.line, "CLEW0307", message)
+                    .warning()
+                    .of(report.owner().to_string())
+            })
+        });
+        found.collect()
     }
 
     /// The same, about one object.

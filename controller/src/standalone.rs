@@ -73,8 +73,10 @@ pub(crate) struct Standalone {
     envoy: Option<Envoy>,
     /// Whether that Envoy is one that we started.
     started: bool,
-    /// The longest that sessions were given to leave, of all rules that the Envoy that lives was told: those of a rule that is gone keep it.
-    longest_drain_ms: u64,
+    /// The longest that rules gave sessions to leave which are gone, of those that the Envoy that lives was told.
+    gone_drain_ms: u64,
+    /// What the next `clew run` would find of that, and of the rules of now.
+    kept_drain_ms: u64,
     /// The routes, and the keys for tokens, as they last were good.
     in_force: InForce,
     /// What is in force, as far as files say: for those who name a pod.
@@ -174,8 +176,8 @@ impl Standalone {
     /// The pods that are leaving, those whose endpoints began to terminate just now included.
     pub(crate) fn observe(&mut self, world: &World) -> rules::Drains {
         self.drains.observe(world, clock::unix_ms());
-        if let Some(unsaved) = self.drains.unsaved().cloned() {
-            self.keep(DRAINS, &unsaved);
+        if self.drains.are_unsaved() && self.keep(DRAINS, self.drains.kept()) {
+            self.drains.saved();
         }
         self.drains.current().clone()
     }
@@ -213,8 +215,7 @@ impl Standalone {
             self.births = self.manifests.births().clone();
             self.keep(BIRTHS, &self.births);
         }
-        self.world = validated.world;
-        self.note_longest_drain();
+        self.note(validated.world);
         let mut last = self.view.lock();
         last.routes = validated.routes;
         // There are no HTTPRoutes here that a policy could be for; that is said as a finding.
@@ -229,19 +230,43 @@ impl Standalone {
         last.draining = self.draining;
     }
 
-    fn note_longest_drain(&mut self) {
-        let rules = self.world.gateways.iter().flat_map(Gateway::rules);
-        let longest = rules.map(|rule| rule.drain_timeout_ms).max().unwrap_or(0);
-        if longest > self.longest_drain_ms {
-            self.longest_drain_ms = longest;
-            self.keep(LONGEST_DRAIN, &longest);
-        }
+    /// What is in force now. Sessions of rules that went keep the time that they last had to leave.
+    fn note(&mut self, world: World) {
+        let still: BTreeSet<_> = world
+            .gateways
+            .iter()
+            .flat_map(Gateway::rules)
+            .map(|rule| &rule.name)
+            .collect();
+        let old = self.world.gateways.iter().flat_map(Gateway::rules);
+        let gone = old
+            .filter(|rule| !still.contains(&rule.name))
+            .map(|rule| rule.drain_timeout_ms);
+        self.gone_drain_ms = gone.fold(self.gone_drain_ms, u64::max);
+        self.world = world;
+        self.keep_longest_drain();
     }
 
-    /// No session is left of any Envoy before.
-    fn forget_longest_drain(&mut self) {
-        self.longest_drain_ms = 0;
-        self.note_longest_drain();
+    /// No session is left of what was in force before.
+    fn forget_gone(&mut self) {
+        self.gone_drain_ms = 0;
+        self.keep_longest_drain();
+    }
+
+    /// The longest that a session may take to leave.
+    fn longest_drain_ms(&self) -> u64 {
+        let rules = self.world.gateways.iter().flat_map(Gateway::rules);
+        rules
+            .map(|rule| rule.drain_timeout_ms)
+            .fold(self.gone_drain_ms, u64::max)
+    }
+
+    /// For the next `clew run`, which does not know what went meanwhile.
+    fn keep_longest_drain(&mut self) {
+        let longest = self.longest_drain_ms();
+        if longest != self.kept_drain_ms && self.keep(LONGEST_DRAIN, &longest) {
+            self.kept_drain_ms = longest;
+        }
     }
 
     /// Each finding is said once, when it comes, and once more when it is mended.
@@ -262,12 +287,15 @@ impl Standalone {
         self.said = now.into_keys().collect();
     }
 
-    fn keep(&self, name: &str, value: &impl serde::Serialize) {
-        if let Err(error) = self.state.save(name, value) {
+    /// Whether it is kept for the next `clew run`.
+    fn keep(&self, name: &str, value: &impl serde::Serialize) -> bool {
+        let saved = self.state.save(name, value);
+        if let Err(error) = &saved {
             tracing::warn!(
                 "CLEW0903: {name} cannot be kept: {error}; after a restart this may be decided anew"
             );
         }
+        saved.is_ok()
     }
 }
 

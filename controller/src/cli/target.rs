@@ -94,12 +94,13 @@ impl Target {
                 false => Ok(Found::Standalone(self.api.standalone())),
             };
         }
-        let nearby = match self.api.kept() {
+        let kept = self.api.kept();
+        let nearby = match kept {
             Some(address) if !cluster => takes_connections(address).await,
             _ => false,
         };
         let in_a_cluster = cluster || (!nearby && Kube::is_configured());
-        if let Some(address) = self.api.kept()
+        if let Some(address) = kept
             && in_a_cluster
             && !cluster
         {

@@ -99,6 +99,7 @@ pub(super) async fn begin(
     let births: Births = state.load(BIRTHS).unwrap_or_default();
     let kept: Vec<WebSocketRoute> = state.load(ROUTES).unwrap_or_default();
     let key_sets: BTreeMap<String, Vec<String>> = state.load(KEY_SETS).unwrap_or_default();
+    let longest_drain_ms = state.load(LONGEST_DRAIN).unwrap_or(0);
     let standalone = Standalone {
         manifests: Manifests::new(options.paths.clone(), births.clone()).keeping(state.path(MANIFESTS)),
         settings,
@@ -108,7 +109,8 @@ pub(super) async fn begin(
         applier: Applier::new(&state, channel.clone(), signing),
         envoy: None,
         started: false,
-        longest_drain_ms: state.load(LONGEST_DRAIN).unwrap_or(0),
+        gone_drain_ms: longest_drain_ms,
+        kept_drain_ms: longest_drain_ms,
         in_force: InForce::from_iter(kept).with_key_sets(key_sets),
         world: World::default(),
         said: BTreeSet::new(),

@@ -37,13 +37,18 @@ impl Drains {
         }
     }
 
-    /// What is to be saved for the next `clew run`, where that is not what it would find.
-    pub(super) fn unsaved(&mut self) -> Option<&BTreeMap<String, Kept>> {
-        if self.kept == self.saved {
-            return None;
-        }
+    pub(super) fn kept(&self) -> &BTreeMap<String, Kept> {
+        &self.kept
+    }
+
+    /// Whether the next `clew run` would find something else.
+    pub(super) fn are_unsaved(&self) -> bool {
+        self.kept != self.saved
+    }
+
+    /// What is kept is where the next `clew run` looks.
+    pub(super) fn saved(&mut self) {
         self.saved.clone_from(&self.kept);
-        Some(&self.saved)
     }
 
     pub(super) fn current(&self) -> &rules::Drains {
@@ -189,8 +194,9 @@ mod tests {
 
     /// The drains of the `clew run` after one that saved what was to be saved.
     fn after(drains: &mut Drains) -> Drains {
-        let unsaved = drains.unsaved().expect("something changed");
-        Drains::restore(serde_json::from_str(&serde_json::to_string(unsaved).unwrap()).unwrap())
+        assert!(drains.are_unsaved(), "something changed");
+        drains.saved();
+        Drains::restore(serde_json::from_str(&serde_json::to_string(drains.kept()).unwrap()).unwrap())
     }
 
     #[test]
@@ -227,7 +233,7 @@ mod tests {
         let mut drains = after(&mut drains);
         drains.observe(&world, 9);
         assert_eq!(leaving(&drains, &world), ["a"]);
-        assert_eq!(drains.unsaved(), None, "nothing changed");
+        assert!(!drains.are_unsaved(), "nothing changed");
         drains.cancel(&a);
         drains.observe(&world, 10);
         assert_eq!(leaving(&drains, &world), [""; 0]);

@@ -101,7 +101,11 @@ impl Envoy {
             access_log: settings.access_log.clone(),
         };
         let process = Process::open(record.identity).map_err(cannot)?;
-        state.save(RECORD, &record).map_err(cannot)?;
+        if let Err(error) = state.save(RECORD, &record) {
+            // Nobody would know it.
+            process.kill();
+            return Err(cannot(error));
+        }
         let ended = || {
             Failure::unreachable(format!(
                 "CLEW0907: Envoy ended while it started; the last that it said:\n{}",

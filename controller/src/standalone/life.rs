@@ -65,7 +65,7 @@ impl<'a> Life<'a> {
             self.backoff = BACKOFF.0;
         }
         standalone.envoy = None;
-        standalone.forget_longest_drain();
+        standalone.forget_gone();
         standalone.channel.proxies_gone();
         standalone.view.lock().ready = false;
         standalone.metrics.envoy_restarted();

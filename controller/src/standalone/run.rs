@@ -18,7 +18,7 @@ use super::drains::named;
 use super::envoy::Envoy;
 use super::life::Life;
 use super::signals::{Signals, Wish};
-use super::{Standalone, view};
+use super::{API_ADDRESS, Standalone, view};
 use crate::clock;
 use crate::failure::Failure;
 use crate::manifests::Watch;
@@ -113,7 +113,12 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
                     tracing::info!("ended; Envoy goes on, and the next clew run with this state folder adopts it");
                     return Ok(ExitCode::SUCCESS);
                 }
-                Wish::End => return Ok(standalone.drain(&mut signals).await),
+                Wish::End => {
+                    let code = standalone.drain(&mut signals).await;
+                    // Nobody is to look for us here.
+                    let _ = std::fs::remove_file(standalone.state.path(API_ADDRESS));
+                    return Ok(code);
+                }
             },
         }
     }
@@ -132,7 +137,7 @@ impl Standalone {
             }
             self.state.sweep("filter-", self.settings.module.as_ref());
             self.started = true;
-            self.forget_longest_drain();
+            self.forget_gone();
             self.envoy = Some(life.start(self).await?);
         }
         self.settle().await;
@@ -243,10 +248,11 @@ impl Standalone {
 
     /// Lets every session leave by its rule, then ends Envoy.
     async fn drain(&mut self, signals: &mut Signals) -> ExitCode {
-        let timeout = Duration::from_millis(self.longest_drain_ms);
+        let timeout_ms = self.longest_drain_ms();
+        let timeout = Duration::from_millis(timeout_ms);
         self.draining = Some(Draining {
             since_ms: clock::unix_ms(),
-            timeout_ms: self.longest_drain_ms,
+            timeout_ms,
         });
         tracing::info!("draining: every session leaves within {timeout:?}; a second signal ends at once");
         let code = tokio::select! {

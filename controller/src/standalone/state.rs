@@ -8,6 +8,7 @@
 //! | `routes.json`, `key-sets.json` | the routes, and the public keys for tokens, as they last were good |
 //! | `manifests/` | every manifest as it last was good, Secrets among them |
 //! | `births.json`, `ports.json`, `drains.json`, `envoy.json` | what was seen first, bound, ordered and started |
+//! | `longest-drain.json`, `api-address` | how long sessions may take to leave, where the API is |
 //! | `filter-<sha256>.wasm` | the filter's module, as Envoy loads it |
 //! | `envoy/` | the bootstrap, the xDS files and the log of Envoy |
 

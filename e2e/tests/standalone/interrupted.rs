@@ -47,18 +47,21 @@ fn has_begun(state: &Path, clew: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_is_being_started_ends_with_the_clew_that_starts_it() -> Result<()> {
+    let mut early = 0;
     for _ in 0..TRIES {
         let state = State::new()?;
         let folder = tempfile::tempdir()?;
         let options = Options::new(folder.path(), state.path());
         let code = interrupted(&options, |clew| has_begun(state.path(), clew)).await?;
-        ensure!(code == 130, "exit {code}");
-        wait::until_true("nobody is left", SOON, || {
-            process::naming(state.path()).is_empty()
-        })
-        .await
-        .with_context(|| format!("left behind: {:?}", process::naming(state.path())))?;
+        // One that was ready ends as it should.
+        ensure!([0, 130].contains(&code), "exit {code}");
+        early += usize::from(code == 130);
+        let left = || process::naming(state.path());
+        wait::until_true("nobody is left", SOON, || left().is_empty())
+            .await
+            .with_context(|| format!("left behind: {:?}", left()))?;
     }
+    ensure!(early > 0, "nobody was interrupted early");
     Ok(())
 }
 

@@ -186,11 +186,22 @@ async fn sigterm_drains_sessions_of_a_rule_that_is_gone_as_it_last_said() -> Res
     scene.clew.signal(Signal::HUP)?;
     assert_eq!(scene.clew.end(SOON).await?, 0);
     scene.start_again().await?;
+    let began = Instant::now();
     scene.clew.signal(Signal::TERM)?;
+    let mut last = Duration::ZERO;
     for session in &mut sessions {
         let record = session.ended(SOON).await?;
-        assert!(record.code() == Some(1012) && record.is_whole(), "{record:?}");
+        let (code, _, at) = record
+            .close
+            .clone()
+            .with_context(|| format!("no Close: {record:?}"))?;
+        assert!(code == Some(1012) && record.is_whole(), "{record:?}");
+        last = last.max(at - began);
     }
+    assert!(
+        last > Duration::from_secs(1) && last <= Duration::from_secs(4),
+        "the last left after {last:?}"
+    );
     assert_eq!(scene.clew.end(SOON).await?, 0);
     Ok(())
 }

@@ -63,6 +63,9 @@ impl fmt::Display for Entry {
     }
 }
 
+/// Where NGINX's packages have its files.
+const PREFIX: &str = "/etc/nginx/";
+
 /// A directive in a [`Ledger`].
 pub(super) type Id = usize;
 
@@ -108,31 +111,89 @@ impl Ledger {
             .map_or_else(String::new, |(entry, _)| format!("{}:{}", entry.file, entry.line))
     }
 
-    /// Everything, in the order in which it stands; what nobody spoke of was not understood.
-    /// Whether another file was read that an `include` means: by its name, and that of its folder.
+    /// Whether a file was read that an `include` means: at its path, or beside the file that includes it.
     pub(super) fn has_read(&self, include: Id, pattern: &str) -> bool {
-        let of = |path: &str| {
-            let mut parts = path.rsplit('/').map(str::to_owned);
-            (parts.next().unwrap_or_default(), parts.next())
+        let Some((Entry { file: from, .. }, _)) = self.entries.get(include) else {
+            return false;
         };
-        let (name, folder) = of(pattern);
-        let is_named = |file: &str| match name.split_once('*') {
-            Some((before, after)) => {
-                file.len() >= before.len() + after.len() && file.starts_with(before) && file.ends_with(after)
-            }
-            None => file == name,
+        let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // The files may have been copied from there.
+        let relative = pattern.strip_prefix(PREFIX).unwrap_or(pattern);
+        let is_of_it = |part: &str, pattern: &str| match pattern.split_once('*') {
+            Some((before, after)) => part
+                .strip_prefix(before)
+                .is_some_and(|rest| rest.ends_with(after)),
+            None => part == pattern,
         };
-        let from = self.entries.get(include).map(|(entry, _)| &entry.file);
-        let files = self.entries.iter().map(|(entry, _)| &entry.file);
-        files.filter(|file| Some(*file) != from).any(|file| {
-            let (file, its_folder) = of(file);
-            is_named(&file) && (folder.is_none() || its_folder.is_none() || folder == its_folder)
-        })
+        let is_at = |file: &str, pattern: &str| {
+            let (parts, patterns) = (file.split('/'), pattern.split('/'));
+            parts.clone().count() == patterns.clone().count()
+                && parts.zip(patterns).all(|(part, pattern)| is_of_it(part, pattern))
+        };
+        let beside = match (folder, relative.starts_with('/')) {
+            ("", _) | (_, true) => relative.to_owned(),
+            (folder, false) => format!("{folder}/{relative}"),
+        };
+        let mut files = self.entries.iter().map(|(entry, _)| &entry.file);
+        files.any(|file| file != from && (is_at(file, pattern) || is_at(file, &beside)))
     }
 
+    /// Everything, in the order in which it stands; what nobody spoke of was not understood.
     pub(super) fn close(self) -> Vec<Entry> {
         let mut entries: Vec<_> = self.entries.into_iter().map(|(entry, _)| entry).collect();
         entries.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+
+    #[test]
+    fn an_include_is_read_where_a_file_of_it_was_given() {
+        let is_read = |from: &str, include: &str, given: &str| {
+            let mut ledger = Ledger::default();
+            let id = ledger.enter(&from.into(), 1, String::new());
+            ledger.enter(&given.into(), 1, String::new());
+            ledger.has_read(id, include)
+        };
+        for (from, include, given) in [
+            (
+                "/etc/nginx/nginx.conf",
+                "/etc/nginx/conf.d/*.conf",
+                "/etc/nginx/conf.d/chat.conf",
+            ),
+            (
+                "/etc/nginx/nginx.conf",
+                "conf.d/*.conf",
+                "/etc/nginx/conf.d/chat.conf",
+            ),
+            (
+                "copy/nginx.conf",
+                "/etc/nginx/conf.d/*.conf",
+                "copy/conf.d/chat.conf",
+            ),
+            ("nginx.conf", "/etc/nginx/sites/chat", "sites/chat"),
+        ] {
+            assert!(is_read(from, include, given), "{include} of {from}: {given}");
+        }
+        for (from, include, given) in [
+            ("nginx.conf", "*.conf", "nginx.conf"),
+            ("nginx.conf", "a/snippets/x.conf", "b/snippets/x.conf"),
+            (
+                "/etc/nginx/nginx.conf",
+                "conf.d/*.conf",
+                "/etc/nginx/conf.d/more/chat.conf",
+            ),
+            (
+                "/etc/nginx/nginx.conf",
+                "/opt/conf.d/*.conf",
+                "/etc/nginx/conf.d/chat.conf",
+            ),
+            ("nginx.conf", "conf.d/*.conf", "conf.d/chat.txt"),
+        ] {
+            assert!(!is_read(from, include, given), "{include} of {from}: {given}");
+        }
     }
 }

@@ -32,6 +32,9 @@ pub struct BackendTrafficPolicySpec {
     /// How pods are chosen.
     #[serde(default)]
     pub load_balancer: Option<Value>,
+    /// That it is merged into one for the Gateway, and how.
+    #[serde(default)]
+    pub merge_type: Option<String>,
     /// How long what may take.
     #[serde(default)]
     pub timeout: Option<Value>,

@@ -49,6 +49,9 @@ pub struct HttpRouteRule {
     /// What binds sessions to the pods that they reached; that there is something is all that matters.
     #[serde(default)]
     pub session_persistence: Option<Value>,
+    /// How long its requests may take; that there is something is all that matters.
+    #[serde(default)]
+    pub timeouts: Option<Value>,
 }
 
 /// What happens to requests.

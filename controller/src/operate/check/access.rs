@@ -28,7 +28,6 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
         .collect();
     let gateways: &[Right<'_>] = &[
         ["patch", "gateway.networking.k8s.io", "gateways", "", ""],
-        ["get", "gateway.networking.k8s.io", "gatewayclasses", "", ""],
         ["list", "gateway.envoyproxy.io", "envoyextensionpolicies", "", ""],
         ["list", "gateway.envoyproxy.io", "clienttrafficpolicies", "", ""],
     ];
@@ -99,12 +98,13 @@ pub(super) async fn check(scene: &Scene<'_>, before: bool) -> Result<Vec<Check>,
 
 /// What `clew install` needs that writes these: server-side apply makes what is not there.
 fn installing<'a>(own: &'a str, written: &[[&'a str; 2]], more: &[Right<'a>]) -> Vec<Right<'a>> {
-    let read: [Right<'_>; 5] = [
+    let read: [Right<'_>; 6] = [
         ["get", "", "secrets", own, "clew-secrets"],
         ["get", "", "services", own, ""],
         ["list", "", "pods", "", ""],
         ["get", "networking.istio.io", "gateways", "", ""],
         ["get", "gateway.networking.k8s.io", "gateways", "", ""],
+        ["get", "gateway.networking.k8s.io", "gatewayclasses", "", ""],
     ];
     let written = written
         .iter()

@@ -200,6 +200,15 @@ pub(super) fn speak_of_the_rest(http: &Http<'_>, ledger: &mut Ledger) {
             | "limit_conn"
             | "proxy_next_upstream" => Some("every location that passes WebSockets on has its own"),
             "geo" | "split_clients" => None,
+            // What stands in a block is not read as if it stood there.
+            "include" if ledger.has_read(directive.id, directive.first()) => {
+                ledger.say(
+                    directive.id,
+                    Outcome::Approximated,
+                    "read, as far as clew migrate was given its files",
+                );
+                None
+            }
             _ => {
                 said(directive, &mut Map::default(), ledger);
                 None
@@ -251,9 +260,6 @@ fn said(directive: &Directive, remarks: &mut Map, ledger: &mut Ledger) {
                 .any(|own| directive.first().contains(own)) =>
         {
             return ledger.say(directive.id, Outcome::Irrelevant, NOTHING);
-        }
-        "include" if ledger.has_read(directive.id, directive.first()) => {
-            return ledger.say(directive.id, Outcome::Carried, "read with the others");
         }
         "include" => "not read: give that file to clew migrate, too",
         "proxy_set_header"

@@ -184,30 +184,51 @@ impl<'a> Read<'a> {
         found
     }
 
-    /// Where somebody's own policy carries the sessions and does not say what ours would of those that are silent.
+    /// What somebody's own policy, which carries the sessions, has Envoy Gateway do to those that are silent.
     fn silence(&self, attached: &[AttachedPolicy], index: &Index<'_>) -> Option<Unsupported> {
-        let carried = attached
+        let there = attached
             .iter()
             .filter(|policy| matches!(policy.parent, Parent::EnvoyGateway(_)));
-        let rules = carried.flat_map(|policy| {
+        let mut rules = there.flat_map(|policy| {
             let section = policy.section.as_deref();
             let is_of_it = move |rule: &&HttpRouteRule| section.is_none() || section == rule.name.as_deref();
             self.rules.iter().map(|(_, rule)| *rule).filter(is_of_it)
         });
-        let is_mute = |spec: &BackendTrafficPolicySpec| {
-            let timeout = spec.timeout.as_ref();
-            hashes_as_ours(spec)
-                && timeout.is_none_or(|timeout| timeout["http"]["streamIdleTimeout"].is_null())
-        };
-        let (name, _) = rules
-            .flat_map(|rule| self.theirs(rule, index))
-            .find(|(_, spec)| is_mute(spec))?;
+        let why = rules.find_map(|rule| {
+            let (name, spec) = self.nearest(rule, index)?;
+            let timeout = spec.timeout.as_ref().map(|timeout| &timeout["http"]);
+            let says = |field: &str| timeout.and_then(|http| http[field].as_str());
+            match says("streamIdleTimeout") {
+                Some(idle) if idle.contains(|digit: char| matches!(digit, '1'..='9')) => Some(format!(
+                    "BackendTrafficPolicy {name} has Envoy Gateway reset what says nothing for {idle}, without a Close"
+                )),
+                Some(_) => None,
+                // Each of these decides it, too (Envoy Gateway 1.9).
+                None if spec.merge_type.is_some() || says("requestTimeout").is_some() || rule.timeouts.is_some() => None,
+                None => Some(format!(
+                    "BackendTrafficPolicy {name} has no streamIdleTimeout, and unless a ClientTrafficPolicy has one Envoy Gateway resets what says nothing for 5 minutes"
+                )),
+            }
+        })?;
         Some(Unsupported {
             field: "spec.timeouts.idle".to_owned(),
-            why: format!(
-                "BackendTrafficPolicy {name} has no streamIdleTimeout, and Envoy Gateway resets what says nothing for 5 minutes; put this into it: timeout: {{http: {{streamIdleTimeout: 0s}}}}"
-            ),
+            why: format!("{why}; put this into it: timeout: {{http: {{streamIdleTimeout: 0s}}}}"),
         })
+    }
+
+    /// The one of somebody's BackendTrafficPolicies that holds for a rule, where it chooses pods as ours would.
+    fn nearest<'i>(
+        &'i self,
+        rule: &'i HttpRouteRule,
+        index: &'i Index<'_>,
+    ) -> Option<(&'i ObjectName, &'i BackendTrafficPolicySpec)> {
+        let is_whole = |(_, spec): &(_, &BackendTrafficPolicySpec)| {
+            !self
+                .sections(spec)
+                .any(|section| section.is_some() && section == rule.name.as_deref())
+        };
+        let nearest = self.theirs(rule, index).min_by_key(is_whole);
+        nearest.filter(|(_, spec)| hashes_as_ours(spec))
     }
 
     /// By what the filter knows a rule.

@@ -1,4 +1,4 @@
-//! What `clew migrate` writes is good as it is: `clew validate` finds nothing in it, and it becomes Envoy's configuration.
+//! What `clew migrate` writes is good as it is: `clew validate` finds nothing in it but what the original leaves out, and it becomes Envoy's configuration.
 
 use std::fs;
 use std::path::Path;
@@ -21,9 +21,18 @@ fn every_migrated_configuration_is_valid_and_becomes_envoys() {
         let routes = case.expect("a case").path().join("routes.yaml");
         let validated = clew(&["validate", "-f"], &routes);
         let said = String::from_utf8_lossy(&validated.stdout);
-        // An Ingress does not say where its Services' endpoints are.
+        // An Ingress does not say where its Services' endpoints are, nor does a variable of NGINX.
+        let text = fs::read_to_string(&routes).expect("what it becomes");
+        let is_left_out = |line: &str| {
+            let label = line.split_once(" warning CLEW0307 ").and_then(|(_, why)| {
+                let start = why.find("kubernetes.io/service-name: ")?;
+                why.get(start..)?.split(',').next()
+            });
+            label.is_some_and(|label| !text.contains(label))
+        };
+        let is_good = said.lines().all(is_left_out);
         assert!(
-            validated.status.success() && said.lines().all(|line| line.contains(" warning CLEW0307 ")),
+            validated.status.success() && is_good,
             "{}: {said}{}",
             routes.display(),
             String::from_utf8_lossy(&validated.stderr)
