@@ -7,7 +7,8 @@
 - {apiGroups: [""], resources: [pods], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
 - {apiGroups: [gateway.networking.k8s.io], resources: [gateways], verbs: [list, watch]}
-- {apiGroups: [gateway.networking.k8s.io], resources: [httproutes, referencegrants], verbs: [get, list, watch, create, patch, delete]}
+- {apiGroups: [gateway.networking.k8s.io], resources: [httproutes], verbs: [get, list, watch, create, patch, delete]}
+- {apiGroups: [gateway.networking.k8s.io], resources: [referencegrants], verbs: [list, watch, delete]}
 - {apiGroups: [networking.istio.io], resources: [gateways, envoyfilters], verbs: [list, watch]}
 - {apiGroups: [security.istio.io], resources: [requestauthentications, authorizationpolicies], verbs: [list, watch]}
 - {apiGroups: [networking.istio.io], resources: [virtualservices, destinationrules], verbs: [get, list, watch, create, patch, delete]}
@@ -15,6 +16,11 @@
 - {apiGroups: [gateway.envoyproxy.io], resources: [envoyextensionpolicies], verbs: [list, watch]}
 - {apiGroups: [gateway.envoyproxy.io], resources: [backendtrafficpolicies], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+{{- end -}}
+
+{{/* And where it looks at all of them: letting routes of one lead into another. */}}
+{{- define "clew.rights.between" -}}
+- {apiGroups: [gateway.networking.k8s.io], resources: [referencegrants], verbs: [get, create, patch]}
 {{- end -}}
 
 {{/* What it does with what belongs to none, also where it looks at one namespace only. */}}

@@ -22,6 +22,9 @@ pub(crate) struct ReplicaView {
     /// What it may not do and has to; None: nobody can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lacks: Option<Vec<String>>,
+    /// The one namespace that it looks at; None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watched: Option<String>,
     pub(crate) gateways: Vec<GatewayView>,
 }
 
@@ -145,6 +148,7 @@ mod tests {
             module: String::new(),
             leads,
             lacks: None,
+            watched: None,
             gateways: vec![gateway],
         }
     }

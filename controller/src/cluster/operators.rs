@@ -148,6 +148,7 @@ async fn gateways(
         module: module::sha256(),
         leads: operators.leadership.is_ours(),
         lacks: lacks.unwrap_or_default(),
+        watched: operators.scope.watched.clone(),
         gateways: operators.channel.view(),
     })
     .into_response()

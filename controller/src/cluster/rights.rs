@@ -11,8 +11,14 @@ use super::settings::Scope;
 
 /// The rules of the chart's roles, as it writes them.
 const CHART: &str = include_str!("../../../charts/clew/templates/_rights.tpl");
-/// For objects of the namespaces that are looked at, and of none.
-const EVERYWHERE: [&str; 2] = ["clew.rights.namespaced", "clew.rights.cluster"];
+/// For objects of all namespaces, and of none.
+const EVERYWHERE: [&str; 3] = [
+    "clew.rights.namespaced",
+    "clew.rights.cluster",
+    "clew.rights.between",
+];
+/// Of one, and of none.
+const IN_ONE: [&str; 2] = ["clew.rights.namespaced", "clew.rights.cluster"];
 /// At home.
 const AT_HOME: [&str; 1] = ["clew.rights.own"];
 /// A namespace like every other, where all of them are looked at.
@@ -33,9 +39,12 @@ struct Rule {
 /// # Errors
 /// When it does not answer.
 pub(super) async fn lacking(client: &Client, scope: &Scope) -> kube::Result<Option<Vec<String>>> {
-    let watched = scope.watched.as_deref().unwrap_or(ANY_NAMESPACE);
+    let watched = match &scope.watched {
+        Some(one) => (one.as_str(), &IN_ONE[..]),
+        None => (ANY_NAMESPACE, &EVERYWHERE[..]),
+    };
     let mut lacking = Vec::new();
-    for (namespace, parts) in [(watched, &EVERYWHERE[..]), (&scope.namespace, &AT_HOME)] {
+    for (namespace, parts) in [watched, (&scope.namespace, &AT_HOME)] {
         let Some(has) = granted(client, namespace).await? else {
             return Ok(None);
         };
@@ -46,13 +55,13 @@ pub(super) async fn lacking(client: &Client, scope: &Scope) -> kube::Result<Opti
     Ok(Some(lacking))
 }
 
-/// The kinds that a turn looks at and that whoever asks may not list everywhere, as far as the API server can tell. Of Secrets only the
-/// controller needs any.
+/// The kinds that a turn looks at and that whoever asks may not list wherever it looks, as far as the API server can tell. Of Secrets only
+/// the controller needs any.
 ///
 /// # Errors
 /// When it does not answer.
-pub(crate) async fn unlisted(client: &Client) -> kube::Result<Vec<Kind>> {
-    let Some(has) = granted(client, ANY_NAMESPACE).await? else {
+pub(crate) async fn unlisted(client: &Client, scope: &Scope) -> kube::Result<Vec<Kind>> {
+    let Some(has) = granted(client, scope.watched.as_deref().unwrap_or(ANY_NAMESPACE)).await? else {
         return Ok(Vec::new());
     };
     let may_not = |kind: &Kind| {
@@ -186,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_subresource_is_granted_by_its_own_name_or_for_all() {
-        let [namespaced, _] = EVERYWHERE;
+        let [namespaced, ..] = EVERYWHERE;
         let status = wanted(namespaced)
             .into_iter()
             .find(|rule| rule.resources[0].contains('/'))

@@ -55,6 +55,8 @@ struct Scene<'a> {
     answers: Result<Answers, String>,
     /// What replicas say that are not ready.
     unready: Answers,
+    /// The one namespace that the controller looks at; None: all, as far as is known.
+    watched: Option<String>,
     /// What the controller makes of the cluster, as far as the person who asks may see it. None: it knows no routes.
     validated: Result<Option<Validated>, String>,
 }
@@ -78,6 +80,7 @@ pub(crate) async fn run(
         namespace,
         answers: Err(String::new()),
         unready: Answers::default(),
+        watched: None,
         validated: Ok(None),
     };
     let mut checks = kinds::check(&scene, before).await?;
@@ -90,7 +93,13 @@ pub(crate) async fn run(
             }
             Err(why) => scene.answers = Err(why.to_string()),
         }
-        scene.validated = validated(connection, scope).await;
+        let mut replicas = scene.answers.iter().flat_map(|answers| &answers.replicas);
+        scene.watched = replicas.find_map(|replica| replica.watched.clone());
+        let scope = Scope {
+            watched: scene.watched.clone(),
+            ..scope.clone()
+        };
+        scene.validated = validated(connection, &scope).await;
         checks.extend(controller::check(&scene).await);
         checks.extend(proxies::check(&scene).await);
         checks.extend(routes::check(&scene).await);
@@ -104,7 +113,7 @@ pub(crate) async fn run(
 async fn validated(connection: &Connection, scope: &Scope) -> Result<Option<Validated>, String> {
     let client = &connection.client;
     // Asked before, nobody is refused anything.
-    let unlisted = rights::unlisted(client).await.unwrap_or_default();
+    let unlisted = rights::unlisted(client, scope).await.unwrap_or_default();
     if !unlisted.is_empty() {
         let kinds: Vec<_> = unlisted.iter().map(|kind| kind.resource().plural).collect();
         return Err(format!("you may not list {}", kinds.join(", ")));

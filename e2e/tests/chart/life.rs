@@ -20,7 +20,7 @@ use clew_e2e::{controller, http, scene, wait};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::{monitoring, rights};
+use crate::{left, monitoring, rights};
 
 pub(crate) const SESSIONS: usize = 200;
 const LONG: Duration = Duration::from_secs(120);
@@ -29,6 +29,22 @@ pub(crate) const HOST: &str = "chat.example.com";
 pub(crate) const IMAGE: &str = "--set=image.repository=registry.example.com/clew";
 /// What belongs to no namespace and comes with others: namespaces of the test's, addresses of its Services, and a kind's group.
 const OTHERS: [&str; 3] = ["namespace/", "ipaddress.", "apiservice."];
+/// What stays without the release, as the guide says: its kinds and with them the routes, what these became, the filter and the Secrets.
+const STAYS: [&str; 11] = [
+    "CustomResourceDefinition websocketpolicies.clew.dev",
+    "CustomResourceDefinition websocketroutes.clew.dev",
+    "DestinationRule lounge/chat-clew",
+    "DestinationRule lounge/lobby-clew",
+    "EnvoyFilter istio-system/ingressgateway-clew",
+    "Secret clew-system/clew-secrets",
+    "Secret clew-system/clew-signing-keys",
+    "VirtualService lounge/chat.example.com-clew-424cf2a2",
+    "WasmPlugin istio-system/ingressgateway-clew",
+    "WebSocketRoute lounge/chat",
+    "WebSocketRoute lounge/lobby",
+];
+/// What of it goes when the routes are deleted while the controller runs.
+const BECAME: [&str; 3] = ["WebSocketRoute", "VirtualService", "DestinationRule"];
 /// One more than there are replicas: where the next pod of a rollout goes. The gateway's agent knows the first two by name.
 const PLACES: [Ipv4Addr; 3] = [
     Ipv4Addr::new(10, 77, 0, 2),
@@ -79,10 +95,7 @@ impl Scene {
     }
 
     async fn helm(&self, arguments: &[&str]) -> Result<String> {
-        let kubeconfig = self.cluster.kubeconfig();
-        let own = ["--kubeconfig".as_ref(), kubeconfig.as_os_str()];
-        let all = arguments.iter().map(|argument| argument.as_ref());
-        Ok(chart::helm(all.chain(own)).await?.success()?.to_owned())
+        left::helm(&self.cluster, arguments).await
     }
 
     /// Has the cluster run what the release's Deployment says, one pod after the other: a new one is ready before an old one goes.
@@ -158,17 +171,11 @@ impl Scene {
 
     /// Edits the route, and waits until every proxy has the edit.
     async fn edited(&self, handshake: &str) -> Result<()> {
-        let mut route = route();
+        let mut route = route("chat");
         route["spec"]["rules"][0]["timeouts"] = json!({"handshake": handshake});
         self.client.apply(&route).await?;
-        let programmed = |route: &Value| {
-            let is_of_now = route["status"]["observedGeneration"] == route["metadata"]["generation"];
-            let conditions = route["status"]["parents"][0]["conditions"].as_array()?;
-            let is = |one: &Value| one["type"] == "Programmed" && one["status"] == "True";
-            (is_of_now && conditions.iter().any(is)).then_some(())
-        };
         let route = self.client.same(&route)?;
-        let said = route.until("every proxy has it", programmed).await;
+        let said = route.until("every proxy has it", is_programmed).await;
         said.with_context(|| self.logs())
     }
 
@@ -201,15 +208,24 @@ impl Scene {
     }
 }
 
-fn route() -> Value {
+/// Whether every proxy has a route as it is now.
+pub(crate) fn is_programmed(route: &Value) -> Option<()> {
+    let is_of_now = route["status"]["observedGeneration"] == route["metadata"]["generation"];
+    let conditions = route["status"]["parents"][0]["conditions"].as_array()?;
+    let is = |one: &Value| one["type"] == "Programmed" && one["status"] == "True";
+    (is_of_now && conditions.iter().any(is)).then_some(())
+}
+
+/// To the Service of its name.
+pub(crate) fn route(name: &str) -> Value {
     json!({
         "apiVersion": "clew.dev/v1alpha1", "kind": "WebSocketRoute",
-        "metadata": {"name": "chat", "namespace": SHOP},
+        "metadata": {"name": name, "namespace": SHOP},
         "spec": {
             "parentRefs": [{"group": "networking.istio.io", "kind": "Gateway", "name": "edge"}],
             "hostnames": [HOST],
             "rules": [{
-                "backendRefs": [{"name": "chat", "port": PORT}],
+                "backendRefs": [{"name": name, "port": PORT}],
                 "sessionKey": {"sources": [{"type": "QueryParam", "queryParam": {"name": "room"}}]},
             }],
         },
@@ -241,13 +257,13 @@ async fn next_version(cluster: &Cluster) -> Result<PathBuf> {
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_session_notices() -> Result<()> {
+    let _alone = crate::ALONE.lock().await;
     let mut scene = Scene::new().await?;
     let before = scene.everything().await?;
     let chart = folder("clew");
     let chart = chart.to_str().context("a path")?;
-    let notes = scene
-        .helm(&["install", RELEASE, chart, "--namespace", NAMESPACE, IMAGE])
-        .await?;
+    let install = ["install", RELEASE, chart, "--namespace", NAMESPACE, IMAGE];
+    let notes = scene.helm(&install).await?;
     ensure!(
         notes.contains("clew install --gateway NAMESPACE/NAME\n"),
         "{notes}"
@@ -273,9 +289,15 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
     let sessions = scene.sessions().await?;
 
     monitoring::sees(&scene, &prometheus).await?;
-    tried(&scene).await?;
-    rights::are_used(&scene).await.with_context(|| scene.logs())?;
-    one_namespace(&scene).await?;
+    tried(
+        &scene.cluster,
+        &scene.client,
+        "2 replicas of the controller answer",
+    )
+    .await?;
+    let used = rights::are_used(&scene.client, None).await;
+    used.with_context(|| scene.logs())?;
+    rights::are_used_by_operators(&scene).await?;
 
     let next = next_version(&scene.cluster).await?;
     let next = next.to_str().context("a path")?;
@@ -302,8 +324,8 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
     );
     scene::all_answer(&sessions).await?;
 
-    rights::are_all_used_and_suffice(&scene)?;
-    monitoring::is_calm(&prometheus).await?;
+    let (own, operators) = rights::are_all_used_and_suffice(&scene.cluster).await?;
+    monitoring::is_calm(&scene, &prometheus).await?;
     scene
         .helm(&["uninstall", RELEASE, "--namespace", NAMESPACE])
         .await?;
@@ -320,95 +342,80 @@ async fn a_release_is_installed_upgraded_rolled_back_and_uninstalled_and_no_sess
         "secret/clew-signing-keys",
     ];
     ensure!(left == kept, "{left:?}");
+    let stays = left::ours(&scene.cluster).await?;
+    ensure!(stays.iter().eq(STAYS), "{stays:#?}");
     scene::all_answer(&sessions).await?;
     scene::none_lost(&sessions)?;
     ensure!(
         scene.place().await? == placed,
         "a key is on another pod without the release"
     );
-    println!("{SESSIONS} sessions through upgrade, rollback and uninstallation: 0 lost; left: {left:?}");
     ensure!(
         scene.pods.iter().all(|pod| !pod.server.connections().is_empty()),
         "a pod had no session"
     );
+    drop(sessions);
+    scene.helm(&install).await?;
+    scene.roll_out().await?;
+    scene.edited("13s").await?;
+    ensure!(
+        scene.place().await? == placed,
+        "a key is on another pod after it was installed again"
+    );
+    removed(&mut scene).await?;
+    println!(
+        "{SESSIONS} sessions through upgrade, rollback and uninstallation: 0 lost; {} objects stayed, and none after the guide's commands; \
+         all of {own} rights of the controller and {operators} of operators are used",
+        stays.len()
+    );
+    Ok(())
+}
+
+/// Removed as the guide says: nothing is left.
+async fn removed(scene: &mut Scene) -> Result<()> {
+    for line in left::how_to_be_rid_of_it()? {
+        left::typed(&scene.cluster, &line).await?;
+        if line.contains(&"--all") {
+            // While the controller runs.
+            let mut last = BTreeSet::new();
+            let gone = wait::until("what the routes became is gone", LONG, async || {
+                last = left::ours(&scene.cluster).await.ok()?;
+                let is_of_routes = |one: &String| BECAME.iter().any(|kind| one.starts_with(kind));
+                (!last.iter().any(is_of_routes)).then_some(())
+            });
+            let gone = gone.await;
+            gone.with_context(|| format!("{last:#?}\n{}", scene.logs()))?;
+        } else if line.contains(&"uninstall") {
+            for pod in std::mem::take(&mut scene.controllers) {
+                pod.stop().await?;
+            }
+        }
+    }
+    let nothing = left::ours(&scene.cluster).await?;
+    ensure!(nothing.is_empty(), "{nothing:#?}");
     Ok(())
 }
 
 /// `helm test`, whose pod this test runs.
-async fn tried(scene: &Scene) -> Result<()> {
+pub(crate) async fn tried(cluster: &Cluster, client: &Client, says: &str) -> Result<()> {
     let name = format!("{RELEASE}-test");
-    let pod = scene.client.object("v1", "Pod", NAMESPACE, &name);
+    let pod = client.object("v1", "Pod", NAMESPACE, &name);
     let runs = async {
         let made = pod.until("helm makes the pod", |pod| Some(pod.clone())).await?;
-        let output = kubelet::run_to_its_end(&scene.cluster, &made).await?;
+        let output = kubelet::run_to_its_end(cluster, &made).await?;
         let phase = if output.code == 0 { "Succeeded" } else { "Failed" };
         let status = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": NAMESPACE},
             "status": {"phase": phase},
         });
-        scene.client.apply_status(&status).await?;
+        client.apply_status(&status).await?;
         Ok::<_, anyhow::Error>(output)
     };
-    let (tested, output) = tokio::join!(scene.helm(&["test", RELEASE, "--namespace", NAMESPACE]), runs);
+    let test = ["test", RELEASE, "--namespace", NAMESPACE];
+    let (tested, output) = tokio::join!(left::helm(cluster, &test), runs);
     let output = output?;
     tested.with_context(|| format!("{output:?}"))?;
-    ensure!(
-        output.stdout.contains("2 replicas of the controller answer"),
-        "{output:?}"
-    );
+    ensure!(output.stdout.contains(says), "{output:?}");
     Ok(())
-}
-
-/// A second release, which may look at one namespace, does there what the first does everywhere.
-async fn one_namespace(scene: &Scene) -> Result<()> {
-    let (home, watched, release) = ("clew-alone", "alone", "alone");
-    for name in [home, watched] {
-        scene.client.apply(&namespace(name)).await?;
-    }
-    let chart = folder("clew");
-    let chart = chart.to_str().context("a path")?;
-    let told = [
-        "--set=crds.enabled=false",
-        "--set=replicas=1",
-        "--set=watchNamespace=alone",
-    ];
-    let install = ["install", release, chart, "--namespace", home, IMAGE];
-    scene.helm(&[&install[..], &told].concat()).await?;
-    let deployment = scene.client.object("apps/v1", "Deployment", home, "alone-clew");
-    let deployment = deployment.get().await?.context("a Deployment")?;
-    let at = clew_e2e::address::next_in_cluster();
-    let pod = RunningPod::start(
-        &scene.cluster,
-        &scene.client,
-        &deployment,
-        "alone-clew",
-        ("alone-clew-1", at),
-    )
-    .await?;
-
-    scene.client.apply(&service(watched, "chat")).await?;
-    scene
-        .client
-        .apply(&istio_gateway(watched, "edge", &["alone.example.com"]))
-        .await?;
-    let mut route = route();
-    route["metadata"]["namespace"] = json!(watched);
-    route["spec"]["hostnames"] = json!(["alone.example.com"]);
-    scene.client.apply(&route).await?;
-    let live = scene.client.same(&route)?;
-    let said = live.until("its status is written", |route| {
-        let conditions = route["status"]["parents"][0]["conditions"].as_array()?;
-        conditions
-            .iter()
-            .find(|one| one["reason"] == "FilterNotInstalled")
-            .map(drop)
-    });
-    said.await.with_context(|| pod.log())?;
-    live.delete().await?;
-    live.gone().await?;
-    pod.stop().await?;
-    rights::suffice(&scene.cluster, home)?;
-    scene.helm(&["uninstall", release, "--namespace", home]).await?;
-    scene.client.object("v1", "Namespace", "", home).delete().await
 }

@@ -166,11 +166,21 @@ async fn are_on_their_pods(prometheus: &Prometheus) -> Result<()> {
     counted.with_context(|| format!("{last:?}"))
 }
 
-/// No alert fires.
-pub(crate) async fn is_calm(prometheus: &Prometheus) -> Result<()> {
-    let alerts = alerts(prometheus).await?;
-    ensure!(alerts.iter().all(|(_, state)| state != "firing"), "{alerts:?}");
-    Ok(())
+/// No alert has anything to say once Prometheus has found the pods that are there now.
+pub(crate) async fn is_calm(scene: &Scene, prometheus: &Prometheus) -> Result<()> {
+    prometheus.looks_again(&scene.client).await?;
+    let mut last = Vec::new();
+    let calm = wait::until(
+        "no alert has anything to say after the rollouts",
+        SOON,
+        async || {
+            last = alerts(prometheus).await.ok()?;
+            last.retain(|(_, state)| state != "inactive");
+            last.is_empty().then_some(())
+        },
+    );
+    let calm = calm.await;
+    calm.with_context(|| format!("{last:?}"))
 }
 
 /// Where nobody is left, that is noticed.

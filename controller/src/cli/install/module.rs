@@ -64,6 +64,7 @@ mod tests {
             module: (*module).to_owned(),
             leads: false,
             lacks: None,
+            watched: None,
             gateways: Vec::new(),
         };
         Answers {

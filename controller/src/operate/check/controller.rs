@@ -140,6 +140,7 @@ mod tests {
             module: String::new(),
             leads: false,
             lacks: lacks.map(|all| all.iter().map(|one| (*one).to_owned()).collect()),
+            watched: None,
             gateways: Vec::new(),
         };
         let (older, well, bad) = (

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clew_core::versions::{Version, judge, judge_istio};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject, ListParams};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use super::{Check, Scene};
@@ -19,8 +19,7 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
     let Ok(answers) = &scene.answers else {
         return Vec::new();
     };
-    let client = &scene.connection.client;
-    let ours = match installed(client).await {
+    let ours = match installed(scene).await {
         Ok(ours) => ours,
         Err(error) => {
             return vec![Check::warning(
@@ -71,19 +70,15 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
 }
 
 /// What installations of the filter say, by the kind that says it.
-async fn installed(client: &Client) -> kube::Result<Vec<(Kind, Plugin)>> {
+async fn installed(scene: &Scene<'_>) -> kube::Result<Vec<(Kind, Plugin)>> {
     let mut found = Vec::new();
     for kind in [Kind::WasmPlugin, Kind::EnvoyExtensionPolicy] {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-        let listed = match api.list(&ListParams::default()).await {
+        let listed = match scene.connection.list(kind, scene.watched.as_deref()).await {
             // The kind is not installed.
             Err(kube::Error::Api(status)) if status.code == 404 => continue,
             listed => listed?,
         };
-        let ours = listed
-            .items
-            .iter()
-            .filter_map(|one| Plugin::of(kind, &json!(one)));
+        let ours = listed.iter().filter_map(|one| Plugin::of(kind, &json!(one)));
         found.extend(ours.map(|plugin| (kind, plugin)));
     }
     Ok(found)
@@ -93,8 +88,12 @@ async fn installed(client: &Client) -> kube::Result<Vec<(Kind, Plugin)>> {
 async fn pods(scene: &Scene<'_>, kind: Kind, gateway: &str, polls: &[&ProxyView]) -> Vec<Check> {
     let client = scene.connection.client.clone();
     let (namespace, labels) = match kind {
+        // They are where Envoy Gateway is.
         Kind::EnvoyExtensionPolicy => (None, of_envoy_gateway(gateway)),
-        _ => selector(gateway),
+        _ => {
+            let (namespace, labels) = selector(gateway);
+            (namespace.or_else(|| scene.watched.clone()), labels)
+        }
     };
     let api: Api<Pod> = match namespace {
         Some(namespace) => Api::namespaced(client, &namespace),

@@ -11,9 +11,9 @@ use crate::operate::{Standing, policies, routes};
 const CATEGORY: &str = "routes";
 
 pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
-    let routes = routes::list(scene.connection, None).await;
+    let routes = routes::list(scene.connection, scene.watched.as_deref()).await;
     let mut checks = looked_at("routes", routes, |routes| standing("routes", routes));
-    let policies = policies::list(scene.connection, None).await;
+    let policies = policies::list(scene.connection, scene.watched.as_deref()).await;
     checks.extend(looked_at("policies", policies, |policies| match policies {
         // Whoever has none need not know that there could be.
         [] => Vec::new(),
