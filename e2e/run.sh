@@ -57,7 +57,7 @@ cargo=(${CARGO:-cargo} test --profile e2e --locked --no-fail-fast --workspace --
 # Istio's are the most: where all of them run, a second cluster has half of them.
 half=()
 [[ ${#istio[@]} == 0 || $# != 0 ]] ||
-  half=(controller::{groups,guide,killed,misses,mistakes,module,mtls,namespaces,neighbours,operate,reasons,sessions,silent,status_page,tools,traces,verified}::)
+  half=(controller::{groups,guide,killed,misses,mistakes,module,mtls,namespaces,neighbours,operate,own_gateway,proxies,reasons,service_parent,sessions,silent,status_page,tools,traces,verified}::)
 # A cluster runs in a network namespace, and its tests in there with it; recipes, because they use the ports that they name.
 namespaced=(--config "target.'cfg(unix)'.runner = '$PWD/e2e/namespace.sh'")
 told=(--show-output --test-threads="${CLEW_E2E_THREADS:-2}" "$@")

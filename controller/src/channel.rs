@@ -247,16 +247,18 @@ impl Channel {
 
     /// The live sessions of each backend, and how many of them are elsewhere than they were sent.
     pub(crate) fn missed(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut gateways = self.lock();
         let mut sums = BTreeMap::<String, (u64, u64)>::new();
-        for gateway in self.lock().values_mut() {
+        for gateway in gateways.values_mut() {
             gateway.proxies.expire(clock::now());
             for missed in gateway.proxies.missed() {
                 sums.entry(missed.backend.clone()).or_default().1 += missed.sessions;
             }
-            for live in gateway.proxies.live() {
-                if let Some(sum) = sums.get_mut(&live.backend) {
-                    sum.0 += live.sessions;
-                }
+        }
+        // Those of a gateway where none is elsewhere, too.
+        for live in gateways.values().flat_map(|gateway| gateway.proxies.live()) {
+            if let Some(sum) = sums.get_mut(&live.backend) {
+                sum.0 += live.sessions;
             }
         }
         sums

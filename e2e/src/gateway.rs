@@ -14,13 +14,32 @@ use crate::pod::{Registrant, Registration};
 
 /// What an Istio Gateway selects it by.
 pub const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
-/// The port of the Gateways, of the Service, and of Envoy.
+/// The port of the Gateways and of their Services.
 pub const PORT: u16 = 80;
 
 const NAME: &str = "istio-ingressgateway";
-const PORTS: u16 = 15000;
-/// Where its Envoy tells its metrics.
-const METRICS: u16 = PORTS + agent::METRICS;
+
+/// The ports of a pod. All pods have one network here, so each kind has its own, and one of each can run at a time.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    /// Where Envoy takes sessions.
+    sessions: u16,
+    /// What the agent's begin with.
+    agent: u16,
+}
+
+const FIRST: Ports = Ports {
+    sessions: PORT,
+    agent: 15000,
+};
+const ANOTHER: Ports = Ports {
+    sessions: 15180,
+    agent: 15100,
+};
+const OF_ISTIOS_CLASS: Ports = Ports {
+    sessions: 17080,
+    agent: 17000,
+};
 
 /// One pod of a gateway, killed when dropped.
 #[derive(Debug)]
@@ -30,6 +49,7 @@ pub struct Gateway {
     /// Its Envoy's admin port.
     pub admin: Admin,
     agent: Agent,
+    registration: Registration,
 }
 
 impl Gateway {
@@ -38,40 +58,59 @@ impl Gateway {
     /// # Errors
     /// When it does not become ready.
     pub async fn start(cluster: &Cluster, istio: &Istio) -> Result<Self> {
-        Self::start_as(cluster, istio, (NAMESPACE, NAME), labels()).await
+        Self::start_as(cluster, istio, (NAMESPACE, NAME, 0), labels(), FIRST).await
     }
 
-    /// The same for a Gateway of Istio's class, whose Service has its name. There is one agent at a time: each has the same ports.
+    /// A second pod of the same gateway.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_another(cluster: &Cluster, istio: &Istio) -> Result<Self> {
+        Self::start_as(cluster, istio, (NAMESPACE, NAME, 1), labels(), ANOTHER).await
+    }
+
+    /// A pod of a Gateway of Istio's class, whose Service has its name.
     ///
     /// # Errors
     /// When it does not become ready.
     pub async fn start_for(cluster: &Cluster, istio: &Istio, namespace: &str, name: &str) -> Result<Self> {
         let labels = json!({"gateway.networking.k8s.io/gateway-name": name});
-        Self::start_as(cluster, istio, (namespace, name), labels).await
+        Self::start_as(cluster, istio, (namespace, name, 0), labels, OF_ISTIOS_CLASS).await
     }
 
     async fn start_as(
         cluster: &Cluster,
         istio: &Istio,
-        (namespace, name): (&str, &str),
+        (namespace, service, number): (&str, &str, usize),
         labels: Value,
+        ports: Ports,
     ) -> Result<Self> {
-        let address = SocketAddr::from((address::next_in_cluster(), PORT));
-        register(&cluster.client().await?, (namespace, name), &labels, address).await?;
+        let address = SocketAddr::from((address::next_in_cluster(), ports.sessions));
         let place = Place {
             role: "router",
-            pod: &format!("{name}-0"),
+            pod: &format!("{service}-{number}"),
             namespace,
             ip: address.ip(),
             labels,
-            ports: PORTS,
+            ports: ports.agent,
         };
+        let registration = register(&cluster.client().await?, service, &place, address).await?;
         let agent = Agent::start(istio, &place).await?;
         Ok(Self {
             address,
             admin: agent.admin,
             agent,
+            registration,
         })
+    }
+
+    /// Is killed, and gone from the API server.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn leave(self) -> Result<()> {
+        drop(self.agent);
+        self.registration.remove().await
     }
 
     /// Envoy's process.
@@ -103,34 +142,37 @@ fn labels() -> Value {
     json!({SELECTOR.0: SELECTOR.1})
 }
 
-/// The Service that says which port is which, and the pod in it.
+/// The Service, whose port is whichever a pod calls by its name, and the pod in it.
 async fn register(
     client: &Client,
-    (namespace, name): (&str, &str),
-    labels: &Value,
+    service: &str,
+    place: &Place<'_>,
     address: SocketAddr,
-) -> Result<()> {
-    let service = json!({
+) -> Result<Registration> {
+    let port = "http";
+    let of_all = json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT}]},
+        "metadata": {"name": service, "namespace": place.namespace},
+        "spec": {"selector": place.labels, "ports": [{"name": port, "port": PORT, "targetPort": port}]},
     });
-    client.apply(&service).await?;
-    let registrant = Registrant {
+    client.apply(&of_all).await?;
+    Registration::new(Registrant {
         client: client.clone(),
-        namespace: namespace.to_owned(),
-        service: name.to_owned(),
-        name: format!("{name}-0"),
-        labels: labels.clone(),
+        namespace: place.namespace.to_owned(),
+        service: service.to_owned(),
+        name: place.pod.to_owned(),
+        labels: place.labels.clone(),
         spec: json!({"containers": [{
             "name": "istio-proxy",
             "image": "proxyv2",
-            "ports": [{"name": "http-envoy-prom", "containerPort": METRICS}],
+            "ports": [
+                {"name": port, "containerPort": address.port()},
+                {"name": "http-envoy-prom", "containerPort": place.ports + agent::METRICS},
+            ],
         }]}),
-        port: "http",
+        port,
         address,
-    };
-    Registration::new(registrant).await?;
-    Ok(())
+    })
+    .await
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::Result;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::cluster::{Cluster, START, part};
@@ -80,6 +81,14 @@ impl Istio {
     /// Where proxies get their configuration.
     pub fn discovery(&self) -> SocketAddr {
         GRPC
+    }
+
+    /// Sends a signal: SIGSTOP and SIGCONT make it late.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.istiod.signal(signal)
     }
 
     /// Everything that it wrote.

@@ -12,9 +12,11 @@ use crate::echo_server::EchoServer;
 use crate::wait;
 
 mod registration;
+mod second;
 
 pub use registration::any_spec;
 pub(crate) use registration::{Registrant, Registration};
+pub use second::Entering;
 
 /// The port of every Service.
 pub const PORT: u16 = 8080;

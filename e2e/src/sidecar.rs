@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::address;
 use crate::agent::{Agent, Place};
 use crate::cluster::Cluster;
 use crate::envoy::Admin;
 use crate::istio::Istio;
 use crate::pod::PORT;
+use crate::visitors::LONG;
+use crate::{address, wait};
 
 const NAME: &str = "visitor";
 const PORTS: u16 = 16000;
@@ -68,6 +69,19 @@ impl Sidecar {
             admin: agent.admin,
             agent,
         })
+    }
+
+    /// Waits until where its Envoy leads requests, which is all of its routes' text, is so.
+    ///
+    /// # Errors
+    /// When it is not for long.
+    pub async fn routes(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<()> {
+        let said = format!("in a sidecar's routes: {what}");
+        wait::until(&said, LONG, async || {
+            let routes = self.admin.get("/config_dump?resource=dynamic_route_configs");
+            is_so(&routes.await.ok()?).then_some(())
+        })
+        .await
     }
 
     /// Everything that the agent and Envoy wrote.

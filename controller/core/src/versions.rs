@@ -98,6 +98,9 @@ fn of_rules<'r>(
     let mut found = Vec::new();
     let mut add = |field: String, why: String| found.push(Unsupported { field, why });
     let oldest = envoys.iter().min().filter(|oldest| **oldest < PREFERRED);
+    let too_old = oldest.filter(|oldest| **oldest < OLDEST).map(|oldest| {
+        format!("a proxy runs Envoy {oldest}, older than {OLDEST}, the oldest that Clew can drive; run a later one")
+    });
     let builds_once = |of: &str, versions: &[Version], once| {
         let is_there = versions.contains(&once);
         is_there.then(|| {
@@ -130,7 +133,7 @@ fn of_rules<'r>(
                 }
             }
         }
-        if let Some(why) = &once {
+        for why in too_old.iter().chain(&once) {
             add(format!("{path}.{backends}"), why.clone());
         }
     }
@@ -187,6 +190,8 @@ mod tests {
         );
         let once = ["spec.rules[0].backendRefs"];
         assert_eq!(fields(&[], &[Version(1, 30, 0)]), once);
-        assert!(fields(&[Version(1, 38, 0)], &[]).contains(&once[0].to_owned()));
+        for envoy in [Version(1, 38, 0), Version(1, 35, 9)] {
+            assert!(fields(&[envoy], &[]).contains(&once[0].to_owned()), "{envoy}");
+        }
     }
 }

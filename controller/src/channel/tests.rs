@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clew_filter_config::channel::{Live, Poll, Update};
+use clew_filter_config::channel::{Live, Missed, Poll, Update};
 use clew_filter_config::rule::Backend;
 
 use tokio::sync::watch;
@@ -135,6 +135,31 @@ async fn live_sessions_are_summed_over_proxies() {
     let live = channel.live();
     assert_eq!(live.len(), 1);
     assert_eq!(live[0].sessions, 8);
+}
+
+#[tokio::test]
+async fn misses_are_held_against_the_sessions_of_all_gateways() {
+    let channel = Channel::new("e".into(), "seed".into());
+    for (gateway, sessions, missed) in [("ns/a", 7, 0), ("ns/b", 3, 2), ("ns/c", 5, 0)] {
+        channel.publish(gateway, snapshot(&["a"]));
+        let live = vec![Live {
+            rule: "r".into(),
+            backend: "a".into(),
+            pod: "p".into(),
+            sessions,
+        }];
+        let missed = (missed > 0).then(|| Missed {
+            backend: "a".into(),
+            sessions: missed,
+        });
+        channel.hears(&Poll {
+            gateway: gateway.into(),
+            live,
+            missed: missed.into_iter().collect(),
+            ..poll("x", None, 0)
+        });
+    }
+    assert_eq!(channel.missed().get("a"), Some(&(15, 2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,12 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Who does not answer a write for this long is away.
 const WRITE: Duration = Duration::from_secs(10);
+/// By then the pods of a new Service are entered there, if it has any.
+const ENTERING: Duration = Duration::from_secs(2);
+/// Between two looks whether they are.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// By then proxies have what a route that changes will lead to. Nobody says so, and one that has the route first answers 500 or 503.
+const SEEING: Duration = Duration::from_secs(1);
 /// By then the proxies have what was written of routes.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -208,7 +214,16 @@ impl Applier {
     ) {
         let needs = async {
             let unheld = self.mark_all(holds, resolved).await;
-            (unheld, self.write_all(steps.needs).await)
+            // Where no route led anywhere before, no handshake can find less than it did.
+            let leads_elsewhere = !steps.needs.is_empty() && steps.routes.iter().any(is_changed);
+            let mut services: BTreeSet<_> = steps.needs.iter().filter_map(new_service).cloned().collect();
+            let unwritten = self.write_all(steps.needs).await;
+            services.retain(|service| !unwritten.contains_key(&(Kind::Service, service.clone())));
+            if leads_elsewhere {
+                self.entered(services).await;
+                clock::pause(SEEING).await;
+            }
+            (unheld, unwritten)
         };
         let acknowledgements = async {
             // A filter that has not forgotten a rule goes on choosing pods by what carried its choices.
@@ -248,6 +263,18 @@ impl Applier {
             .partition(|step| matches!(step, Step::Delete(..)));
         for steps in [written, gone, steps.owners, steps.leftovers] {
             applied.failed.extend(self.write_all(steps).await);
+        }
+    }
+
+    /// Waits until new Services have pods: handshakes that came before would find nobody there.
+    async fn entered(&self, mut services: BTreeSet<ObjectName>) {
+        let until = clock::now() + ENTERING;
+        loop {
+            self.store.forget_ready(&mut services);
+            if services.is_empty() || clock::now() >= until {
+                break;
+            }
+            clock::pause(LOOK_AGAIN).await;
         }
     }
 
@@ -455,6 +482,19 @@ impl Applier {
 
 fn arrivals(carried: &BTreeSet<String>) -> impl Fn(&Snapshot, &Snapshot) -> Snapshot {
     |old, new| order::arrivals(old, new, |id| carried.contains(id))
+}
+
+/// The Service that a step makes.
+fn new_service(step: &Step) -> Option<&ObjectName> {
+    match step {
+        Step::Create((Kind::Service, name), _) => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether a step changes what is there.
+fn is_changed(step: &Step) -> bool {
+    matches!(step, Step::Change(..))
 }
 
 /// What a write came to. When the API server is away, what is left need not find that out one by one.

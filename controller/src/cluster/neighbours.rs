@@ -14,7 +14,7 @@ use super::seen::{Body, Seen};
 use super::steps::Key;
 
 /// The label by which an EndpointSlice belongs to a Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What the one rule of a route is called that names none.
 const ONLY_RULE: &str = "default";
 

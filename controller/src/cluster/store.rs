@@ -8,7 +8,8 @@ use kube::core::DynamicObject;
 use tokio::sync::watch;
 
 use super::kind::Kind;
-use super::seen::{Live, Seen};
+use super::neighbours::SERVICE_NAME;
+use super::seen::{Body, Live, Seen};
 use super::steps::Key;
 use crate::memory;
 
@@ -112,6 +113,28 @@ impl Store {
             Some((key, (seen.uid.clone(), seen.live.clone()?)))
         };
         keys.into_iter().filter_map(find).collect()
+    }
+
+    /// Takes out those Services in which a pod that takes sessions is entered.
+    pub(crate) fn forget_ready(&self, services: &mut BTreeSet<ObjectName>) {
+        let shelves = self.lock();
+        let slices = shelves.get(&Kind::EndpointSlice).map(|shelf| &shelf.objects);
+        for (name, seen) in slices.into_iter().flatten() {
+            let Body::EndpointSlice(slice) = &seen.body else {
+                continue;
+            };
+            let labels = slice.metadata.labels.as_ref();
+            let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else {
+                continue;
+            };
+            let mut ready = slice.endpoints.iter().flatten().map(|endpoint| {
+                let conditions = endpoint.conditions.as_ref();
+                conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+            });
+            if ready.any(|ready| ready) {
+                services.remove(&ObjectName::new(&name.namespace, service));
+            }
+        }
     }
 
     /// The watch says that an object is as it says.
@@ -322,7 +345,9 @@ mod tests {
     use super::{Changes, Read, Standing, Store};
     use crate::cluster::kind::Kind;
     use crate::cluster::seen::{Body, Seen};
+    use clew_core::model::ObjectName;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     fn class(name: &str, version: u32, controller: &str) -> Read {
         let object = json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "spec": {"controllerName": controller}});
@@ -387,6 +412,29 @@ mod tests {
         store.replace(Kind::GatewayClass, vec![class("b", 1, "x")]);
         store.answered(Kind::GatewayClass, answer("2"));
         assert!(is_there(), "a cluster that counts anew");
+    }
+
+    #[test]
+    fn a_service_has_a_pod_when_a_slice_of_its_own_names_a_ready_one() {
+        let slice = |namespace: &str, service: &str, ready: serde_json::Value| {
+            let object = json!({
+                "metadata": {"name": "a", "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}],
+            });
+            Store::of(&[(Kind::EndpointSlice, object)])
+        };
+        let has = |store: Store| {
+            let mut services = BTreeSet::from([ObjectName::new("shop", "chat")]);
+            store.forget_ready(&mut services);
+            services.is_empty()
+        };
+        assert!(has(slice("shop", "chat", json!(true))));
+        assert!(has(slice("shop", "chat", json!(null))), "it does not say");
+        assert!(!has(slice("shop", "chat", json!(false))));
+        assert!(!has(slice("shop", "chat-clew", json!(true))));
+        assert!(!has(slice("infra", "chat", json!(true))));
+        assert!(!has(Store::default()));
     }
 
     #[test]

@@ -5,19 +5,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clew_e2e::echo_server::SERVED_BY;
 use clew_e2e::pod::{PORT, Pod, service};
-use clew_e2e::scene;
+use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::{Answer, Request, Session, Traffic};
+use clew_e2e::{address, http, scene, wait};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::edits::LISTENERS;
 use super::shop::{Shop, install};
-use super::{ISTIO, alone};
+use super::{ISTIO, alone, condition};
 use crate::Mesh;
 
 const SESSIONS: usize = 40;
 const KEYS: usize = 100;
 /// More than Envoy holds for a stream by itself.
 const LARGE: usize = 4 << 20;
+
+/// A module that has a memory, says which interface it is written for, and does nothing.
+const IDLE: &[u8] = b"\0asm\x01\0\0\0\x01\x09\x02\x60\0\0\x60\x01\x7f\x01\x7f\x03\x03\x02\0\x01\x05\x03\x01\0\x01\x07\x2d\x03\x06memory\x02\0\x17proxy_abi_version_0_2_1\0\0\x06malloc\0\x01\x0a\x0a\x02\x02\0\x0b\x05\0\x41\x80\x08\x0b";
 
 /// Sessions that are to live, and listeners that are to stay.
 struct Watch<'m> {
@@ -90,7 +95,7 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
         (
             "limits",
             rule,
-            json!({"resilience": {"maxPendingHandshakes": 700}}),
+            json!({"resilience": {"maxPendingHandshakes": SESSIONS - 1}}),
         ),
     ] {
         shop.manifest = first.clone();
@@ -103,6 +108,17 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
         watch.unmoved(row).await?;
     }
 
+    for balancer in ["LeastSessions", "Random"] {
+        shop.manifest = first.clone();
+        shop.manifest["spec"]["rules"][0]["loadBalancer"] = json!({"type": balancer});
+        shop.apply_route().await?;
+        wait::until("keys decide no more", LONG, async || {
+            (shop.visitors.place(KEYS).await.ok()? != placed).then_some(())
+        })
+        .await?;
+        watch.unmoved(balancer).await?;
+    }
+    their_rule(&mut shop, &mut watch, &first, &placed).await?;
     let canary = weighted(&mut shop, &placed).await?;
     watch.unmoved("a second weighted destination").await?;
     shop.manifest = first;
@@ -138,6 +154,69 @@ async fn what_ours_becomes_on_istio_cuts_no_session_whatever_changes() -> Result
     Ok(())
 }
 
+/// What the user's own rule for the Service says holds for our subset too, but how pods are chosen.
+async fn their_rule(shop: &mut Shop, watch: &mut Watch<'_>, first: &Value, placed: &[String]) -> Result<()> {
+    let admin = &watch.mesh.gateway.admin;
+    // Who waits for a connection does not wait long.
+    shop.manifest = first.clone();
+    shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"handshake": "3s"});
+    shop.apply_route().await?;
+    let mut rule = json!({
+        "apiVersion": ISTIO, "kind": "DestinationRule", "metadata": {"name": "theirs", "namespace": "cuts"},
+        "spec": {"host": "chat.cuts.svc.cluster.local"},
+    });
+    let least = json!({"simple": "LEAST_REQUEST"});
+    let ring =
+        json!({"consistentHash": {"httpQueryParameterName": "room", "ringHash": {"minimumRingSize": 9}}});
+    let mut limited = None;
+    for (mark, (row, policy)) in [
+        (
+            "their timeouts",
+            json!({"connectionPool": {"tcp": {"maxConnectionDuration": "1s", "idleTimeout": "1s"}, "http": {"idleTimeout": "1s"}}}),
+        ),
+        ("their outlier detection", json!({"outlierDetection": {"consecutive5xxErrors": 1}})),
+        ("their ring", json!({"loadBalancer": ring})),
+        ("their least requests", json!({"loadBalancer": least})),
+        (
+            "their limits, below those who are there",
+            json!({"connectionPool": {"tcp": {"maxConnections": SESSIONS / 4}, "http": {"http1MaxPendingRequests": 1}}}),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let told = format!("3.10{mark}s");
+        rule["spec"]["trafficPolicy"] = policy;
+        rule["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"] = json!(told);
+        rule["spec"]["subsets"] = json!([{"name": "theirs", "labels": {"mark": told}}]);
+        shop.client.apply(&rule).await.context(row)?;
+        wait::until(row, LONG, async || {
+            let ours = "/config_dump?resource=dynamic_active_clusters&name_regex=.*clew.*chat[.]cuts.*";
+            admin.get(ours).await.ok()?.contains(&told).then_some(())
+        })
+        .await?;
+        if row.contains("limits") {
+            let opened = (0..SESSIONS).map(async |key| shop.visitors.request(key).open(shop.visitors.gateway).await);
+            let opened = join_all(opened).await;
+            limited = Some(opened.iter().filter(|one| one.is_err()).count());
+        } else {
+            ensure!(shop.visitors.place(KEYS).await? == placed, "{row}: keys moved");
+            watch.sessions.extend(shop.visitors.sessions(2, Traffic::idle()).await?);
+        }
+        watch.unmoved(row).await?;
+    }
+    ensure!(
+        limited.is_some_and(|refused| (1..SESSIONS).contains(&refused)),
+        "{limited:?} of {SESSIONS} handshakes are refused"
+    );
+    shop.client.same(&rule)?.delete().await?;
+    shop.manifest = first.clone();
+    shop.apply_route().await?;
+    let is_so = |now: &[String]| now == placed;
+    shop.visitors.settled("theirs is gone", KEYS, is_so).await?;
+    watch.unmoved("their rule deleted").await
+}
+
 /// A backend more moves what it gets, and nothing else.
 async fn weighted(shop: &mut Shop, placed: &[String]) -> Result<Pod> {
     shop.client.apply(&service("cuts", "canary")).await?;
@@ -166,14 +245,22 @@ async fn weighted(shop: &mut Shop, placed: &[String]) -> Result<Pod> {
 /// Another configuration, and what goes with the module.
 async fn module(shop: &Shop, watch: &mut Watch<'_>) -> Result<()> {
     let cluster = &watch.mesh.cluster;
+    let printed = install(cluster, "cuts", &["--print"]).await?;
+    let list: Value = serde_saphyr::from_str(printed.success()?)?;
+    let plugin = &list["items"][0];
+    let mut labelled = plugin.clone();
+    labelled["metadata"]["labels"]["team"] = json!("chat");
+    for plugin in [&labelled, plugin] {
+        shop.client.apply(plugin).await?;
+        shop.visitors.place(1).await?;
+        watch.unmoved("the labels of the WasmPlugin").await?;
+    }
     let open = install(cluster, "cuts", &["--yes", "--failure-mode", "open"]).await?;
     open.success()?;
     ensure!(open.stderr.contains("no session ends"), "{open:?}");
     shop.visitors.place(1).await?;
     watch.unmoved("another configuration of the WasmPlugin").await?;
     install(cluster, "cuts", &["--yes"]).await?.success()?;
-    let printed = install(cluster, "cuts", &["--print"]).await?;
-    let list: Value = serde_saphyr::from_str(printed.success()?)?;
     let filter = shop.client.same(&list["items"][1])?;
     filter.delete().await?;
     filter.gone().await?;
@@ -203,6 +290,76 @@ async fn pods_go(shop: &mut Shop, watch: &mut Watch<'_>) -> Result<()> {
     chat.gone().await?;
     super::mistakes::answered(shop, 500).await?;
     watch.unmoved("the Service deleted").await
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a test measured belongs beside its verdict"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_more_or_less_on_a_gateway_cuts_every_session_there() -> Result<()> {
+    const NAME: &str = "plugins";
+    let (mesh, _controller) = alone().await?;
+    let shop = Shop::open(mesh, NAME).await?;
+    let printed = install(&mesh.cluster, NAME, &["--print"]).await?;
+    let list: Value = serde_saphyr::from_str(printed.success()?)?;
+    let ours = &list["items"][0];
+    let mut elsewhere = ours.clone();
+    elsewhere["spec"]["selector"]["matchLabels"] = json!({"app": "nobody"});
+    let address = (address::next_in_cluster(), PORT).into();
+    http::serve(address, IDLE.to_vec()).await?;
+    let mut theirs = ours.clone();
+    theirs["metadata"] = json!({"name": "theirs", "namespace": ours["metadata"]["namespace"]});
+    theirs["spec"] =
+        json!({"selector": ours["spec"]["selector"], "url": format!("http://{address}/idle.wasm")});
+
+    let written = async |plugin: &Value| shop.client.apply(plugin).await.map(drop);
+    let deleted = async |plugin: &Value| shop.client.same(plugin)?.delete().await;
+    all_cut(&shop, "a second plugin", written(&theirs)).await?;
+    all_cut(&shop, "the second one deleted", deleted(&theirs)).await?;
+    all_cut(&shop, "ours for other pods", written(&elsewhere)).await?;
+    all_cut(&shop, "ours for these again", written(ours)).await?;
+    all_cut(&shop, "ours deleted", deleted(ours)).await?;
+    let missed = |route: &Value| {
+        condition(route, "Programmed").filter(|(_, reason, _)| reason == "FilterNotInstalled")
+    };
+    shop.route.until("the status misses it", missed).await?;
+    let installed = async {
+        let made = install(&mesh.cluster, NAME, &["--yes"]).await?;
+        made.success()?;
+        ensure!(made.stderr.contains("cuts every WebSocket"), "{made:?}");
+        Ok(())
+    };
+    all_cut(&shop, "ours installed", installed).await?;
+    // The one that was deleted still counts for a while.
+    let is_one = |route: &Value| {
+        condition(route, "Programmed")
+            .filter(|(status, _, said)| status == "True" && said == "1 of 1 proxies")
+    };
+    shop.route.until("one proxy has it", is_one).await?;
+    println!(
+        "6 changes of a gateway's plugins under {SESSIONS} sessions each: all cut, without a Close frame"
+    );
+    shop.close().await
+}
+
+/// None of the sessions outlives a change; who comes then gets to a pod.
+async fn all_cut(shop: &Shop, row: &str, change: impl Future<Output = Result<()>>) -> Result<()> {
+    let traffic = Traffic::every(Duration::from_millis(100), 64);
+    let mut sessions = shop
+        .visitors
+        .sessions(SESSIONS, traffic)
+        .await
+        .context(row.to_owned())?;
+    change.await.context(row.to_owned())?;
+    for session in &mut sessions {
+        let record = session.ended(LONG).await.context(row.to_owned())?;
+        ensure!(record.code() == Some(1006), "{row}: a Close frame: {record:?}");
+    }
+    super::mistakes::answered(shop, 101)
+        .await
+        .context(row.to_owned())
+        .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,7 +404,7 @@ async fn rules_of_others_for_the_same_service_go_on_as_they_were() -> Result<()>
         }
         Ok::<_, anyhow::Error>(by)
     };
-    let before = clew_e2e::wait::until("theirs is in force", clew_e2e::visitors::LONG, async || {
+    let before = wait::until("theirs is in force", LONG, async || {
         let (one, two) = (theirs().await.ok()?, theirs().await.ok()?);
         (one == two).then_some(one)
     })

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use clew_e2e::cluster::{Client, Cluster, Object};
 use clew_e2e::controller::NAMESPACE;
+use clew_e2e::envoy::Admin;
 use clew_e2e::gateway::istio_gateway;
 use clew_e2e::istio::namespace;
 use clew_e2e::pod::{PORT, Pod, service};
@@ -97,6 +98,19 @@ impl Shop {
             .await?;
         ensure!(message == "1 of 1 proxies", "{message}");
         Ok(())
+    }
+
+    /// How many of its handshakes landed so, as the gateway's Envoy counts them: Istio's keeps labels in names.
+    pub(crate) async fn landed(&self, admin: Admin, result: &str) -> Result<usize> {
+        let labels = [
+            format!("clew_route=.={}/chat/", self.name),
+            format!("result=.={result};"),
+        ];
+        let counts = admin.stats("clew_affinity_total").await?;
+        let ours = counts
+            .into_iter()
+            .filter(|(name, _)| labels.iter().all(|label| name.contains(label)));
+        Ok(usize::try_from(ours.map(|(_, count)| count).sum::<u64>())?)
     }
 
     /// Deletes the route, and waits until nothing of it is left.

@@ -83,7 +83,7 @@ fn mesh(rule: &RouteRule) -> Table {
         (
             rule.backend_refs.len() > 1 && hashes,
             "backendRefs",
-            "on the mesh each handshake is dealt to a backend by weight, whatever its key",
+            "on the mesh each handshake is dealt to a backend by weight, and there to any pod, whatever its key",
         ),
         (
             policy.load_balancer.bounded_load.is_some(),
