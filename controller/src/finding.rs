@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use clew_core::model::{BackendId, Gateway, ObjectName, OwnerKind};
+use clew_core::model::{BackendId, ObjectName, OwnerKind};
 use clew_core::refusal::Refusal;
 use clew_core::validate::Validated;
 use serde::Serialize;
@@ -110,7 +110,7 @@ impl Finding {
                 .is_some_and(|backend| backend.pods.is_empty())
         };
         let mut empty: BTreeMap<&ObjectName, BTreeSet<&BackendId>> = BTreeMap::new();
-        for rule in world.gateways.iter().flat_map(Gateway::rules) {
+        for rule in world.rules_here() {
             let taking = rule.backends.iter().filter(|share| share.weight > 0);
             let taking: Vec<_> = taking.map(|share| &share.id).collect();
             if taking.iter().all(has_none) {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{Gateway, ObjectName, OwnerKind, World};
+use clew_core::model::{ObjectName, OwnerKind, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
@@ -232,13 +232,8 @@ impl Standalone {
 
     /// What is in force now. Sessions of rules that went keep the time that they last had to leave.
     fn note(&mut self, world: World) {
-        let still: BTreeSet<_> = world
-            .gateways
-            .iter()
-            .flat_map(Gateway::rules)
-            .map(|rule| &rule.name)
-            .collect();
-        let old = self.world.gateways.iter().flat_map(Gateway::rules);
+        let still: BTreeSet<_> = world.rules_here().map(|rule| &rule.name).collect();
+        let old = self.world.rules_here();
         let gone = old
             .filter(|rule| !still.contains(&rule.name))
             .map(|rule| rule.drain_timeout_ms);
@@ -255,8 +250,8 @@ impl Standalone {
 
     /// The longest that a session may take to leave.
     fn longest_drain_ms(&self) -> u64 {
-        let rules = self.world.gateways.iter().flat_map(Gateway::rules);
-        rules
+        self.world
+            .rules_here()
             .map(|rule| rule.drain_timeout_ms)
             .fold(self.gone_drain_ms, u64::max)
     }

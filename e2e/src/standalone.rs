@@ -1,5 +1,7 @@
 //! The real `clew`: its commands, and `clew run` with the Envoy that it drives.
 
+pub mod watched;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clew_filter_core::placement::Seed;
@@ -69,8 +70,12 @@ pub struct ObjectDiff {
 pub struct ListenerDiff {
     /// `namespace/name` of its gateway.
     pub gateway: String,
+    /// What it is bound to.
+    pub address: SocketAddr,
     /// What of the change does that.
     pub why: String,
+    /// `namespace/route/rule` of each rule that it serves now.
+    pub rules: BTreeSet<String>,
 }
 
 /// A rule of a route.

@@ -52,11 +52,14 @@ impl World {
     /// Every rule that is in force somewhere, as often as it is.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
         let of_others = self.attached().flat_map(|route| &route.rules);
-        self.gateways
-            .iter()
-            .flat_map(|gateway| gateway.rules())
+        self.rules_here()
             .chain(of_others.map(|attached| &attached.rule))
             .chain(self.policies().flat_map(|policy| &policy.rules))
+    }
+
+    /// Every rule at stand-alone Envoy, as often as it is in force.
+    pub fn rules_here(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.gateways.iter().flat_map(Gateway::rules)
     }
 
     /// Every policy at a gateway of others.

@@ -1,23 +1,25 @@
 //! Golden folders: what is rendered, and what the status says, for one input each. `make golden` rewrites them, and the
 //! diff is read in review.
 
+mod inputs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
 
+use clew_core::in_force::InForce;
 use clew_core::model::OwnerKind;
-use clew_core::objects::{Objects, Source, Sourced};
-use clew_core::refusal::{Code, Condition};
+use clew_core::objects::{Objects, ParentKind, Source};
+use clew_core::refusal::{Code, Condition, Refusal};
 use clew_core::render::envoy::{self, Settings};
 use clew_core::render::rules::{self, Drains};
 use clew_core::render::{gateway_api, generated, istio};
 use clew_core::status::{Applied, Progress, policy_status, status};
 use clew_core::validate::{Notice, Target, Validated, validate};
-use clew_crds::admission::{Violation, admit};
 use clew_filter_config::plugin::FailureMode;
+use inputs::{read, read_as, typed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// The golden folders, in order.
@@ -101,13 +103,16 @@ fn the_reference_of_refusals_names_every_code() {
     }
     let examples = examples();
     for code in Code::ALL {
-        text += &format!("\n## {code}\n\n**{}.** {}\n", code.name(), code.meaning());
-        if let Some((object, field, message)) = examples.get(code) {
-            text += &format!(
-                "\nFor example, of `{field}` of {object}:\n\n> {}\n",
-                message.replace('*', "\\*")
-            );
-        }
+        // A message says what to do.
+        let (object, field, message) = examples
+            .get(code)
+            .unwrap_or_else(|| panic!("no example of {code}"));
+        text += &format!(
+            "\n## {code}\n\n**{}.** {}\n\nFor example, of `{field}` of {object}:\n\n> {}\n",
+            code.name(),
+            code.meaning(),
+            message.replace('*', "\\*")
+        );
     }
     if env::var("CLEW_GOLDEN").is_ok_and(|value| value == "rewrite") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -118,23 +123,111 @@ fn the_reference_of_refusals_names_every_code() {
 
 /// What is said of the first case that is refused for a code: the object, the field and the message.
 fn examples() -> BTreeMap<Code, (String, String, String)> {
+    let said = |refusal: &Refusal| {
+        (
+            refusal.object.to_string(),
+            refusal.field.clone(),
+            refusal.message.clone(),
+        )
+    };
     let mut examples = BTreeMap::new();
     for case in cases() {
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
         let objects = read(&name, &fs::read_to_string(case.join("input.yaml")).unwrap());
         for refusal in validate(&objects, Target::Every).refusals() {
-            let said = || {
-                (
-                    refusal.object.to_string(),
-                    refusal.field.clone(),
-                    refusal.message.clone(),
-                )
-            };
-            examples.entry(refusal.code).or_insert_with(said);
+            examples.entry(refusal.code).or_insert_with(|| said(refusal));
         }
+    }
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/one-route/input.yaml");
+    let good = fs::read_to_string(case).unwrap();
+    for (code, changes) in CHANGES {
+        let mut in_force = InForce::default();
+        in_force.validate(&read("one-route", &good), Target::Every);
+        let changed = changes.iter().fold(good.clone(), |text, (old, new)| {
+            assert!(text.contains(old), "{old}");
+            text.replacen(old, new, 1)
+        });
+        let mut objects = read_as("one-route", &changed, typed);
+        objects.unknown_parents.insert(ParentKind::IstioGateway);
+        let (new, edited) = (
+            validate(&objects, Target::Every),
+            in_force.validate(&objects, Target::Every),
+        );
+        let mut refusals = new.refusals().chain(edited.refusals());
+        let found = refusals.find(|refusal| refusal.code == *code);
+        let found = found.unwrap_or_else(|| panic!("not refused for {code}"));
+        examples.entry(*code).or_insert_with(|| said(found));
     }
     examples
 }
+
+/// What no folder shows, because no API server takes it, because it is wrong only as an edit, or because a kind is not installed: changes
+/// of the case `one-route`.
+const CHANGES: &[(Code, &[(&str, &str)])] = &[
+    (
+        Code::RuleIdTaken,
+        &[
+            ("name: rooms", "name: r855736"),
+            (
+                "---\n",
+                "---\napiVersion: clew.dev/v1alpha1\nkind: WebSocketRoute\nmetadata: {name: chat2, namespace: shop}\nspec:\n  parentRefs: [{name: edge}]\n  rules: [{name: r213793, backendRefs: [{name: chat, port: 8080}]}]\n---\n",
+            ),
+        ],
+    ),
+    (Code::PathInvalid, &[("value: /ws", "value: /a/../b")]),
+    (
+        Code::KeySourceIncomplete,
+        &[("cookie: {name: sid}", "header: {name: x-room}")],
+    ),
+    (
+        Code::GenerateIncomplete,
+        &[("sources: ", "onMissing: Generate, sources: ")],
+    ),
+    (
+        Code::DrainInvalid,
+        &[("    sessionKey:", "    drain: {closeCode: 1006}\n    sessionKey:")],
+    ),
+    (
+        Code::HostnameInvalid,
+        &[("[chat.example.com]", "[\"chat.example.com:8080\"]")],
+    ),
+    (
+        Code::RuleNameInvalid,
+        &[(
+            "  - name: rooms\n",
+            "  - name: rooms\n    matches: [{path: {value: /old}}]\n    backendRefs: [{name: chat, port: 8080}]\n  - name: rooms\n",
+        )],
+    ),
+    (Code::KeysWouldMove, &[("name: sid", "name: user")]),
+    (
+        Code::ParentKindMissing,
+        &[(
+            "{name: edge}]",
+            "{group: networking.istio.io, kind: Gateway, name: edge}]",
+        )],
+    ),
+    (
+        Code::GatewayAddressInvalid,
+        &[(
+            "  listeners:",
+            "  addresses: [{type: Hostname, value: edge.example.com}]\n  listeners:",
+        )],
+    ),
+    (
+        Code::CertificateForeign,
+        &[(
+            "protocol: HTTP}",
+            "protocol: HTTPS, tls: {certificateRefs: [{name: tls, namespace: other}]}}",
+        )],
+    ),
+    (
+        Code::GatewayFieldUnsupported,
+        &[(
+            "  listeners:",
+            "  infrastructure: {labels: {team: chat}}\n  listeners:",
+        )],
+    ),
+];
 
 /// What a guide shows is a case, with what becomes of it beside it.
 #[test]
@@ -150,7 +243,8 @@ fn the_guides_show_cases() {
         let mut blocks = guide
             .split("```yaml\n")
             .skip(1)
-            .filter_map(|rest| rest.split("```").next());
+            .filter_map(|rest| rest.split("```").next())
+            .filter(|block| block.starts_with("apiVersion: "));
         assert_eq!(blocks.next(), Some(case.as_str()));
         assert_eq!(blocks.next(), None);
     }
@@ -299,65 +393,4 @@ fn moved_to_envoy_gateway(objects: &Objects) -> Objects {
         moved.gateways.push(typed("eg", gateway, Source::default()));
     }
     moved
-}
-
-/// Reads a case's objects; routes must be such as the API server takes.
-fn read(case: &str, text: &str) -> Objects {
-    let mut objects = Objects::default();
-    let mut line = 1;
-    for document in text.split("\n---\n") {
-        let value: Value = serde_saphyr::from_str(document).unwrap();
-        let source = Source {
-            file: "input.yaml".into(),
-            line,
-        };
-        line += u32::try_from(document.lines().count()).unwrap() + 1;
-        let is_istio = value["apiVersion"]
-            .as_str()
-            .is_some_and(|api| api.starts_with("networking.istio.io/"));
-        match value["kind"].as_str() {
-            Some("Gateway") if is_istio => objects.istio_gateways.push(typed(case, value, source)),
-            Some("VirtualService") => objects.virtual_services.push(typed(case, value, source)),
-            Some("DestinationRule") => objects.destination_rules.push(typed(case, value, source)),
-            Some("RequestAuthentication") => objects.request_authentications.push(typed(case, value, source)),
-            Some("AuthorizationPolicy") => objects.authorization_policies.push(typed(case, value, source)),
-            Some("EnvoyFilter") => objects.envoy_filters.push(typed(case, value, source)),
-            Some("Namespace") => {
-                let labels = serde_json::from_value(value["metadata"]["labels"].clone()).unwrap();
-                let name = value["metadata"]["name"].as_str().unwrap().to_owned();
-                objects.namespaces.insert(name, labels);
-            }
-            Some("GatewayClass") => objects.gateway_classes.push(typed(case, value, source)),
-            Some("EnvoyExtensionPolicy") => objects.extension_policies.push(typed(case, value, source)),
-            Some("ReferenceGrant") => objects.grants.push(typed(case, value, source)),
-            Some("WebSocketRoute") => objects.routes.push(admitted(case, admit(value), source)),
-            Some("WebSocketPolicy") => objects.policies.push(admitted(case, admit(value), source)),
-            Some("HTTPRoute") => objects.http_routes.push(typed(case, value, source)),
-            Some("BackendTrafficPolicy") => {
-                objects.backend_traffic_policies.push(typed(case, value, source));
-            }
-            Some("Gateway") => objects.gateways.push(typed(case, value, source)),
-            Some("Service") => objects.services.push(typed(case, value, source)),
-            Some("EndpointSlice") => objects.endpoint_slices.push(typed(case, value, source)),
-            Some("Secret") => objects.secrets.push(typed(case, value, source)),
-            other => panic!("{case}: kind {other:?}"),
-        }
-    }
-    objects
-}
-
-fn admitted<T>(case: &str, admitted: Result<T, Vec<Violation>>, source: Source) -> Sourced<T> {
-    let object = admitted.unwrap_or_else(|violations| panic!("{case}: {violations:?}"));
-    Sourced {
-        object: object.into(),
-        source,
-    }
-}
-
-fn typed<T: DeserializeOwned>(case: &str, value: Value, source: Source) -> Sourced<T> {
-    let object: T = serde_json::from_value(value).unwrap_or_else(|error| panic!("{case}: {error}"));
-    Sourced {
-        object: object.into(),
-        source,
-    }
 }

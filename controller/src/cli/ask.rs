@@ -2,13 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::failure::Failure;
 use crate::http;
 use crate::standalone::{API_ADDRESS, state::State};
+
+/// How long a `clew run` beside us has to take a connection.
+const NEARBY: Duration = Duration::from_millis(500);
 
 /// Which `clew run`.
 #[derive(clap::Args)]
@@ -46,6 +51,15 @@ impl Api {
         let folder = self.folder()?;
         let kept = std::fs::read_to_string(folder.join(API_ADDRESS)).ok()?;
         kept.trim().parse().ok()
+    }
+
+    /// Whether something has the port that the state folder names.
+    pub(crate) async fn is_nearby(&self) -> bool {
+        let Some(address) = self.kept() else {
+            return false;
+        };
+        let connected = tokio::time::timeout(NEARBY, TcpStream::connect(address)).await;
+        matches!(connected, Ok(Ok(_)))
     }
 
     /// The one that is meant.

@@ -1,6 +1,6 @@
 //! `clew diff`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use clew_core::objects::{Objects, Sourced};
 use clew_core::render::rules::Drains;
 use clew_core::simulate::Moved;
 use clew_core::validate::name_of;
-use clew_filter_config::channel::Live;
 use clew_filter_core::placement::Seed;
+use hyper::Method;
 use kube::Resource;
 use serde::Serialize;
 
+use super::ask::{Api, Standalone};
 use super::manifests::{Checked, Paths};
 use super::output::{self, Format};
 use super::render::settings;
@@ -29,7 +30,10 @@ use crate::manifests::Manifests;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing changes, 1 something does or is refused, as kubectl diff has it."
+    after_help = "Exit codes: 0 nothing changes, 1 something does or is refused, as kubectl diff has it.
+
+Open sessions are counted where the controller says who is connected, or with --against the clew run of --api or \
+--state-dir, else that of the default state folder if it runs."
 )]
 pub(crate) struct Args {
     /// File or folder of manifests as they are to be; may be given several times. In a cluster their WebSocketRoutes
@@ -39,6 +43,8 @@ pub(crate) struct Args {
     /// File or folder of manifests as they are, instead of a cluster; may be given several times
     #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context", "namespace"])]
     against: Vec<PathBuf>,
+    #[command(flatten)]
+    api: Api,
     /// Session keys that are made up for each rule, to see how many move
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     keys: u32,
@@ -56,7 +62,7 @@ struct Answer {
     diff: Diff,
     /// Open sessions of each rule that changes; null: nobody could be asked.
     sessions: Option<BTreeMap<String, u64>>,
-    /// Open sessions behind the listeners that are touched, which end all of them; null: nobody could be asked.
+    /// Open sessions of the rules behind the listeners that are touched, which end all of theirs; null: nobody could be asked.
     ended: Option<u64>,
     /// What is wrong with the new manifests. What is refused changes nothing.
     findings: Vec<Finding>,
@@ -71,11 +77,19 @@ struct Side {
     drains: Drains,
 }
 
+/// How many sessions of each rule are open.
+type Open = BTreeMap<String, u64>;
+
 pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
-    let answer = match args.against.is_empty() {
-        true => super::runtime()?.block_on(async { of_cluster(&args.kube.open().await?, args).await })?,
-        false => of_files(args)?,
-    };
+    let answer = super::runtime()?.block_on(async {
+        match args.against.is_empty() {
+            true if args.api.is_said() => Err(Failure::usage(
+                "--api and --state-dir are of a clew run: --against says which manifests it has",
+            )),
+            true => of_cluster(&args.kube.open().await?, args).await,
+            false => of_files(args).await,
+        }
+    })?;
     for finding in &answer.findings {
         eprintln!("{finding}");
     }
@@ -86,7 +100,7 @@ pub(super) fn main(args: &Args) -> Result<ExitCode, Failure> {
     })
 }
 
-fn of_files(args: &Args) -> Result<Answer, Failure> {
+async fn of_files(args: &Args) -> Result<Answer, Failure> {
     let mut in_force = InForce::default();
     let before = Paths::of(&args.against).check_as_edits(&mut in_force);
     let after = Paths::of(&args.filename).check_as_edits(&mut in_force);
@@ -96,7 +110,39 @@ fn of_files(args: &Args) -> Result<Answer, Failure> {
     };
     all_read(before.findings.iter().chain(&after.findings))?;
     let findings = after.findings.clone();
-    Ok(Answer::of(&side(before), &side(after), args.keys, None, findings))
+    let open = match args.api.is_said() || args.api.is_nearby().await {
+        true => counted(open_at(&args.api.standalone()).await),
+        false => None,
+    };
+    Ok(Answer::of(&side(before), &side(after), args.keys, open, findings))
+}
+
+/// Where nobody says it, that is said.
+fn counted(open: Result<Open, Failure>) -> Option<Open> {
+    open.inspect_err(|why| eprintln!("warning: open sessions are not counted: {why}"))
+        .ok()
+}
+
+/// As a `clew run` counts them.
+async fn open_at(run: &Standalone) -> Result<Open, Failure> {
+    let sessions = run.ask(Method::GET, "/v1/sessions", None).await?;
+    let mut open = Open::new();
+    for one in sessions["rules"].as_array().into_iter().flatten() {
+        if let (Some(rule), Some(sessions)) = (one["rule"].as_str(), one["sessions"].as_u64()) {
+            *open.entry(rule.to_owned()).or_default() += sessions;
+        }
+    }
+    Ok(open)
+}
+
+/// As proxies said it to the controllers.
+fn open_in(gateways: &[GatewayView]) -> Open {
+    let proxies = gateways.iter().flat_map(|gateway| &gateway.proxies);
+    let mut open = Open::new();
+    for live in proxies.flat_map(|proxy| &proxy.live) {
+        *open.entry(live.rule.clone()).or_default() += live.sessions;
+    }
+    open
 }
 
 /// What a file that nobody understands says is not known, and would look as if it were to go.
@@ -132,16 +178,9 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
     );
     findings.sort();
     let answers = cluster.controller.ask(&cluster.connection.client).await;
-    let asked = answers.inspect_err(|why| eprintln!("warning: open sessions are not counted: {why}"));
-    let gateways = asked.ok().map(|answers| answers.gateways());
+    let open = counted(answers.map(|answers| open_in(&answers.gateways())));
     let (before, after) = (side(&once, before.world), side(&once, after.world));
-    Ok(Answer::of(
-        &before,
-        &after,
-        args.keys,
-        gateways.as_deref(),
-        findings,
-    ))
+    Ok(Answer::of(&before, &after, args.keys, open, findings))
 }
 
 /// What a cluster has, with these routes and policies instead of its own of the same names.
@@ -167,30 +206,22 @@ fn replace<T: Resource + Clone>(known: &mut Vec<Sourced<T>>, of_files: Vec<Sourc
 }
 
 impl Answer {
-    fn of(
-        before: &Side,
-        after: &Side,
-        keys: u32,
-        gateways: Option<&[GatewayView]>,
-        findings: Vec<Finding>,
-    ) -> Self {
+    fn of(before: &Side, after: &Side, keys: u32, open: Option<Open>, findings: Vec<Finding>) -> Self {
         // How many keys move is much the same by every seed.
         let seed = Seed::new([0; 16]);
         let diff = diff(before.state(), after.state(), &seed, &settings(), keys);
-        let open = |is_meant: &dyn Fn(&GatewayView, &Live) -> bool| -> Option<u64> {
-            let of = |gateway: &GatewayView| -> u64 {
-                let live = gateway.proxies.iter().flat_map(|proxy| &proxy.live);
-                live.filter(|live| is_meant(gateway, live))
-                    .map(|live| live.sessions)
-                    .sum()
-            };
-            gateways.map(|gateways| gateways.iter().map(of).sum())
-        };
-        let of_rule = |rule: &RuleDiff| Some((rule.rule.clone(), open(&|_, live| live.rule == rule.rule)?));
-        let is_touched = |gateway: &GatewayView| diff.listeners.iter().any(|one| one.gateway == gateway.name);
+        let of = |open: &Open, rule: &String| open.get(rule).copied().unwrap_or(0);
+        let behind: BTreeSet<_> = diff.listeners.iter().flat_map(|one| &one.rules).collect();
+        let ended = open
+            .as_ref()
+            .map(|open| behind.iter().map(|rule| of(open, rule)).sum());
+        let of_rule = |rule: &RuleDiff, open| (rule.rule.clone(), of(open, &rule.rule));
+        let sessions = open
+            .as_ref()
+            .map(|open| diff.rules.iter().map(|rule| of_rule(rule, open)).collect());
         Self {
-            sessions: diff.rules.iter().map(of_rule).collect(),
-            ended: open(&|gateway, _| is_touched(gateway)),
+            sessions,
+            ended,
             diff,
             findings,
             keys,
@@ -253,8 +284,14 @@ fn drawn(answer: &Answer) -> String {
         ([], _) if parts.is_empty() => "nothing changes\n".to_owned(),
         ([], _) => "no listener is touched: no session is cut\n".to_owned(),
         (touched, ended) => {
-            let row = |listener: &ListenerDiff| [listener.gateway.clone(), listener.why.clone()];
-            let table = output::table(["LISTENERS TOUCHED", "WHY"], touched.iter().map(row));
+            let row = |listener: &ListenerDiff| {
+                [
+                    listener.address.to_string(),
+                    listener.gateway.clone(),
+                    listener.why.clone(),
+                ]
+            };
+            let table = output::table(["LISTENERS TOUCHED", "GATEWAY", "WHY"], touched.iter().map(row));
             let ended = ended.map_or_else(|| "all of their".to_owned(), |n| n.to_string());
             format!("{table}\nends {ended} open sessions, without a Close: drain them first\n")
         }

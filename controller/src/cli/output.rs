@@ -44,15 +44,16 @@ impl Format {
                 serde_saphyr::to_string(data).map_err(|error| Failure::refused(error.to_string()))?
             }
         };
-        text_to_stdout(&text)
+        text_to_stdout(&text)?;
+        Ok(())
     }
 }
 
-/// Prints text, with a line end.
+/// Prints text, with a line end. False: the reader has read enough (`| head`).
 ///
 /// # Errors
-/// When stdout cannot be written. A reader that has read enough (`| head`) is no error.
-pub(crate) fn text_to_stdout(text: &str) -> Result<(), Failure> {
+/// When stdout cannot be written.
+pub(crate) fn text_to_stdout(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') {
         ""
@@ -64,10 +65,9 @@ pub(crate) fn text_to_stdout(text: &str) -> Result<(), Failure> {
         .and_then(|()| stdout.write_all(end.as_bytes()))
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::refused(format!("stdout cannot be written: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::refused(format!("stdout cannot be written: {error}"))),
     }
 }
 

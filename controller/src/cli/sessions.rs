@@ -1,5 +1,7 @@
 //! `clew sessions`.
 
+mod watch;
+
 use std::process::ExitCode;
 
 use hyper::Method;
@@ -17,6 +19,10 @@ pub(crate) struct Args {
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    /// Print it again whenever it changes, tables on a terminal in place, JSON a document a line, until Ctrl-C. Who
+    /// cannot be asked any more is named once, and asked again
+    #[arg(short, long)]
+    watch: bool,
     #[command(flatten)]
     target: Target,
     /// The sessions of all namespaces of a cluster
@@ -29,27 +35,43 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn sessions(args: &Args) -> Result<ExitCode, Failure> {
-    let sessions = match args.target.find(args.all_namespaces).await? {
-        Found::Standalone(standalone) => standalone.ask(Method::GET, "/v1/sessions", None).await?,
-        Found::Cluster(cluster) => of_cluster(&cluster, args.all_namespaces).await?,
+    let found = args.target.find(args.all_namespaces).await?;
+    let ask = async || match &found {
+        // One that was started again may have another port.
+        Found::Standalone(_) => {
+            let standalone = args.target.standalone();
+            standalone.ask(Method::GET, "/v1/sessions", None).await
+        }
+        Found::Cluster(cluster) => of_cluster(cluster, args.all_namespaces).await,
     };
-    args.output.print(&sessions, || tables(&sessions))?;
+    if args.watch {
+        watch::watch(ask, args.output).await?;
+    } else {
+        let sessions = ask().await?;
+        name_silent(&sessions);
+        args.output.print(&sessions, || tables(&sessions))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What all replicas together know. Who said nothing is named: its proxies are not counted.
+/// What all replicas together know.
 async fn of_cluster(cluster: &Cluster, all: bool) -> Result<Value, Failure> {
     let answers = cluster.controller.ask(&cluster.connection.client).await?;
-    for silent in &answers.silent {
-        eprintln!(
-            "clew: replica {} says nothing, and sessions that only it knows are not counted: {}",
-            silent.replica, silent.why
-        );
-    }
     let namespace = (!all).then(|| cluster.namespace());
     let mut sessions = json!(counted(&answers.gateways(), namespace));
     sessions["silent"] = json!(answers.silent);
     Ok(sessions)
+}
+
+/// Whoever said nothing: its proxies are not counted.
+fn name_silent(sessions: &Value) {
+    for silent in list(&sessions["silent"]) {
+        eprintln!(
+            "clew: replica {} says nothing, and sessions that only it knows are not counted: {}",
+            text(&silent["replica"]),
+            text(&silent["why"])
+        );
+    }
 }
 
 /// The sessions of the routes of a namespace, or of all; with its backends, and those that it has sessions on.

@@ -1,11 +1,8 @@
 //! What a command is about: a `clew run`, or a cluster.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clew_core::objects::RootNamespace;
-use tokio::net::TcpStream;
 
 use super::ask::{Api, Standalone};
 use super::{ControllerService, IstioRoot};
@@ -17,9 +14,6 @@ use crate::operate::{Connection, Controller};
 pub(crate) const CHOICE: &str = "\
 Which clew is asked: with --api or --state-dir that clew run; with one of the options of a cluster the kubeconfig's cluster; \
 with neither the clew run of the default state folder if it runs, and else the kubeconfig's cluster.";
-
-/// How long a `clew run` beside us has to take a connection.
-const NEARBY: Duration = Duration::from_millis(500);
 
 /// A `clew run`, or a cluster.
 #[derive(clap::Args)]
@@ -80,6 +74,11 @@ impl Target {
         self.api.folder()
     }
 
+    /// The `clew run` that is meant, if one is.
+    pub(crate) fn standalone(&self) -> Standalone {
+        self.api.standalone()
+    }
+
     /// The one that is meant; `cluster`: something else on the command line is for a cluster only.
     ///
     /// # Errors
@@ -94,13 +93,8 @@ impl Target {
                 false => Ok(Found::Standalone(self.api.standalone())),
             };
         }
-        let kept = self.api.kept();
-        let nearby = match kept {
-            Some(address) if !cluster => takes_connections(address).await,
-            _ => false,
-        };
-        let in_a_cluster = cluster || (!nearby && Kube::is_configured());
-        if let Some(address) = kept
+        let in_a_cluster = cluster || (!self.api.is_nearby().await && Kube::is_configured());
+        if let Some(address) = self.api.kept()
             && in_a_cluster
             && !cluster
         {
@@ -156,9 +150,4 @@ impl Cluster {
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.connection.namespace)
     }
-}
-
-async fn takes_connections(address: SocketAddr) -> bool {
-    let connected = tokio::time::timeout(NEARBY, TcpStream::connect(address)).await;
-    matches!(connected, Ok(Ok(_)))
 }

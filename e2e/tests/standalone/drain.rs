@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clew_e2e::echo_server::{Behaviour, Say};
 use clew_e2e::process;
 use clew_e2e::scene::{self, Scene};
+use clew_e2e::standalone::watched::Watched;
 use clew_e2e::statistics::{CHANCE, evenly_spread, peak};
 use clew_e2e::wait;
 use clew_e2e::wire::End;
@@ -363,6 +364,50 @@ async fn a_drain_by_command_shows_its_progress_and_can_be_cancelled() -> Result<
     assert_eq!(unknown.code, 1, "{unknown:?}");
     let others: Vec<Session> = sessions.into_iter().filter(|s| s.served_by != victim).collect();
     scene::all_answer(&others).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_terminal_a_drain_draws_a_bar_that_fills_and_goes() -> Result<()> {
+    let scene = Scene::new(2, json!({"sessionKey": by_room(), "drain": {"timeout": "40s"}})).await?;
+    let sessions = scene.open(&rooms(0..60), |_| Traffic::idle()).await?;
+    let victim = scene.pods[0].name.as_str();
+    let there = sessions.iter().filter(|s| s.served_by == victim).count();
+    let state = scene.state.path().to_string_lossy();
+    wait::until("all are counted", SOON, async || {
+        let asked = ["sessions", "-o", "json", "--state-dir", &*state];
+        let counted = clew_e2e::standalone::clew(asked).await.ok()?.json().ok()?;
+        (counted["total"] == sessions.len()).then_some(())
+    })
+    .await?;
+    let drain = [
+        "drain",
+        victim,
+        "--watch",
+        "--timeout",
+        "5s",
+        "--state-dir",
+        &*state,
+    ];
+    let ended = Watched::on_a_terminal(24, drain)?.end().await?;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let (drawn, said) = ended.stdout.trim_end().rsplit_once('\r').context("a bar")?;
+    let bars: Vec<(usize, &str)> = drawn
+        .split('\r')
+        .filter(|frame| frame.contains("sessions left"))
+        .map(|frame| (frame.matches('█').count(), frame))
+        .collect();
+    println!("a bar of {there} sessions, drawn {} times", bars.len());
+    assert!(bars.is_sorted_by_key(|(filled, _)| *filled), "{bars:?}");
+    assert!(
+        bars.iter().any(|(filled, _)| (1..40).contains(filled)),
+        "{bars:?}"
+    );
+    let (filled, last) = bars.last().context("a bar")?;
+    let nobody = format!(" 0 of {there} sessions left");
+    assert!(*filled == 40 && last.contains(&nobody), "{last:?}");
+    // It makes room for what is said at the end.
+    assert_eq!(said, format!("\u{1b}[2K{victim} holds no session"));
+    Ok(())
 }
 
 /// An Envoy that was held up finds bytes and a tick at once: what it took in just before the tick goes first.

@@ -6,23 +6,35 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ListenerDiff, State};
+use crate::model::{Gateway, Listener};
 use crate::render::envoy::{self, Settings};
 
 /// Those that are there before and are other ones afterwards, or gone.
 pub(super) fn touched(before: State<'_>, after: State<'_>, settings: &Settings) -> Vec<ListenerDiff> {
     let (old, new) = (of_envoy(before, settings), of_envoy(after, settings));
-    let touched = old.into_iter().filter_map(|(name, listener)| {
-        let why = match new.get(&name) {
-            Some(same) if *same == listener => return None,
-            Some(_) => "what its Gateway says of the listener changes",
-            None => "the listener goes",
+    let all = before.world.gateways.iter();
+    let all = all.flat_map(|gateway| gateway.listeners.iter().map(move |listener| (gateway, listener)));
+    let touched = all.filter_map(|(gateway, listener)| {
+        let name = listener.address.to_string();
+        let why = match (old.get(&name), new.get(&name)) {
+            (old, Some(same)) if old == Some(same) => return None,
+            (_, Some(_)) => "what its Gateway says of the listener changes",
+            (_, None) => "the listener goes",
         };
-        Some(ListenerDiff {
-            gateway: name,
-            why: why.to_owned(),
-        })
+        Some(ListenerDiff::new(gateway, listener, why))
     });
     touched.collect()
+}
+
+impl ListenerDiff {
+    fn new(gateway: &Gateway, listener: &Listener, why: &str) -> Self {
+        Self {
+            gateway: gateway.name.to_string(),
+            address: listener.address,
+            why: why.to_owned(),
+            rules: listener.rules().map(|rule| rule.name.to_string()).collect(),
+        }
+    }
 }
 
 /// The listeners of Envoys of our own, by their names.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clew_filter_config::plugin::FailureMode;
@@ -174,5 +175,13 @@ fn a_gateway_of_our_own_that_is_edited_loses_its_listener() {
     let mut after = good();
     after.gateways[0]["spec"]["listeners"][0]["port"] = json!(8081);
     let diff = between(&good(), &after);
-    assert_eq!(diff.listeners.len(), 1, "{diff:?}");
+    let [listener] = &diff.listeners[..] else {
+        panic!("{diff:?}")
+    };
+    assert_eq!(
+        (listener.gateway.as_str(), listener.address.port()),
+        ("infra/edge", 8080)
+    );
+    let serves: BTreeSet<_> = diff.rules.iter().map(|rule| rule.rule.clone()).collect();
+    assert!(serves.is_empty() && !listener.rules.is_empty(), "{diff:?}");
 }

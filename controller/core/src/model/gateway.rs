@@ -14,11 +14,7 @@ pub struct Gateway {
 impl Gateway {
     /// Every rule that is attached somewhere, as often as it is.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.listeners
-            .iter()
-            .flat_map(|listener| &listener.virtual_hosts)
-            .flat_map(|host| &host.routes)
-            .map(|route| &route.rule)
+        self.listeners.iter().flat_map(Listener::rules)
     }
 }
 
@@ -31,6 +27,14 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The most specific hostname first, as Envoy looks them up.
     pub virtual_hosts: Vec<VirtualHost>,
+}
+
+impl Listener {
+    /// Every rule that is attached to it, as often as it is.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let routes = self.virtual_hosts.iter().flat_map(|host| &host.routes);
+        routes.map(|route| &route.rule)
+    }
 }
 
 /// What is spoken on a socket.

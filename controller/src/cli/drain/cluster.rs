@@ -101,10 +101,11 @@ async fn backends(meant: &Meant, found: Vec<Found>, cluster: &Cluster) -> Result
 
 /// Follows it until no session is left.
 async fn watch(cluster: &Cluster, pods: BTreeSet<ObjectName>) -> Result<(), Failure> {
-    let replicas = cluster.controller.open(&cluster.connection.client).await?;
     let mut progress = Progress::new();
     loop {
-        let left = left(&replicas.ask().await?.gateways(), &pods);
+        // Asked anew each time: a token of the controllers' lives for ten minutes, and a drain may take longer.
+        let answers = cluster.controller.ask(&cluster.connection.client).await?;
+        let left = left(&answers.gateways(), &pods);
         // What does not drain yet may still get sessions.
         if left.drains && progress.is_over(left.sessions, left.deadline_ms) {
             return Ok(());

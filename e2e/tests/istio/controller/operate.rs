@@ -9,6 +9,7 @@ use clew_e2e::bug_report;
 use clew_e2e::controller::NAMESPACE;
 use clew_e2e::pod::any_spec;
 use clew_e2e::standalone::Output;
+use clew_e2e::standalone::watched::Watched;
 use clew_e2e::wait;
 use clew_e2e::workstation::{clew, operator};
 use clew_e2e::ws_client::Traffic;
@@ -64,6 +65,25 @@ async fn a_pod_is_drained_by_command_and_taken_back_by_somebody_who_may_do_just_
         "{said:#}"
     );
 
+    let kubeconfig = jane.to_string_lossy();
+    let watch = [
+        "sessions",
+        "-w",
+        "-n",
+        "drained",
+        "-o",
+        "json",
+        "--kubeconfig",
+        &*kubeconfig,
+    ];
+    let watched = Watched::start(watch)?;
+    let on_it = |said: &str| on_pods(&serde_json::from_str(said.lines().last()?).ok()?, &leaving);
+    watched
+        .shows("who watches sees them", |said| {
+            on_it(said) == u64::try_from(there).ok()
+        })
+        .await?;
+
     let unknown = clew(jane, &["drain", "no-such-pod", "-n", "drained"]).await?;
     ensure!(
         unknown.code == 1 && unknown.stderr.contains("drained/no-such-pod"),
@@ -72,6 +92,11 @@ async fn a_pod_is_drained_by_command_and_taken_back_by_somebody_who_may_do_just_
     let drained = clew(jane, &["drain", &leaving, "-n", "drained", "--watch"]).await?;
     ensure!(drained.success()?.contains("holds no session"), "{drained:?}");
     ensure!(drained.stderr.contains("sessions left"), "{drained:?}");
+    watched
+        .shows("who watches sees them leave", |said| on_it(said) == Some(0))
+        .await?;
+    let watched = watched.interrupted().await?;
+    ensure!(watched.code == 0 && watched.stderr.is_empty(), "{watched:?}");
     for session in sessions.iter_mut().filter(|session| session.served_by == leaving) {
         let record = session.ended(SOON).await?;
         ensure!(record.code() == Some(1012) && record.is_whole(), "{record:?}");

@@ -22,8 +22,8 @@ pub(super) const BUFFER_BYTES: u32 = 1 << 20;
 const UNLIMITED: u32 = u32::MAX;
 
 pub(super) fn file(world: &World, settings: &Settings, drains: &Drains) -> File {
-    let rules = world.gateways.iter().flat_map(|gateway| gateway.rules());
-    let clusters: BTreeMap<_, _> = rules
+    let clusters: BTreeMap<_, _> = world
+        .rules_here()
         .flat_map(|rule| rule.backends.iter().map(move |share| (rule, share)))
         .filter(|(_, share)| share.target == Target::Service)
         .map(|(rule, share)| (name(rule, share), (&share.id, Policy::of(rule))))
