@@ -64,10 +64,11 @@ e2e: envoy build ## the end-to-end tests in their full sizes (ONLY='standalone a
 	CLEW_ENVOY=$$(e2e/tools/install-envoy.sh) CLEW_E2E_FULL=1 e2e/run.sh $(ONLY)
 
 .PHONY: golden
-golden: ## rewrite the golden folders and the chart's golden files; read the diff
+golden: ## rewrite the golden folders, the chart's golden files and what the command line says; read the diff
 	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --test golden --test fields --test migrate --test reference
 	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --lib -- side_by_side chart::values
 	CLEW_GOLDEN=rewrite $(CARGO) test $(IN) $(ALL) --bins -- reference::
+	TRYCMD=overwrite $(CARGO) test $(IN) $(ALL) --test trycmd
 	CLEW_GOLDEN=rewrite CLEW_CLUSTER=$$(e2e/tools/install-cluster.sh kubectl) $(CARGO) test $(IN) $(ALL) --test chart -- rendered::values_become
 
 KINDS := websocketroute websocketpolicy
@@ -113,8 +114,9 @@ panics: build
 	$(CARGO) run $(IN) -q -p clew-filter-panics -- "$$module" wasm-filter/panics.txt
 
 .PHONY: check
-check: lint container generated monitoring deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name
+check: lint container generated monitoring deny panics ## format, lints, licences, generated files, the module's places of panic, what the documents name and show
 	$(CARGO) test $(IN) $(ALL) --test architecture
+	$(CARGO) test $(IN) $(ALL) --bins -- reference::
 
 .PHONY: deny
 deny:

@@ -182,7 +182,7 @@ impl Controller {
 /// # Errors
 /// When the guide has none.
 pub fn guide(holds: &str) -> Result<Vec<Value>> {
-    let blocks = GUIDE.split("```text\n").skip(1);
+    let blocks = GUIDE.split("```yaml\n").skip(1);
     let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
     let block = blocks.find(|block| block.contains(holds));
     let block = block.with_context(|| format!("the guide has no block with {holds}"))?;

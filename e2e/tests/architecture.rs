@@ -8,6 +8,7 @@ use std::process::Command;
 use clew_e2e::chart::{self, Grant, grants};
 use clew_e2e::controller::guide;
 use clew_filter_config::metrics::{LABELS, METRICS};
+use serde_json::Value;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -201,7 +202,11 @@ fn files_are_named_by_what_they_hold() {
                 .to_string_lossy();
             let is_drawer =
                 |name: &str| ["mod", "util", "utils", "helper", "helpers", "common", "misc"].contains(&name);
-            file.extension().is_some_and(|ending| ending == "rs") && (is_drawer(&stem) || is_drawer(&folder))
+            // What test programs share is named by its folder: beside them it would be one itself.
+            let above = file.parent().and_then(Path::parent);
+            let is_shared = stem == "mod" && above.is_some_and(|above| above.ends_with("tests"));
+            file.extension().is_some_and(|ending| ending == "rs")
+                && (is_drawer(&stem) && !is_shared || is_drawer(&folder))
         })
         .collect();
     assert_eq!(drawers, Vec::<PathBuf>::new());
@@ -434,6 +439,33 @@ fn every_code_is_in_the_reference() {
     assert!(missing.is_empty(), "not in docs/reference: {missing:?}");
 }
 
+/// Those of the other page end with a message, which says what to do.
+#[test]
+fn every_finding_in_the_reference_has_a_cause_and_a_remedy() {
+    let page = fs::read_to_string(root().join("docs/reference/findings.md")).expect("the reference is there");
+    let (tables, entries) = page.split_once("\n## CLEW").expect("there are entries");
+    let listed = tables.split("| [`CLEW").skip(1).filter_map(|row| row.get(..4));
+    let listed: Vec<_> = listed.collect();
+    let entries: Vec<_> = entries.split("\n## CLEW").collect();
+    let mut named: Vec<_> = entries.iter().filter_map(|entry| entry.get(..4)).collect();
+    named.sort_unstable();
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    assert!(listed.len() > 40 && sorted == named, "{sorted:?} {named:?}");
+    let lacks = |entry: &&&str| {
+        let says = |what: &str| {
+            entry
+                .lines()
+                .any(|line| line.strip_prefix(what).is_some_and(|rest| rest.len() > 8))
+        };
+        !["- **It says** ", "- **Why.** ", "- **What to do.** "]
+            .iter()
+            .all(|what| says(what))
+    };
+    let lacking: Vec<_> = entries.iter().filter(lacks).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
 /// Istio and Envoy Gateway are compiled from the same libraries, so that what both use is compiled once.
 #[test]
 fn istio_and_envoy_gateway_pin_what_both_use_at_one_version() {
@@ -497,41 +529,216 @@ fn the_guide_tells_istio_of_every_label() {
     assert!(labels.all(|(label, _)| LABELS.contains(&label)));
 }
 
-/// What the guide shows must be right: every block of YAML in it is validated as a folder of its own.
+/// By the guide, and by the file that it offers.
 #[test]
-fn every_manifest_in_the_guide_is_valid() {
-    let mut blocks = 0;
-    for guide in files().into_iter().filter(|file| file.starts_with("docs/guide")) {
-        let text = fs::read_to_string(root().join(&guide)).expect("documents are UTF-8");
-        for block in text
-            .split("```yaml\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("```").next())
-        {
-            blocks += 1;
-            let folder = tempfile::tempdir().expect("a folder");
-            fs::write(folder.path().join("guide.yaml"), block).expect("it can be written");
-            let clew = std::env::var_os("CLEW_BIN").expect("CLEW_BIN says which clew");
-            let output = Command::new(clew)
-                .arg("validate")
-                .arg("-f")
-                .arg(folder.path())
-                .output()
-                .expect("clew runs");
-            let said = String::from_utf8_lossy(&output.stdout);
-            // Where the endpoints are another block may say.
-            let is_part = !block.contains("kind: EndpointSlice");
-            let mut lines = said.lines();
-            let is_good = lines.all(|line| is_part && line.contains(" warning CLEW0307 "));
-            assert!(
-                output.status.success() && is_good,
-                "{}: {said}{}",
-                guide.display(),
-                String::from_utf8_lossy(&output.stderr)
-            );
+fn kiali_is_told_of_what_is_counted() {
+    for page in ["docs/guide/observability.md", "docs/guide/kiali.yaml"] {
+        let text = fs::read_to_string(root().join(page)).expect("the guide is there");
+        let (_, rest) = text.split_once("kind: Kiali\n").expect("it is there");
+        let dashboard = rest.split("```").next().unwrap_or_default();
+        let said = |field: &str| -> Vec<&str> {
+            let rests = dashboard.split(field).skip(1);
+            rests
+                .filter_map(|rest| rest.split([',', '}', '\n']).next())
+                .collect()
+        };
+        let metrics = [said("metricName: "), said("discoverOn: ")].concat();
+        let is_counted = |name: &&str| METRICS.iter().any(|metric| metric.name == *name);
+        assert!(
+            metrics.len() > 2 && metrics.iter().all(is_counted),
+            "{page}: {metrics:?}"
+        );
+        let labels = said("label: ");
+        assert!(
+            labels.len() > 2 && labels.iter().all(|label| LABELS.contains(label)),
+            "{page}: {labels:?}"
+        );
+    }
+    let file = fs::read_to_string(root().join("docs/guide/kiali.yaml")).expect("the file is there");
+    assert_eq!(fault_of_yaml(&file), None);
+}
+
+/// What stands between two fences of a document.
+struct Block {
+    /// The page, and the line of its first fence.
+    at: String,
+    /// The word behind the first fence.
+    tag: String,
+    text: String,
+}
+
+impl Block {
+    /// Those of the README and of the book.
+    fn all() -> Vec<Self> {
+        let pages = files().into_iter().filter(|file| {
+            file == Path::new("README.md")
+                || file.starts_with("docs") && file.extension().is_some_and(|ending| ending == "md")
+        });
+        let of = |page: PathBuf| {
+            let text = fs::read_to_string(root().join(&page)).expect("documents are UTF-8");
+            Self::of(&page, &text)
+        };
+        pages.flat_map(of).collect()
+    }
+
+    fn of(page: &Path, text: &str) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        let mut lines = text.lines().enumerate();
+        while let Some((at, line)) = lines.next() {
+            if let Some(tag) = line.trim_start().strip_prefix("```") {
+                let inside = lines.by_ref().map(|(_, line)| line);
+                let inside = inside.take_while(|line| !line.trim_start().starts_with("```"));
+                blocks.push(Self {
+                    at: format!("{}:{}", page.display(), at + 1),
+                    tag: tag.to_owned(),
+                    text: inside.map(|line| format!("{line}\n")).collect(),
+                });
+            }
+        }
+        blocks
+    }
+
+    /// What is wrong with it.
+    fn fault(&self) -> Option<String> {
+        let text = &self.text;
+        match self.tag.as_str() {
+            "yaml" | "yml" => fault_of_yaml(text),
+            "sh" | "bash" => fault_of_commands(text),
+            "console" => fault_of_commands(
+                &text
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("$ "))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
+            "json" => serde_json::from_str::<Value>(text)
+                .err()
+                .map(|error| error.to_string()),
+            "" | "text" => text.lines().find_map(|line| {
+                let mut words = ["clew ", "helm ", "kubectl ", "apiVersion: "].iter();
+                let is_other = words.any(|word| line.starts_with(word));
+                // The reference of the command line has usages.
+                (is_other && !line.contains("[OPTIONS]"))
+                    .then(|| format!("no text, but YAML or a command: {line}"))
+            }),
+            _ => None,
         }
     }
-    assert!(blocks > 0, "the guide shows a manifest");
+}
+
+/// What another block may show: a block without this may lack it.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("\nkind: Gateway\n", " CLEW0102 "),
+    ("\nkind: Service\n", " CLEW0120 "),
+    ("\nkind: EndpointSlice\n", " CLEW0307 "),
+];
+
+/// Objects are validated as a folder of their own, and so are parts of a rule, or of a list of rules, which are indented as they are
+/// in a route. Everything else has to be YAML.
+fn fault_of_yaml(text: &str) -> Option<String> {
+    let route = "apiVersion: clew.dev/v1alpha1\nkind: WebSocketRoute\nmetadata: {name: shown}\nspec:\n  parentRefs: [{name: edge}]\n  rules:\n";
+    let rule = "    - name: shown\n      backendRefs: [{name: shown, port: 80}]\n";
+    let objects = match text.len() - text.trim_start_matches(' ').len() {
+        4 => format!("{route}{text}"),
+        6 => format!("{route}{rule}{text}"),
+        _ if text.lines().any(|line| line.starts_with("apiVersion: ")) => text.to_owned(),
+        _ => {
+            return serde_saphyr::from_multiple::<Value>(text)
+                .err()
+                .map(|error| error.to_string());
+        }
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("shown.yaml"), &objects).expect("it can be written");
+    let clew = std::env::var_os("CLEW_BIN").expect("CLEW_BIN says which clew");
+    let output = Command::new(clew)
+        .args(["validate", "-f"])
+        .arg(folder.path())
+        .output()
+        .expect("clew runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut passed_over: Vec<_> = ELSEWHERE
+        .iter()
+        .filter(|(kind, _)| !objects.contains(kind))
+        .map(|(_, code)| *code)
+        .collect();
+    // What is not for clew at all may be of any kind.
+    if !objects.contains("apiVersion: clew.dev/") {
+        passed_over.push(" CLEW0004 ");
+    }
+    let is_wrong = |line: &&str| !passed_over.iter().any(|code| line.contains(code));
+    let wrong: Vec<_> = said.lines().filter(is_wrong).collect();
+    let is_good = wrong.is_empty() && matches!(output.status.code(), Some(0 | 1));
+    (!is_good).then(|| {
+        format!(
+            "{}\n{}",
+            wrong.join("\n"),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}
+
+/// Whether `clew` understands its commands, a test beside the command line says.
+fn fault_of_commands(text: &str) -> Option<String> {
+    let bash = Command::new("bash")
+        .args(["-nc", text])
+        .output()
+        .expect("bash runs");
+    (!bash.status.success()).then(|| String::from_utf8_lossy(&bash.stderr).into_owned())
+}
+
+/// What the documents show must be right.
+#[test]
+fn every_block_of_the_documents_is_what_its_tag_says() {
+    let blocks = Block::all();
+    let of = |tag: &str| blocks.iter().filter(|block| block.tag == tag).count();
+    assert!(
+        of("yaml") > 30 && of("sh") > 60 && of("console") > 5,
+        "they were read"
+    );
+    let faults = blocks
+        .iter()
+        .filter_map(|block| Some((&block.at, block.fault()?)));
+    assert_eq!(faults.collect::<Vec<_>>(), Vec::new());
+}
+
+#[test]
+fn a_spoiled_block_is_found() {
+    let route = "apiVersion: clew.dev/v1alpha1\nkind: WebSocketRoute\nmetadata: {name: a}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: a, port: 80}]}]}\n";
+    let page = |tag: &str, text: &str| format!("Before.\n\n```{tag}\n{text}```\n\nAfter.\n");
+    let faults = |tag: &str, text: &str| {
+        let blocks = Block::of(Path::new("a.md"), &page(tag, text));
+        assert_eq!(blocks.len(), 1);
+        blocks.iter().filter_map(Block::fault).count()
+    };
+    for (tag, good, spoiled) in [
+        ("yaml", "a: [1]\n---\nb: 2\n", "a: [1]\n---\nb: [2\n"),
+        ("yml", route, &route.replace("backendRefs", "backendRef")),
+        (
+            "yaml",
+            "      timeouts: {idle: 1h}\n",
+            "      timeouts: {idel: 1h}\n",
+        ),
+        (
+            "yaml",
+            "    - name: a\n      backendRefs: [{name: a, port: 80}]\n",
+            "    - name: a\n",
+        ),
+        (
+            "sh",
+            "if true; then\n  clew status\nfi\n",
+            "if true; then\n  clew status\n",
+        ),
+        ("console", "$ clew status\nnothing (at all\n", "$ echo (at all\n"),
+        ("json", "{\"a\": 1}\n", "{\"a\": 1,}\n"),
+        ("text", "a clew \n", "clew status\n"),
+    ] {
+        assert_eq!(
+            (faults(tag, good), faults(tag, spoiled)),
+            (0, 1),
+            "{tag}: {spoiled}"
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::{env, fs};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Parser};
+use regex::Regex;
 
 use super::Cli;
 
@@ -96,4 +97,112 @@ fn called(arg: &Arg) -> String {
         true => format!("`{}`", value.trim()),
         false => names.join(", "),
     }
+}
+
+/// Who copies a command from a document is understood.
+#[test]
+fn every_command_in_the_documents_is_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().and_then(|ending| ending.to_str()) {
+                None if path.is_dir() => folders.push(path),
+                Some("md") => pages.push(path),
+                _ => {}
+            }
+        }
+    }
+    let texts = pages.iter().map(|page| fs::read_to_string(page).unwrap());
+    let commands: Vec<_> = texts.flat_map(|text| commands(&scripts(&text))).collect();
+    assert!(commands.len() > 60, "they were read: {commands:?}");
+    let misunderstood: Vec<_> = commands
+        .iter()
+        .filter_map(|command| misunderstood(command))
+        .collect();
+    assert!(misunderstood.is_empty(), "{}", misunderstood.join("\n"));
+}
+
+#[test]
+fn a_command_that_is_not_understood_is_found() {
+    for (script, how_many) in [
+        (
+            "until clew status; do sleep 1; done\nRUST_LOG=debug clew run -f 'my manifests' >clew.log 2>&1 &",
+            0,
+        ),
+        (
+            "kubectl clew check --pre && clew crd | kubectl apply -f -   # clew nonsense",
+            0,
+        ),
+        ("clew drian chat-2", 1),
+        ("helm install clew charts/clew\nkubectl clew check --pree", 1),
+        ("clew drain chat-2 \\\n  --cancel --watch; clew explain", 2),
+    ] {
+        let page = format!(
+            "Text: `clew nonsense`.\n\n```sh\n{script}\n```\n\n```console\n$ clew version\nclew 0\n```\n"
+        );
+        let commands = commands(&scripts(&page));
+        assert_eq!(
+            commands
+                .iter()
+                .filter_map(|command| misunderstood(command))
+                .count(),
+            how_many,
+            "{commands:?}"
+        );
+    }
+}
+
+/// What a page has somebody type.
+fn scripts(page: &str) -> String {
+    let mut tag = None;
+    let mut script = String::new();
+    for line in page.lines() {
+        match (line.trim_start().strip_prefix("```"), tag) {
+            (Some(new), None) => tag = Some(new),
+            (Some(_), Some(_)) => tag = None,
+            (None, Some("sh" | "bash")) => script += &format!("{line}\n"),
+            (None, Some("console")) => {
+                script += &line
+                    .strip_prefix("$ ")
+                    .map_or_else(String::new, |line| format!("{line}\n"))
+            }
+            (None, _) => {}
+        }
+    }
+    script
+}
+
+/// The words of each `clew` in a script, as far as documents need a shell.
+fn commands(script: &str) -> Vec<Vec<String>> {
+    let token = Regex::new(r#"'([^']*)'|"([^"]*)"|#.*|([;&|()<>\n])|[^\s;&|()<>'"]+"#).unwrap();
+    let mut commands = vec![Vec::new()];
+    for found in token.captures_iter(&script.replace("\\\n", " ")) {
+        let quoted = found.get(1).or(found.get(2));
+        let word = quoted.unwrap_or(found.get_match()).as_str();
+        match quoted.is_some() || !word.starts_with('#') && found.get(3).is_none() {
+            true => commands.last_mut().unwrap().push(word.to_owned()),
+            false => commands.push(Vec::new()),
+        }
+    }
+    let is_before = |word: &&String| {
+        word.contains('=') || ["until", "while", "if", "then", "do", "!"].contains(&word.as_str())
+    };
+    let of_clew = |words: Vec<String>| {
+        let words: Vec<_> = words.iter().skip_while(is_before).cloned().collect();
+        match words.iter().map(String::as_str).take(2).collect::<Vec<_>>()[..] {
+            ["clew", ..] => Some(words),
+            ["kubectl", "clew"] => Some(words[1..].to_vec()),
+            _ => None,
+        }
+    };
+    commands.into_iter().filter_map(of_clew).collect()
+}
+
+/// What is said of a command, if anything.
+fn misunderstood(command: &[String]) -> Option<String> {
+    let error = Cli::try_parse_from(command).err()?;
+    (error.exit_code() != 0).then(|| format!("{}: {error}", command.join(" ")))
 }
