@@ -11,5 +11,5 @@ mod standing;
 
 pub(crate) use connection::{Connection, refused};
 pub(crate) use pods::now;
-pub(crate) use replicas::{Answers, Controller};
+pub(crate) use replicas::{Answers, Asking, Controller};
 pub(crate) use standing::Standing;

@@ -62,12 +62,17 @@ impl Api {
         matches!(connected, Ok(Ok(_)))
     }
 
+    /// The one that is meant, where somebody or its state folder says where it has its port.
+    pub(crate) fn found(&self) -> Option<Standalone> {
+        let address = self.api.or_else(|| self.kept())?;
+        Some(Standalone { address })
+    }
+
     /// The one that is meant.
     pub(crate) fn standalone(&self) -> Standalone {
-        let address = self.api.or_else(|| self.kept());
-        Standalone {
-            address: address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9900))),
-        }
+        self.found().unwrap_or_else(|| Standalone {
+            address: SocketAddr::from(([127, 0, 0, 1], 9900)),
+        })
     }
 }
 

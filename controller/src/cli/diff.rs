@@ -62,7 +62,8 @@ struct Answer {
     diff: Diff,
     /// Open sessions of each rule that changes; null: nobody could be asked.
     sessions: Option<BTreeMap<String, u64>>,
-    /// Open sessions of the rules behind the listeners that are touched, which end all of theirs; null: nobody could be asked.
+    /// Open sessions of the rules behind the listeners that are touched, which end all of theirs. At most, as a rule may be behind
+    /// others too; null: nobody could be asked.
     ended: Option<u64>,
     /// What is wrong with the new manifests. What is refused changes nothing.
     findings: Vec<Finding>,
@@ -110,9 +111,10 @@ async fn of_files(args: &Args) -> Result<Answer, Failure> {
     };
     all_read(before.findings.iter().chain(&after.findings))?;
     let findings = after.findings.clone();
-    let open = match args.api.is_said() || args.api.is_nearby().await {
-        true => counted(open_at(&args.api.standalone()).await),
-        false => None,
+    let open = match args.api.found() {
+        Some(run) if args.api.is_said() || args.api.is_nearby().await => counted(open_at(&run).await),
+        None if args.api.is_said() => counted(Err(Failure::unreachable("no clew run has that state folder"))),
+        _ => None,
     };
     Ok(Answer::of(&side(before), &side(after), args.keys, open, findings))
 }
@@ -178,6 +180,12 @@ async fn of_cluster(cluster: &Cluster, args: &Args) -> Result<Answer, Failure> {
     );
     findings.sort();
     let answers = cluster.controller.ask(&cluster.connection.client).await;
+    for silent in answers.iter().flat_map(|answers| &answers.silent) {
+        let (replica, why) = (&silent.replica, &silent.why);
+        eprintln!(
+            "warning: replica {replica} says nothing, and open sessions that only it knows are not counted: {why}"
+        );
+    }
     let open = counted(answers.map(|answers| open_in(&answers.gateways())));
     let (before, after) = (side(&once, before.world), side(&once, after.world));
     Ok(Answer::of(&before, &after, args.keys, open, findings))
@@ -292,7 +300,7 @@ fn drawn(answer: &Answer) -> String {
                 ]
             };
             let table = output::table(["LISTENERS TOUCHED", "GATEWAY", "WHY"], touched.iter().map(row));
-            let ended = ended.map_or_else(|| "all of their".to_owned(), |n| n.to_string());
+            let ended = ended.map_or_else(|| "all of their".to_owned(), |n| format!("at most {n}"));
             format!("{table}\nends {ended} open sessions, without a Close: drain them first\n")
         }
     });

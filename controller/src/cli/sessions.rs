@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::ask::Standalone;
 use super::output::{self, Format};
-use super::target::{CHOICE, Cluster, Found, Target};
+use super::target::{CHOICE, Found, Target};
 use crate::channel::sessions::Sessions;
 use crate::channel::view::GatewayView;
 use crate::failure::Failure;
+use crate::operate::Asking;
 
 #[derive(clap::Args)]
 #[command(after_help = CHOICE)]
@@ -36,31 +38,48 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {
 
 async fn sessions(args: &Args) -> Result<ExitCode, Failure> {
     let found = args.target.find(args.all_namespaces).await?;
-    let ask = async || match &found {
-        // One that was started again may have another port.
-        Found::Standalone(_) => {
-            let standalone = args.target.standalone();
-            standalone.ask(Method::GET, "/v1/sessions", None).await
+    let mut asking = match &found {
+        Found::Standalone(run) => Asked::Run(run),
+        Found::Cluster(cluster) => {
+            let controllers = cluster.controller.asking(&cluster.connection.client);
+            let namespace = (!args.all_namespaces).then(|| cluster.namespace());
+            Asked::Cluster(controllers.into(), namespace)
         }
-        Found::Cluster(cluster) => of_cluster(cluster, args.all_namespaces).await,
     };
     if args.watch {
-        watch::watch(ask, args.output).await?;
+        watch::watch(async || asking.ask(&args.target).await, args.output).await?;
     } else {
-        let sessions = ask().await?;
+        let sessions = asking.ask(&args.target).await?;
         name_silent(&sessions);
         args.output.print(&sessions, || tables(&sessions))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What all replicas together know.
-async fn of_cluster(cluster: &Cluster, all: bool) -> Result<Value, Failure> {
-    let answers = cluster.controller.ask(&cluster.connection.client).await?;
-    let namespace = (!all).then(|| cluster.namespace());
-    let mut sessions = json!(counted(&answers.gateways(), namespace));
-    sessions["silent"] = json!(answers.silent);
-    Ok(sessions)
+/// Who says what sessions there are.
+enum Asked<'a> {
+    Run(&'a Standalone),
+    /// All replicas together know; of one namespace, or of all.
+    Cluster(Box<Asking<'a>>, Option<&'a str>),
+}
+
+impl Asked<'_> {
+    async fn ask(&mut self, target: &Target) -> Result<Value, Failure> {
+        match self {
+            Self::Run(first) => {
+                // One that was started again may have another port.
+                let again = target.kept();
+                let run = again.as_ref().unwrap_or(first);
+                run.ask(Method::GET, "/v1/sessions", None).await
+            }
+            Self::Cluster(controllers, namespace) => {
+                let answers = controllers.ask().await?;
+                let mut sessions = json!(counted(&answers.gateways(), *namespace));
+                sessions["silent"] = json!(answers.silent);
+                Ok(sessions)
+            }
+        }
+    }
 }
 
 /// Whoever said nothing: its proxies are not counted.

@@ -74,9 +74,9 @@ impl Target {
         self.api.folder()
     }
 
-    /// The `clew run` that is meant, if one is.
-    pub(crate) fn standalone(&self) -> Standalone {
-        self.api.standalone()
+    /// The `clew run` that is meant, where somebody or its state folder says where it has its port.
+    pub(crate) fn kept(&self) -> Option<Standalone> {
+        self.api.found()
     }
 
     /// The one that is meant; `cluster`: something else on the command line is for a cluster only.

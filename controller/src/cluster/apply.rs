@@ -212,10 +212,9 @@ impl Applier {
         told: &BTreeSet<String>,
         applied: &mut Applied,
     ) {
+        let leads_elsewhere = leads_elsewhere(plan, &steps);
         let needs = async {
             let unheld = self.mark_all(holds, resolved).await;
-            // Where no route led anywhere before, no handshake can find less than it did.
-            let leads_elsewhere = !steps.needs.is_empty() && steps.routes.iter().any(is_changed);
             let mut services: BTreeSet<_> = steps.needs.iter().filter_map(new_service).cloned().collect();
             let unwritten = self.write_all(steps.needs).await;
             services.retain(|service| !unwritten.contains_key(&(Kind::Service, service.clone())));
@@ -492,9 +491,20 @@ fn new_service(step: &Step) -> Option<&ObjectName> {
     }
 }
 
-/// Whether a step changes what is there.
-fn is_changed(step: &Step) -> bool {
-    matches!(step, Step::Change(..))
+/// Whether handshakes that went somewhere before are to go to what is only written now. What Envoy Gateway reads needs no such wait.
+fn leads_elsewhere(plan: &Plan, steps: &Steps) -> bool {
+    let is_led_to = |step: &&Step| matches!(step.key().0, Kind::Service | Kind::DestinationRule);
+    let needs: BTreeSet<_> = steps.needs.iter().filter(is_led_to).map(Step::key).collect();
+    let is_change = |step: &&Step| matches!(step, Step::Change(..));
+    let changed: BTreeSet<_> = steps.routes.iter().filter(is_change).map(Step::key).collect();
+    if needs.is_empty() || changed.is_empty() {
+        return false;
+    }
+    let of = |keys: BTreeSet<&Key>| -> BTreeSet<&Owner> {
+        let wanted = plan.wanted.iter().filter(|one| keys.contains(&one.key));
+        wanted.flat_map(|one| &one.routes).collect()
+    };
+    !of(needs).is_disjoint(&of(changed))
 }
 
 /// What a write came to. When the API server is away, what is left need not find that out one by one.

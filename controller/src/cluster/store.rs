@@ -118,8 +118,19 @@ impl Store {
     /// Takes out those Services in which a pod that takes sessions is entered.
     pub(crate) fn forget_ready(&self, services: &mut BTreeSet<ObjectName>) {
         let shelves = self.lock();
-        let slices = shelves.get(&Kind::EndpointSlice).map(|shelf| &shelf.objects);
-        for (name, seen) in slices.into_iter().flatten() {
+        let Some(shelf) = shelves.get(&Kind::EndpointSlice) else {
+            return;
+        };
+        let namespaces: BTreeSet<_> = services
+            .iter()
+            .map(|one| ObjectName::new(&one.namespace, ""))
+            .collect();
+        let of = |first: &ObjectName| {
+            let namespace = first.namespace.clone();
+            let all = shelf.objects.range(first.clone()..);
+            all.take_while(move |(name, _)| name.namespace == namespace)
+        };
+        for (name, seen) in namespaces.iter().flat_map(of) {
             let Body::EndpointSlice(slice) = &seen.body else {
                 continue;
             };

@@ -93,7 +93,8 @@ pub(crate) async fn run(
             }
             Err(why) => scene.answers = Err(why.to_string()),
         }
-        let mut replicas = scene.answers.iter().flat_map(|answers| &answers.replicas);
+        let answers = scene.answers.iter().chain([&scene.unready]);
+        let mut replicas = answers.flat_map(|answers| &answers.replicas);
         scene.watched = replicas.find_map(|replica| replica.watched.clone());
         let scope = Scope {
             watched: scene.watched.clone(),

@@ -1,7 +1,7 @@
 //! Asking all replicas of the controller, each through the API server's proxy to its pod, with a token that the API server makes
 //! for this purpose: for nobody but Clew, and of an account that may do nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clew_core::model::ObjectName;
 use futures_util::future::join_all;
@@ -15,11 +15,14 @@ use serde::Serialize;
 
 use super::connection::refused;
 use crate::channel::view::{GatewayView, ReplicaView, merged};
+use crate::clock;
 use crate::cluster::operators::{AUDIENCE, GATEWAYS, READER, RIGHTS, TOKEN};
 use crate::failure::Failure;
 
 /// As long as the API server lets a token live at the least.
 const LIFETIME_SECONDS: i64 = 600;
+/// So old, another is asked for.
+const RENEWAL: Duration = Duration::from_secs(300);
 /// A replica that takes longer is named.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,39 @@ impl Controller {
     /// When none can be asked.
     pub(crate) async fn ask(&self, client: &Client) -> Result<Answers, Failure> {
         self.open(client).await?.ask().await
+    }
+
+    /// Asks for as long as somebody looks on.
+    pub(crate) fn asking<'a>(&'a self, client: &'a Client) -> Asking<'a> {
+        Asking {
+            controller: self,
+            client,
+            open: None,
+        }
+    }
+}
+
+/// Replicas that are asked again and again, which a token does not live for.
+pub(crate) struct Asking<'a> {
+    controller: &'a Controller,
+    client: &'a Client,
+    open: Option<(Replicas, Instant)>,
+}
+
+impl Asking<'_> {
+    /// Asks each replica once more.
+    ///
+    /// # Errors
+    /// When none can be asked.
+    pub(crate) async fn ask(&mut self) -> Result<Answers, Failure> {
+        let now = clock::now();
+        let (replicas, opened) = match self.open.take() {
+            Some((replicas, opened)) if now.duration_since(opened) < RENEWAL => (replicas, opened),
+            _ => (self.controller.open(self.client).await?, now),
+        };
+        let answers = replicas.ask().await?;
+        self.open = Some((replicas, opened));
+        Ok(answers)
     }
 }
 

@@ -34,6 +34,8 @@ async fn they_are_printed_whenever_they_change_and_a_clew_that_went_away_is_aske
     let lines = watch(&["--watch", "-o", "json"])?;
     let yaml = watch(&["--watch", "-o", "yaml"])?;
     lines.shows("nobody is there", |said| counts(said, 0)).await?;
+    let empty = |said: &str| said.ends_with("\n0 sessions\n");
+    tables.shows("and in tables", empty).await?;
 
     let sessions = scene.open(&rooms(0..12), |_| Traffic::idle()).await?;
     lines.shows("twelve came", |said| counts(said, 12)).await?;

@@ -101,11 +101,10 @@ async fn backends(meant: &Meant, found: Vec<Found>, cluster: &Cluster) -> Result
 
 /// Follows it until no session is left.
 async fn watch(cluster: &Cluster, pods: BTreeSet<ObjectName>) -> Result<(), Failure> {
+    let mut controllers = cluster.controller.asking(&cluster.connection.client);
     let mut progress = Progress::new();
     loop {
-        // Asked anew each time: a token of the controllers' lives for ten minutes, and a drain may take longer.
-        let answers = cluster.controller.ask(&cluster.connection.client).await?;
-        let left = left(&answers.gateways(), &pods);
+        let left = left(&controllers.ask().await?.gateways(), &pods);
         // What does not drain yet may still get sessions.
         if left.drains && progress.is_over(left.sessions, left.deadline_ms) {
             return Ok(());

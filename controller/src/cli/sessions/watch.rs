@@ -15,7 +15,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Prints them whenever they change, until Ctrl-C, or until nobody reads on.
 pub(super) async fn watch(
-    ask: impl AsyncFn() -> Result<Value, Failure>,
+    ask: impl AsyncFnMut() -> Result<Value, Failure>,
     output: Format,
 ) -> Result<(), Failure> {
     tokio::select! {
@@ -24,7 +24,7 @@ pub(super) async fn watch(
     }
 }
 
-async fn follow(ask: impl AsyncFn() -> Result<Value, Failure>, output: Format) -> Result<(), Failure> {
+async fn follow(mut ask: impl AsyncFnMut() -> Result<Value, Failure>, output: Format) -> Result<(), Failure> {
     let on_a_screen = output == Format::Table && io::stdout().is_terminal();
     let mut seen = Value::Null;
     let mut is_away = false;

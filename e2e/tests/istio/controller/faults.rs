@@ -26,7 +26,7 @@ const NAME: &str = "replicas";
 const WANTED: &str = "7s";
 const EDITS: usize = 5;
 /// Until the keys of a pod that dies are answered by others.
-const DEATH: Duration = Duration::from_secs(5);
+const DEATH: Duration = Duration::from_secs(10);
 
 #[expect(
     clippy::print_stdout,
