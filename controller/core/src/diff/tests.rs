@@ -179,7 +179,7 @@ fn a_gateway_of_our_own_that_is_edited_loses_its_listener() {
     };
     assert_eq!(
         (listener.gateway.as_str(), listener.address.port()),
-        ("infra/edge", 8080)
+        ("shop/edge", 8080)
     );
     let serves = &listener.rules;
     assert!(
