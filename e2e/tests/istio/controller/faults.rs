@@ -35,14 +35,7 @@ async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their
     shop.manifest["spec"]["rules"][0]["resilience"] = json!({"connectRetries": 2});
     install(&mesh.cluster, "outage", &["--yes"]).await?.success()?;
     shop.apply_route().await?;
-    let everywhere = |placed: &[String]| {
-        let mut pods = shop.pods.iter();
-        pods.all(|pod| placed.iter().any(|name| name == pod.name()))
-    };
-    let placed = shop
-        .visitors
-        .settled("each key has one pod", KEYS, everywhere)
-        .await?;
+    let placed = shop.placed(KEYS).await?;
     let sessions = shop
         .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))

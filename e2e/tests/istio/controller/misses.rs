@@ -26,14 +26,7 @@ async fn a_backend_whose_sessions_keep_missing_is_left_to_envoys_own_hash_and_th
 -> Result<()> {
     let (mesh, _controller) = alone().await?;
     let shop = Shop::open(mesh, "misses").await?;
-    let everywhere = |placed: &[String]| {
-        let mut pods = shop.pods.iter();
-        pods.all(|pod| placed.iter().any(|name| name == pod.name()))
-    };
-    let sent = shop
-        .visitors
-        .settled("each key has one pod", SESSIONS, everywhere)
-        .await?;
+    let sent = shop.placed(SESSIONS).await?;
     for (wish, pod) in wishes(&shop).await? {
         ensure!(wish == pod.address().to_string(), "{wish} is {}", pod.name());
     }
@@ -84,10 +77,7 @@ async fn a_backend_whose_sessions_keep_missing_is_left_to_envoys_own_hash_and_th
     }
     drop(sessions);
     shop.client.same(&filter)?.delete().await?;
-    let placed = shop
-        .visitors
-        .settled("each key has one pod again", SESSIONS, everywhere)
-        .await?;
+    let placed = shop.placed(SESSIONS).await?;
     let elsewhere = placed.iter().zip(&sent).filter(|(at, sent)| at != sent);
     let elsewhere = elsewhere.count();
     ensure!(

@@ -100,6 +100,17 @@ impl Shop {
         Ok(())
     }
 
+    /// Waits until each of the first keys has one pod, and each pod has some.
+    pub(crate) async fn placed(&self, keys: usize) -> Result<Vec<String>> {
+        let everywhere = |placed: &[String]| {
+            let mut pods = self.pods.iter();
+            pods.all(|pod| placed.iter().any(|name| name == pod.name()))
+        };
+        self.visitors
+            .settled("each key has one pod", keys, everywhere)
+            .await
+    }
+
     /// How many of its handshakes landed so, as the gateway's Envoy counts them: Istio's keeps labels in names.
     pub(crate) async fn landed(&self, admin: Admin, result: &str) -> Result<usize> {
         let labels = [
