@@ -6,7 +6,7 @@ use crate::channel::view::ProxyView;
 use crate::clock;
 use crate::cluster::install::Installation;
 use crate::failure::Failure;
-use crate::operate::{Answers, Asking, Connection, Controller, now};
+use crate::operate::{Answers, Connection, Controller, now};
 
 /// Between two looks. Counts come once a second: one empty answer may be older than the drain.
 const LOOK_AGAIN: Duration = Duration::from_millis(1250);
@@ -19,12 +19,13 @@ pub(super) async fn change(
     controller: &Controller,
     installation: &Installation,
 ) -> Result<(), Failure> {
-    let mut controllers = controller.asking(&connection.client);
-    controllers.ask().await?;
+    // Asked anew each time: a token of the controllers' lives for ten minutes, and a drain may take longer.
+    let ask = async || controller.ask(&connection.client).await;
+    ask().await?;
     let since = now(connection).await?;
     installation.drain(Some(&since.to_string())).await?;
     let changed = tokio::select! {
-        changed = emptied_and_changed(&mut controllers, installation) => changed,
+        changed = emptied_and_changed(ask, installation) => changed,
         _ = tokio::signal::ctrl_c() => Err(Failure::refused("stopped; new sessions come again")),
     };
     let opened = installation.drain(None).await;
@@ -32,13 +33,13 @@ pub(super) async fn change(
 }
 
 async fn emptied_and_changed(
-    controllers: &mut Asking<'_>,
+    ask: impl AsyncFn() -> Result<Answers, Failure>,
     installation: &Installation,
 ) -> Result<(), Failure> {
     let gateway = installation.proxies.to_string();
     let mut before = None;
     loop {
-        let proxies = proxies(&controllers.ask().await?, &gateway);
+        let proxies = proxies(&ask().await?, &gateway);
         let live = proxies.iter().flat_map(|proxy| &proxy.live);
         let left: u64 = live.map(|live| live.sessions).sum();
         if before != Some(left) {
@@ -54,7 +55,7 @@ async fn emptied_and_changed(
     eprintln!("written; new sessions come again as soon as every proxy has it");
     let began = clock::now();
     loop {
-        let proxies = proxies(&controllers.ask().await?, &gateway);
+        let proxies = proxies(&ask().await?, &gateway);
         let mut older = proxies
             .iter()
             .filter(|proxy| proxy.installation != installation.mark)
