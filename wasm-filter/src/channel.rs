@@ -12,9 +12,11 @@ use crate::gateway::read;
 use crate::host::{self, Buffer, Level, Map};
 
 /// How long the controller may keep a poll waiting for news.
-const WAIT_MS: u64 = 25_000;
-/// When Envoy gives up on an answer.
-const CALL_TIMEOUT_MS: u32 = 30_000;
+const WAIT_MS: u64 = 1_000;
+/// When Envoy gives up on an answer. Short, because the next replica that is asked may be awake.
+const CALL_TIMEOUT_MS: u32 = 5_000;
+/// The same after a failure: what is large comes slowly to many who ask for it at once.
+const SECOND_CALL_TIMEOUT_MS: u32 = 10_000;
 /// The first pause after a failure; each further one is twice as long, up to the longest.
 const FIRST_PAUSE_MS: u64 = 250;
 const LONGEST_PAUSE_MS: u64 = 4_000;
@@ -276,7 +278,11 @@ fn call(
         (b"content-type", b"application/json"),
         (b"authorization", bearer.as_bytes()),
     ];
-    host::http_call(&config.cluster, &headers, &body, CALL_TIMEOUT_MS)
+    let timeout = match channel.pause {
+        0 => CALL_TIMEOUT_MS,
+        _ => SECOND_CALL_TIMEOUT_MS,
+    };
+    host::http_call(&config.cluster, &headers, &body, timeout)
 }
 
 /// The process's name towards the controller: random, made once by whoever polls first.

@@ -12,6 +12,8 @@ const LOG: &str = "audit.jsonl";
 pub struct Act {
     /// Whose.
     pub account: String,
+    /// By which of the account's tokens.
+    pub token: String,
     /// The verb, as roles name it.
     pub verb: String,
     /// The API group.
@@ -66,6 +68,7 @@ pub(super) fn acts(folder: &Path, namespace: &str) -> Result<Vec<Act>> {
         let (resource, below) = (text("/objectRef/resource"), text("/objectRef/subresource"));
         acts.push(Act {
             account: account.to_owned(),
+            token: text("/user/extra/authentication.kubernetes.io~1credential-id/0"),
             verb: text("/verb"),
             group: text("/objectRef/apiGroup"),
             resource: if below.is_empty() {

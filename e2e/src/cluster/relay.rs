@@ -1,8 +1,8 @@
-//! A way to the API server on which whoever takes it can be killed at a write of the test's choice.
+//! A way to the API server on which whoever takes it can be killed at a write of the test's choice, or hear nothing of Leases.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-use super::Cluster;
+use super::{Client, Cluster};
 use crate::process;
 
 /// When in the life of a write its author dies.
@@ -48,6 +48,8 @@ struct Shared {
     life: AtomicUsize,
     writes: Mutex<Writes>,
     struck: watch::Sender<Option<String>>,
+    /// What is asked about Leases waits.
+    holds_leases: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -84,19 +86,28 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Relay {
-    /// Opens the way.
+    /// Opens the way. Whoever takes it may do everything.
     ///
     /// # Errors
     /// When nobody can listen.
     pub async fn start(cluster: &Cluster) -> Result<Self> {
+        Self::start_as(cluster, &cluster.kubeconfig()).await
+    }
+
+    /// Opens the way for somebody with this kubeconfig.
+    ///
+    /// # Errors
+    /// When nobody can listen, or that is no kubeconfig.
+    pub async fn start_as(cluster: &Cluster, kubeconfig: &Path) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (sender, struck) = watch::channel(None);
         let shared = Arc::new(Shared {
-            api_server: cluster.client().await?.kube(),
+            api_server: Client::new(kubeconfig).await?.kube(),
             life: AtomicUsize::new(0),
             writes: Mutex::default(),
             struck: sender,
+            holds_leases: watch::Sender::new(false),
         });
         Ok(Self {
             kubeconfig: cluster
@@ -120,6 +131,11 @@ impl Relay {
     /// Whoever writes what was written before can be killed at it again.
     pub async fn forget(&self) {
         self.shared.writes.lock().await.struck.clear();
+    }
+
+    /// Whether what is asked about Leases waits from now on, until this is taken back.
+    pub fn hold_leases(&self, holds: bool) {
+        self.shared.holds_leases.send_replace(holds);
     }
 
     /// A new life begins, and nobody is killed.
@@ -177,8 +193,13 @@ impl Shared {
         let life = self.life.load(Ordering::SeqCst);
         let write = format!("{} {}", request.method(), request.uri().path());
         let is_write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let is_renewal = *request.method() == Method::PUT && request.uri().path().contains("/leases/");
+        let is_of_lease = request.uri().path().contains("/leases/");
+        let is_renewal = *request.method() == Method::PUT && is_of_lease;
         let request = ours(request).await?;
+        if is_of_lease {
+            let mut holds = self.holds_leases.subscribe();
+            holds.wait_for(|holds| !holds).await?;
+        }
         if !is_write || is_renewal {
             return self.pass(request).await;
         }

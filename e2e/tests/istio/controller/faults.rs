@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clew_e2e::cluster::{Act, Client, Cluster, Object, Relay};
 use clew_e2e::controller::{Controller, NAMESPACE};
+use clew_e2e::envoy::Admin;
 use clew_e2e::visitors::LONG;
 use clew_e2e::workstation::clew;
 use clew_e2e::ws_client::{Session, Traffic};
@@ -14,12 +16,20 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::killed::move_to;
 use super::shop::{Shop, install};
 use super::{ISTIO, SOON, alone, leads, metric, second_life_is_quiet, writes};
 
 const KEYS: usize = 60;
+/// Of the shop with two controllers.
+const NAME: &str = "replicas";
+/// As the route there says, and how often somebody says otherwise.
+const WANTED: &str = "7s";
+const EDITS: usize = 5;
 /// Until the keys of a pod that dies are answered by others.
 const DEATH: Duration = Duration::from_secs(10);
+/// Until a proxy asks another replica than the one that has ceased to answer: some polls may go to others first.
+const GIVES_UP: Duration = Duration::from_secs(20);
 
 #[expect(
     clippy::print_stdout,
@@ -35,7 +45,14 @@ async fn without_api_server_and_controller_sessions_stay_and_new_ones_find_their
     shop.manifest["spec"]["rules"][0]["resilience"] = json!({"connectRetries": 2});
     install(&mesh.cluster, "outage", &["--yes"]).await?.success()?;
     shop.apply_route().await?;
-    let placed = shop.placed(KEYS).await?;
+    let everywhere = |placed: &[String]| {
+        let mut pods = shop.pods.iter();
+        pods.all(|pod| placed.iter().any(|name| name == pod.name()))
+    };
+    let placed = shop
+        .visitors
+        .settled("each key has one pod", KEYS, everywhere)
+        .await?;
     let sessions = shop
         .visitors
         .sessions(KEYS, Traffic::every(Duration::from_millis(100), 64))
@@ -153,12 +170,20 @@ fn strays(before: &[String], after: &[String], but: &str) -> usize {
     others.filter(|(before, after)| before != after).count()
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "what a test measured belongs beside its verdict"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_more() -> Result<()> {
     let (mesh, mut controller) = alone().await?;
     let first = controller.as_mut().context("a controller")?;
-    let mut shop = Shop::open(mesh, "replicas").await?;
+    // Here it can be kept from hearing of the Lease.
+    let relay = Relay::start_as(&mesh.cluster, &first.own).await?;
+    move_to(mesh, first, &relay.kubeconfig).await?;
     leads(first).await?;
+    let mut shop = Shop::open(mesh, NAME).await?;
+    let token = who_leads(&mesh.cluster)?;
     let mut second = Controller::start(&mesh.cluster, "clew-1").await?;
     // Proxies poll now one and now the other.
     let placed = shop.visitors.place(KEYS).await?;
@@ -173,36 +198,42 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
     let admin = &mesh.cluster.kubeconfig();
     both_are_asked(admin, &["2 replicas of the controller answer"], "clew-0_").await?;
     let before = writes(first).await?;
+    let asleep_from = mesh.cluster.acts(NAMESPACE)?.len();
     first.signal(Signal::STOP)?;
+    let given_up = given_up(&mesh.gateway.admin, first).await?;
     leads(&second).await?;
     let who_sleeps = [
         "1 replicas of the controller answer",
         "replica clew-0 does not answer",
     ];
     both_are_asked(admin, &who_sleeps, "clew-1_").await?;
-    shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"handshake": "7s"});
+    shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"handshake": WANTED});
     shop.client.apply(&shop.manifest).await?;
-    let route_has_it = |live: &serde_json::Value| (live["spec"]["http"][0]["timeout"] == "7s").then_some(());
-    let generated = shop.route.get().await?.context("the route")?["status"]["generated"].clone();
-    let name = generated
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|one| one["kind"] == "VirtualService");
-    let name = name
-        .and_then(|one| one["name"].as_str())
-        .context("a VirtualService")?;
-    let virtual_service = shop.client.object(ISTIO, "VirtualService", "replicas", name);
-    virtual_service
-        .until("the other one writes", route_has_it)
-        .await?;
-    first.signal(Signal::CONT)?;
+    let by_hand = ByHand::of(&shop).await?;
+    by_hand.repaired().await?;
+
+    relay.hold_leases(true);
+    second.signal(Signal::STOP)?;
+    wakes_alone(first, &by_hand).await?;
+    // Both see the same, and one writes.
+    second.signal(Signal::CONT)?;
+    by_hand.repaired().await?;
+    for edit in 0..EDITS {
+        by_hand.edit(edit).await?;
+        by_hand.repaired().await?;
+    }
+    relay.hold_leases(false);
     wait::until("it has noticed", SOON, async || {
         (metric(first, "clew_controller_leader").await.ok()? == 0.0).then_some(())
     })
     .await?;
     ensure!(writes(first).await? == before, "it wrote past its lease");
+    let written = written_since(&mesh.cluster, asleep_from)?;
+    let (its, others): (Vec<_>, Vec<_>) = written.into_iter().partition(|act| act.token == token);
+    ensure!(its.is_empty(), "it wrote past its lease: {its:#?}");
+    ensure!(others.len() > EDITS, "not seen: {others:#?}");
     ensure!(shop.visitors.place(KEYS).await? == placed, "keys strayed");
+
     second.signal(Signal::TERM)?;
     ensure!(second.end(SOON).await? == 0, "{}", second.log());
     shop.client
@@ -210,9 +241,124 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
         .delete()
         .await?;
     leads(first).await?;
+    // The control: now it does what it did not do.
+    let leads_from = mesh.cluster.acts(NAMESPACE)?.len();
+    by_hand.edit(0).await?;
+    by_hand.repaired().await?;
+    wait::until("the API server says who wrote", SOON, async || {
+        let written = written_since(&mesh.cluster, leads_from).ok()?;
+        written.iter().any(|act| act.token == token).then_some(())
+    })
+    .await?;
+    println!(
+        "asleep, given up on by a proxy after {given_up:?}; past its lease, {EDITS} edits by hand that it alone saw, {EDITS} that both saw: {} writes in the API server's log, 0 of its",
+        others.len(),
+    );
     scene::all_answer(&sessions).await?;
     scene::none_lost(&sessions)?;
+    move_to(mesh, first, &first.own.clone()).await?;
     shop.close().await
+}
+
+/// Waits until a proxy has ceased to wait for this one's answer, and asks another.
+async fn given_up(proxy: &Admin, sleeper: &Controller) -> Result<Duration> {
+    let asleep_since = Instant::now();
+    let timeouts = format!("::{}::rq_timeout::", sleeper.address);
+    wait::until("a proxy asks another", GIVES_UP, async || {
+        let clusters = proxy.get("/clusters").await.ok()?;
+        let mut counts = clusters.lines().filter_map(|line| line.split_once(&timeouts));
+        counts.any(|(_, count)| count != "0").then_some(())
+    })
+    .await?;
+    Ok(asleep_since.elapsed())
+}
+
+/// Nobody else is awake, and it hears nothing of the Lease: it sees what it would mend, and lets it be.
+async fn wakes_alone(sleeper: &Controller, by_hand: &ByHand<'_>) -> Result<()> {
+    by_hand.edit(EDITS).await?;
+    sleeper.signal(Signal::CONT)?;
+    for edit in 0..EDITS {
+        let before = turns(sleeper).await?;
+        by_hand.edit(edit).await?;
+        wait::until("it has seen that", SOON, async || {
+            let waiting = metric(sleeper, "workqueue_depth").await.ok()?;
+            (turns(sleeper).await.ok()? > before && waiting == 0.0).then_some(())
+        })
+        .await?;
+        ensure!(by_hand.is(edit).await?, "it wrote past its lease");
+    }
+    Ok(())
+}
+
+/// What a route's handshake timeout has become, for somebody who changes it.
+struct ByHand<'s> {
+    client: &'s Client,
+    virtual_service: Object,
+}
+
+impl<'s> ByHand<'s> {
+    async fn of(shop: &'s Shop) -> Result<Self> {
+        let route = shop.route.get().await?.context("the route")?;
+        let mut generated = route["status"]["generated"].as_array().into_iter().flatten();
+        let name = generated
+            .find(|one| one["kind"] == "VirtualService")
+            .and_then(|one| one["name"].as_str())
+            .context("a VirtualService")?;
+        Ok(Self {
+            client: &shop.client,
+            virtual_service: shop.client.object(ISTIO, "VirtualService", NAME, name),
+        })
+    }
+
+    async fn edit(&self, edit: usize) -> Result<()> {
+        let live = self.virtual_service.get().await?;
+        let mut live = live.context("it is there")?;
+        let metadata = live["metadata"].as_object_mut().context("metadata")?;
+        for field in ["managedFields", "resourceVersion"] {
+            metadata.remove(field);
+        }
+        live["spec"]["http"][0]["timeout"] = json!(timeout(edit));
+        self.client.apply(&live).await?;
+        Ok(())
+    }
+
+    async fn is(&self, edit: usize) -> Result<bool> {
+        let live = self.virtual_service.get().await?.context("it is there")?;
+        Ok(live["spec"]["http"][0]["timeout"] == timeout(edit))
+    }
+
+    async fn repaired(&self) -> Result<()> {
+        let is_wanted = |live: &Value| (live["spec"]["http"][0]["timeout"] == WANTED).then_some(());
+        self.virtual_service
+            .until("it is as the route says", is_wanted)
+            .await
+    }
+}
+
+fn timeout(edit: usize) -> String {
+    format!("{}s", 20 + edit)
+}
+
+/// The token of who renewed the Lease last.
+fn who_leads(cluster: &Cluster) -> Result<String> {
+    let acts = cluster.acts(NAMESPACE)?;
+    let mut renewals = acts.iter().rev();
+    let last = renewals.find(|act| act.resource == "leases" && act.verb == "update" && act.code == 200);
+    let token = &last.context("nobody leads")?.token;
+    ensure!(!token.is_empty(), "{last:?}");
+    Ok(token.clone())
+}
+
+/// What the API server says was written in the shop's namespace, but for its first acts.
+fn written_since(cluster: &Cluster, from: usize) -> Result<Vec<Act>> {
+    let acts = cluster.acts(NAMESPACE)?.into_iter().skip(from);
+    let is_write = |act: &Act| act.namespace == NAME && !["get", "list", "watch"].contains(&&*act.verb);
+    Ok(acts.filter(is_write).collect())
+}
+
+/// How many turns a controller has made.
+async fn turns(controller: &Controller) -> Result<f64> {
+    metric(controller, "clew_controller_reconcile_total").await
 }
 
 /// However the proxies are spread over the replicas, those that answer know each session, and know it once; one proxy is one; and `clew check` says who
@@ -220,7 +366,7 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
 async fn both_are_asked(admin: &Path, says: &[&str], writes: &str) -> Result<()> {
     let mut last = None;
     let whole = wait::until("the sessions are seen whole", LONG, async || {
-        let said = clew(admin, &["sessions", "-n", "replicas", "-o", "json"]).await;
+        let said = clew(admin, &["sessions", "-n", NAME, "-o", "json"]).await;
         let said = said.ok()?;
         let total = said.json().ok().map(|said| said["total"].clone());
         last = Some(said);
@@ -230,7 +376,7 @@ async fn both_are_asked(admin: &Path, says: &[&str], writes: &str) -> Result<()>
     // A proxy may be on its way from one that sleeps; but it is never two.
     let mut said = Value::Null;
     let found = wait::until("one proxy is one", LONG, async || {
-        let status = clew(admin, &["status", "-n", "replicas", "-o", "json"]).await;
+        let status = clew(admin, &["status", "-n", NAME, "-o", "json"]).await;
         said = status.ok()?.json().ok()?;
         let proxies = said["gateways"][0]["each"].as_array()?;
         match &proxies[..] {

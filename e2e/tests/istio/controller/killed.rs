@@ -161,7 +161,11 @@ async fn inherit(client: &Client) -> Result<()> {
 }
 
 /// Ends the controller in order, and starts it with another way to the API server.
-async fn move_to(mesh: &Mesh, controller: &mut Controller, kubeconfig: &std::path::Path) -> Result<()> {
+pub(super) async fn move_to(
+    mesh: &Mesh,
+    controller: &mut Controller,
+    kubeconfig: &std::path::Path,
+) -> Result<()> {
     controller.signal(Signal::TERM)?;
     ensure!(controller.end(SOON).await? == 0, "{}", controller.log());
     kubeconfig.clone_into(&mut controller.kubeconfig);
