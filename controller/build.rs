@@ -26,7 +26,8 @@ fn main() {
         .expect("the workspace is there");
     let out = PathBuf::from(variable("OUT_DIR"));
     for source in SOURCES {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+        // Relative to the package: a build folder that was copied would go on looking at the sources that it came from.
+        println!("cargo::rerun-if-changed=../{source}");
     }
 
     have_target();
