@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use clew_filter_config::persistence::SigningKey;
 
-pub use attached::{AttachedPolicy, AttachedRoute, Section};
+pub use attached::{AttachedPolicy, AttachedRoute, Section, Way};
 pub use backend::{Backend, BackendId, Pod};
 pub use gateway::{AttachedRule, Certificate, Gateway, Listener, Protocol, TlsHost, VirtualHost};
 pub use gateway_api::GatewayApi;

@@ -1,7 +1,9 @@
 //! Envoy's way through a route configuration: the most specific virtual host, and in it the first route that matches.
 
+use std::collections::BTreeSet;
+
 use super::Request;
-use crate::model::{Listener, Match, Parent, Pattern, Rule, World};
+use crate::model::{AttachedPolicy, Hostname, Listener, Match, Parent, Pattern, Rule, World};
 
 /// The rule whose route takes a request, or a sentence about why there is none.
 pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule, String> {
@@ -41,42 +43,80 @@ pub(super) fn route<'w>(world: &'w World, request: &Request) -> Result<&'w Rule,
                 .find(|route| takes(&route.matching, request))
         })
     });
-    let of_others = || {
-        let mut gateways = world.filtered().into_iter().filter(|_| has_gateways);
-        gateways.find_map(|gateway| at_gateway(world, gateway, request, host.as_deref()))
-    };
-    match found.map(|route| &*route.rule).or_else(of_others) {
-        Some(rule) => Ok(rule),
-        None => Err(match host {
-            Some(host) => format!(
-                "no route for host {host} matches the path, the headers, the query and the subprotocols: 404"
-            ),
-            None => "no route matches the path, the headers, the query and the subprotocols: 404".to_owned(),
-        }),
+    if let Some(route) = found {
+        return Ok(&route.rule);
     }
+    let gateways = world.filtered().into_iter().filter(|_| has_gateways);
+    let mut taken: Vec<_> = gateways
+        .filter_map(|gateway| at_gateway(world, gateway, request, host.as_deref()))
+        .collect();
+    // Whoever asks about no gateway in particular means one where it comes to a rule of ours.
+    taken.sort_by_key(Result::is_err);
+    let elsewhere = match has_gateways {
+        true => "; an HTTPRoute that no WebSocketPolicy is for may take it",
+        false => "",
+    };
+    taken.into_iter().next().unwrap_or_else(|| {
+        Err(match host {
+            Some(host) => format!(
+                "no route for host {host} matches the path, the headers, the query and the subprotocols: 404{elsewhere}"
+            ),
+            None => format!("no route matches the path, the headers, the query and the subprotocols: 404{elsewhere}"),
+        })
+    })
 }
 
-/// The rule whose route takes a request at a gateway of others: there too the most specific host alone is looked into.
+/// A way to a rule at a gateway of others.
+struct Candidate<'w> {
+    hostnames: &'w BTreeSet<Hostname>,
+    matching: &'w Match,
+    /// Or whose rule it is that is none of ours.
+    rule: Result<&'w Rule, &'w AttachedPolicy>,
+}
+
+/// What takes a request at a gateway of others, a rule of ours or a sentence about whose it is: there too the most specific host alone is
+/// looked into.
 fn at_gateway<'w>(
     world: &'w World,
     gateway: &Parent,
     request: &Request,
     host: Option<&str>,
-) -> Option<&'w Rule> {
-    let here = || world.attached().filter(|route| route.parent == *gateway);
-    let narrowest = here()
-        .flat_map(|route| &route.hostnames)
+) -> Option<Result<&'w Rule, String>> {
+    let of_routes = world.attached().filter(|route| route.parent == *gateway);
+    let of_routes = of_routes.flat_map(|route| {
+        route.rules.iter().map(|attached| Candidate {
+            hostnames: &route.hostnames,
+            matching: &attached.matching,
+            rule: Ok(&*attached.rule),
+        })
+    });
+    let of_policies = world.policies().filter(|policy| policy.parent == *gateway);
+    let of_policies = of_policies.flat_map(|policy| {
+        policy.ways.iter().map(move |way| Candidate {
+            hostnames: &policy.hostnames,
+            matching: &way.matching,
+            rule: way.rule.as_deref().ok_or(policy),
+        })
+    });
+    let all: Vec<_> = of_routes.chain(of_policies).collect();
+    let narrowest = all
+        .iter()
+        .flat_map(|one| one.hostnames)
         .filter(|hostname| host.is_none_or(|host| hostname.serves(host)))
         .max_by_key(|hostname| hostname.specificity())?;
-    let mut tried: Vec<_> = here()
-        .filter(|route| host.is_none() || route.hostnames.contains(narrowest))
-        .flat_map(|route| &route.rules)
+    let mut tried: Vec<_> = all
+        .iter()
+        .filter(|one| host.is_none() || one.hostnames.contains(narrowest))
         .collect();
-    tried.sort_by_cached_key(|attached| attached.matching.precedence());
-    tried
-        .into_iter()
-        .find(|attached| takes(&attached.matching, request))
-        .map(|attached| &*attached.rule)
+    // Two policies for parts of an HTTPRoute both know all ways into it.
+    tried.sort_by_cached_key(|one| (one.matching.precedence(), one.rule.is_err()));
+    let first = tried.into_iter().find(|one| takes(one.matching, request))?;
+    Some(first.rule.map_err(|policy| {
+        let (namespace, http_route) = (&policy.name.namespace, &policy.http_route);
+        format!(
+            "HTTPRoute {namespace}/{http_route} takes it at {gateway} by a rule that no WebSocketPolicy is for: its sessions have no keys"
+        )
+    }))
 }
 
 fn takes(matching: &Match, request: &Request) -> bool {

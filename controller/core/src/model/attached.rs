@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{AttachedRule, Hostname, ObjectName, Owner, Parent, Rule};
+use super::{AttachedRule, Hostname, Match, ObjectName, Owner, Parent, Rule};
 use smol_str::SmolStr;
 
 /// A route at one parent that is not on this machine.
@@ -51,6 +51,19 @@ pub struct AttachedPolicy {
     pub rules: Vec<Arc<Rule>>,
     /// Whether pods are chosen there by what the filter says already, as somebody's own policy has it.
     pub is_carried: bool,
+    /// The HTTPRoute's hosts.
+    pub hostnames: BTreeSet<Hostname>,
+    /// Every way into the HTTPRoute.
+    pub ways: Vec<Way>,
+}
+
+/// A match of somebody else's HTTPRoute.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// As far as it is understood; else everything.
+    pub matching: Arc<Match>,
+    /// Where it leads. None: to a rule that the policy is not for.
+    pub rule: Option<Arc<Rule>>,
 }
 
 impl AttachedPolicy {

@@ -10,7 +10,7 @@ use super::Wrong;
 use super::target::Read;
 use crate::model::{
     AttachedPolicy, AttachedRoute, BackendShare, Match, ObjectName, Parent, Resilience, Rule, RuleName,
-    Target,
+    Target, Way,
 };
 use crate::objects::{BackendTrafficPolicySpec, HttpRouteRule};
 use crate::refusal::Code;
@@ -87,8 +87,7 @@ impl Asked<'_> {
     /// For every rule of the target.
     fn whole(&self, target: &Read<'_>, suited: Vec<Suited<'_>>, index: &Index<'_>) -> Option<AttachedPolicy> {
         let is_carried = suited.iter().all(|one| self.is_carried(target, one.rule, index));
-        let rules: Vec<_> = suited.into_iter().map(|one| one.read.0).collect();
-        (!rules.is_empty()).then(|| self.attached(target, self.section, is_carried, rules))
+        (!suited.is_empty()).then(|| self.attached(target, self.section, is_carried, suited))
     }
 
     /// For some of the rules of an HTTPRoute. What carries a policy on Envoy Gateway is for all of an HTTPRoute, or for a rule that has a name.
@@ -114,7 +113,7 @@ impl Asked<'_> {
                 wrongs.push((Code::TargetUnsuited, String::new(), message));
                 continue;
             }
-            attached.push(self.attached(target, section, is_carried, vec![one.read.0]));
+            attached.push(self.attached(target, section, is_carried, vec![one]));
         }
         attached
     }
@@ -124,14 +123,16 @@ impl Asked<'_> {
         target: &Read<'_>,
         section: Option<&str>,
         is_carried: bool,
-        rules: Vec<Arc<Rule>>,
+        suited: Vec<Suited<'_>>,
     ) -> AttachedPolicy {
         AttachedPolicy {
+            hostnames: target.hostnames().collect(),
+            ways: ways(target, &suited),
             parent: self.gateway.clone(),
             name: self.policy.clone(),
             http_route: target.name.name.clone(),
             section: section.map(str::to_owned),
-            rules,
+            rules: suited.into_iter().map(|one| one.read.0).collect(),
             is_carried,
         }
     }
@@ -149,9 +150,7 @@ impl Asked<'_> {
         routes: &[AttachedRoute],
     ) -> Result<Suited<'r>, Wrong> {
         let backend = backend(target, (at, rule), index)?;
-        // What is not understood may be any request.
-        let read_match = |one| matching(one).unwrap_or_else(|_| Match::any());
-        let matches: Vec<Match> = rule.matches.iter().map(read_match).collect();
+        let matches = read_matches(rule);
         let name = RuleName {
             route: self.policy.clone(),
             rule: format!("{}.{}", target.name.name, target.called(at, rule)),
@@ -223,6 +222,32 @@ impl Asked<'_> {
             _ => None,
         }
     }
+}
+
+/// What is not understood may be any request.
+fn read_matches(rule: &HttpRouteRule) -> Vec<Match> {
+    let read = |one| matching(one).unwrap_or_else(|_| Match::any());
+    rule.matches.iter().map(read).collect()
+}
+
+/// The matches of all rules of a target's HTTPRoute, and to which of these they lead.
+fn ways(target: &Read<'_>, suited: &[Suited<'_>]) -> Vec<Way> {
+    let all = target.http_route.spec.rules.iter().enumerate();
+    let of = |(at, rule)| {
+        let to = suited
+            .iter()
+            .find(|one| one.at == at)
+            .map(|one| one.read.0.clone());
+        let mut matches = read_matches(rule);
+        if matches.is_empty() {
+            matches.push(Match::any());
+        }
+        matches.into_iter().map(move |matching| Way {
+            matching: Arc::new(matching),
+            rule: to.clone(),
+        })
+    };
+    all.flat_map(of).collect()
 }
 
 /// Whether what a policy says can hold for anything. Whose claims are verified is a matter of the gateways.

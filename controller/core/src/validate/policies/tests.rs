@@ -1,5 +1,6 @@
 //! What the golden folders do not show: one good policy, and one thing changed.
 
+mod explained;
 mod in_part;
 mod taken;
 
