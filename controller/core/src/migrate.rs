@@ -20,7 +20,7 @@ use plan::Plan;
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// nginx.conf, and files that it includes
+    /// nginx.conf and files that it includes, or what `nginx -T` writes
     Nginx,
     /// haproxy.cfg
     Haproxy,
@@ -99,6 +99,7 @@ pub fn migrate(format: Format, inputs: &[Input], stand_alone: bool) -> Result<Mi
         Format::Nginx => {
             let files: Result<Vec<_>, _> = inputs
                 .iter()
+                .flat_map(nginx::undump)
                 .map(|input| nginx::parse(&input.file, &input.text, &mut ledger))
                 .collect();
             nginx::translate(&files?, &mut plan, &mut ledger);

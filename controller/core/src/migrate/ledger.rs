@@ -111,31 +111,28 @@ impl Ledger {
             .map_or_else(String::new, |(entry, _)| format!("{}:{}", entry.file, entry.line))
     }
 
-    /// Whether a file was read that an `include` means: at its path, or beside the file that includes it.
+    /// Whether a file was read that an `include` means.
     pub(super) fn has_read(&self, include: Id, pattern: &str) -> bool {
-        let Some((Entry { file: from, .. }, _)) = self.entries.get(include) else {
+        let mut files = self.entries.iter().map(|(entry, _)| &entry.file);
+        files.any(|file| self.means(include, pattern, file))
+    }
+
+    /// The file in which it stands.
+    pub(super) fn file(&self, id: Id) -> Option<&str> {
+        self.entries.get(id).map(|(entry, _)| &*entry.file)
+    }
+
+    /// Whether an `include` means a file: at its path, or below a folder of the file that includes it.
+    pub(super) fn means(&self, include: Id, pattern: &str, file: &str) -> bool {
+        let Some(from) = self.file(include).filter(|from| *from != file) else {
             return false;
         };
-        let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
         // The files may have been copied from there.
         let relative = pattern.strip_prefix(PREFIX).unwrap_or(pattern);
-        let is_of_it = |part: &str, pattern: &str| match pattern.split_once('*') {
-            Some((before, after)) => part
-                .strip_prefix(before)
-                .is_some_and(|rest| rest.ends_with(after)),
-            None => part == pattern,
-        };
-        let is_at = |file: &str, pattern: &str| {
-            let (parts, patterns) = (file.split('/'), pattern.split('/'));
-            parts.clone().count() == patterns.clone().count()
-                && parts.zip(patterns).all(|(part, pattern)| is_of_it(part, pattern))
-        };
-        let beside = match (folder, relative.starts_with('/')) {
-            ("", _) | (_, true) => relative.to_owned(),
-            (folder, false) => format!("{folder}/{relative}"),
-        };
-        let mut files = self.entries.iter().map(|(entry, _)| &entry.file);
-        files.any(|file| file != from && (is_at(file, pattern) || is_at(file, &beside)))
+        let mut folders = from.match_indices('/').filter_map(|(at, _)| from.get(..at));
+        let beside = !relative.starts_with('/')
+            && (is_at(file, relative) || folders.any(|folder| is_at(file, &format!("{folder}/{relative}"))));
+        is_at(file, pattern) || beside || is_named_from_within(from, pattern, file)
     }
 
     /// Everything, in the order in which it stands; what nobody spoke of was not understood.
@@ -144,6 +141,37 @@ impl Ledger {
         entries.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         entries
     }
+}
+
+/// Whether a path is one that a pattern matches, segment by segment.
+fn is_at(file: &str, pattern: &str) -> bool {
+    let is_of_it = |part: &str, pattern: &str| match pattern.split_once('*') {
+        Some((before, after)) => part
+            .strip_prefix(before)
+            .is_some_and(|rest| rest.ends_with(after)),
+        None => part == pattern,
+    };
+    let (parts, patterns) = (file.split('/'), pattern.split('/'));
+    parts.clone().count() == patterns.clone().count()
+        && parts.zip(patterns).all(|(part, pattern)| is_of_it(part, pattern))
+}
+
+/// Whether files are named from a folder in which somebody stands, and the pattern from the root.
+fn is_named_from_within(from: &str, pattern: &str, file: &str) -> bool {
+    if from.starts_with('/') || file.starts_with('/') || !pattern.starts_with('/') {
+        return false;
+    }
+    let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let below = match folder {
+        "" => Some(file),
+        folder => file.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
+    };
+    below.is_some_and(|below| {
+        let mut ends = pattern
+            .match_indices('/')
+            .filter_map(|(at, _)| pattern.get(at + 1..));
+        ends.any(|end| is_at(below, end))
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +203,8 @@ mod tests {
                 "copy/conf.d/chat.conf",
             ),
             ("nginx.conf", "/etc/nginx/sites/chat", "sites/chat"),
+            ("nginx.conf", "/srv/web/conf.d/*.conf", "conf.d/chat.conf"),
+            ("web/nginx.conf", "/srv/web/conf.d/*.conf", "web/conf.d/chat.conf"),
         ] {
             assert!(is_read(from, include, given), "{include} of {from}: {given}");
         }

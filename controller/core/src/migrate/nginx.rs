@@ -1,5 +1,6 @@
 //! nginx.conf: every `location` that passes WebSockets on becomes a rule, every `server` with one a route.
 
+mod include;
 mod location;
 mod surroundings;
 mod syntax;
@@ -8,6 +9,7 @@ mod variable;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use include::undump;
 pub(super) use syntax::{Directive, parse};
 pub(super) use variable::{Maps, keys};
 
@@ -34,7 +36,8 @@ pub(super) fn translate(files: &[Vec<Directive>], plan: &mut Plan, ledger: &mut 
         upstreams: BTreeMap::new(),
         zones: BTreeMap::new(),
     };
-    for directive in files.iter().flatten() {
+    let directives = include::resolve(files, ledger);
+    for directive in &directives {
         match directive.name.as_str() {
             "http" => {
                 ledger.say(directive.id, Outcome::Irrelevant, "its servers are below");
@@ -91,7 +94,10 @@ fn translate_server(
     if route.rules.is_empty() {
         let note = "no location of this server passes WebSockets on (proxy_set_header Upgrade $http_upgrade)";
         server.walk(&mut |one| {
-            if !ledger.is_said(one.id) {
+            // What passes them on may be in there.
+            if one.name == "include" {
+                surroundings::speak_of_include(one, ledger);
+            } else if !ledger.is_said(one.id) {
                 ledger.say(one.id, Outcome::Irrelevant, note);
             }
         });

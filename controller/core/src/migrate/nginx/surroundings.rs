@@ -200,15 +200,6 @@ pub(super) fn speak_of_the_rest(http: &Http<'_>, ledger: &mut Ledger) {
             | "limit_conn"
             | "proxy_next_upstream" => Some("every location that passes WebSockets on has its own"),
             "geo" | "split_clients" => None,
-            // What stands in a block is not read as if it stood there.
-            "include" if ledger.has_read(directive.id, directive.first()) => {
-                ledger.say(
-                    directive.id,
-                    Outcome::Approximated,
-                    "read, as far as clew migrate was given its files",
-                );
-                None
-            }
             _ => {
                 said(directive, &mut Map::default(), ledger);
                 None
@@ -228,6 +219,20 @@ pub(super) fn speak_of_the_rest(http: &Http<'_>, ledger: &mut Ledger) {
             });
         }
     }
+}
+
+/// Whether what it names was read.
+pub(super) fn speak_of_include(include: &Directive, ledger: &mut Ledger) {
+    const OWN: [&str; 4] = ["mime.types", "fastcgi_params", "proxy_params", "modules-enabled"];
+    let (outcome, note) = match include.first() {
+        file if ledger.has_read(include.id, file) => (
+            Outcome::Approximated,
+            "read, as far as clew migrate was given its files",
+        ),
+        file if OWN.iter().any(|own| file.contains(own)) => (Outcome::Irrelevant, NOTHING),
+        _ => (Outcome::Cannot, "not read: give that file to clew migrate, too"),
+    };
+    ledger.say(include.id, outcome, note);
 }
 
 fn said(directive: &Directive, remarks: &mut Map, ledger: &mut Ledger) {
@@ -254,14 +259,7 @@ fn said(directive: &Directive, remarks: &mut Map, ledger: &mut Ledger) {
         return;
     }
     let note = match name {
-        "include"
-            if ["mime.types", "fastcgi_params", "proxy_params", "modules-enabled"]
-                .iter()
-                .any(|own| directive.first().contains(own)) =>
-        {
-            return ledger.say(directive.id, Outcome::Irrelevant, NOTHING);
-        }
-        "include" => "not read: give that file to clew migrate, too",
+        "include" => return speak_of_include(directive, ledger),
         "proxy_set_header"
         | "proxy_read_timeout"
         | "proxy_send_timeout"
