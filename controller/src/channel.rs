@@ -264,6 +264,15 @@ impl Channel {
         sums
     }
 
+    /// How many sessions of a rule are open at a gateway. `rule`: `namespace/route/rule`.
+    pub(crate) fn sessions_of(&self, gateway: &str, rule: &str) -> u64 {
+        self.lock().get_mut(gateway).map_or(0, |gateway| {
+            gateway.proxies.expire(clock::now());
+            let of_rule = gateway.proxies.live().filter(|live| live.rule == rule);
+            of_rule.map(|live| live.sessions).sum()
+        })
+    }
+
     /// What the connected proxies of a gateway are.
     pub(crate) fn about(&self, gateway: &str) -> Vec<About> {
         self.lock().get_mut(gateway).map_or_else(Vec::new, |gateway| {

@@ -8,6 +8,7 @@ mod beside;
 mod difference;
 mod downloads;
 pub(crate) mod drains;
+mod endings;
 mod gateway_pods;
 mod gateways;
 pub(crate) mod install;

@@ -17,6 +17,7 @@ use crate::render::envoy::Settings;
 use crate::render::rules::Drains;
 use crate::render::{Object, gateway_api, istio};
 use crate::simulate::Moved;
+pub use ends::who_may_end;
 use keys::Placing;
 
 /// What changes.
@@ -167,7 +168,7 @@ fn rules(before: State<'_>, after: State<'_>, placing: &Placing<'_>) -> Vec<Rule
                 if old == new && keys.is_none_or(|moved| moved.keys == 0) {
                     return None;
                 }
-                (Action::Changed, ends::of(old, new), keys)
+                (Action::Changed, who_may_end(&old.terms, &new.terms), keys)
             }
         };
         Some(RuleDiff {

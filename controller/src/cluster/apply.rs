@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::about::About;
 use super::difference::{differs, removal};
+use super::endings::Endings;
 use super::kind::Kind;
 use super::lease::Leadership;
 use super::plan::Plan;
@@ -55,6 +56,8 @@ pub(crate) struct Applier {
     /// When routes last were not as they are to be: any of them, and those to which it is less long ago than to all.
     unsettled: Instant,
     unsettled_routes: BTreeMap<Owner, Instant>,
+    /// As far as this turn has told it.
+    endings: Endings,
 }
 
 /// What the API server said against objects.
@@ -75,6 +78,8 @@ pub(crate) struct Applied {
     pub(crate) has_led: bool,
     /// Another turn has something to do, even if nothing changes; after this long.
     pub(crate) again: Option<Duration>,
+    /// Of whom filters were told what may end sessions that are open.
+    pub(crate) endings: Endings,
 }
 
 impl Applier {
@@ -93,6 +98,7 @@ impl Applier {
             metrics,
             unsettled: clock::now(),
             unsettled_routes: BTreeMap::new(),
+            endings: Endings::default(),
         }
     }
 
@@ -127,6 +133,7 @@ impl Applier {
         if is_done {
             self.publish(about, plan, |_, new| new.clone());
         }
+        applied.endings = std::mem::take(&mut self.endings);
         applied
     }
 
@@ -279,7 +286,7 @@ impl Applier {
 
     /// Says to every gateway's proxies what `step` makes of what they know and what they are to know; whom that is news to.
     fn publish(
-        &self,
+        &mut self,
         about: &About,
         plan: &Plan,
         step: impl Fn(&Snapshot, &Snapshot) -> Snapshot,
@@ -309,6 +316,10 @@ impl Applier {
                 None => new,
             };
             if old.as_ref() != Some(&said) {
+                if let Some(old) = &old {
+                    let sessions = |rule: &str| self.channel.sessions_of(gateway, rule);
+                    self.endings.add(plan, gateway, (old, &said), sessions);
+                }
                 self.channel.publish_part(gateway, &scope, said);
                 told.insert(gateway.to_owned());
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use clew_core::model::{Owner, OwnerKind, Parent, Proxies};
+use clew_core::model::{ObjectName, Owner, OwnerKind, Parent, Proxies};
 use clew_core::status::{Applied as Acknowledged, Progress, policy_status, status};
 use clew_core::validate::{ParentReport, RouteReport};
 use clew_core::versions::{Version, lack_something, unsupported, unsupported_of};
@@ -26,6 +26,7 @@ use serde_json::json;
 use super::Outcome;
 use super::apply::{answered, api, said};
 use super::downloads::Downloads;
+use super::endings::Endings;
 use super::gateways::Gateways;
 use super::kind::Kind;
 use super::lease::Leadership;
@@ -57,6 +58,7 @@ pub(crate) struct Reporter {
     metrics: Arc<Metrics>,
     downloads: Arc<Downloads>,
     events: Recorder,
+    source: Source,
     /// When its first report was over.
     began: Option<Instant>,
 }
@@ -84,7 +86,8 @@ impl Reporter {
             instance: Some(identity.to_owned()),
         };
         Self {
-            events: Recorder::new(client.clone(), source),
+            events: Recorder::new(client.clone(), source.clone()),
+            source,
             began: None,
             client,
             store,
@@ -97,7 +100,11 @@ impl Reporter {
 
     /// Says of every route what became of it. True: something could not be said.
     pub(crate) async fn report(&mut self, outcome: &Outcome, gateways: &Gateways) -> bool {
-        let unsaid = self.leadership.is_ours() && self.write_all(self.writings(outcome, gateways)).await;
+        let leads = self.leadership.is_ours();
+        let unsaid = leads && self.write_all(self.writings(outcome, gateways)).await;
+        if leads {
+            self.announce(&outcome.applied.endings).await;
+        }
         // Before the end of its first turn a replica is not ready, and no proxy finds it.
         self.began.get_or_insert_with(clock::now);
         unsaid
@@ -288,21 +295,64 @@ impl Reporter {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
             Err(error) => return Err(said(error)),
         }
+        for event in events {
+            self.publish(&self.events, &event, kind, &route, &uid).await;
+        }
+        Ok(())
+    }
+
+    /// Says of whom an edit may end open sessions.
+    async fn announce(&self, endings: &Endings) {
+        let uid = |owner: &Owner| {
+            let shelves = self.store.lock();
+            let seen = shelves.get(&Kind::of_owner(owner))?.objects.get(&owner.name)?;
+            Some(seen.uid.clone())
+        };
+        let said: Vec<_> = endings
+            .said()
+            .filter_map(|(owner, note)| Some((owner, uid(owner)?, note)))
+            .collect();
+        let away = &AtomicBool::new(false);
+        stream::iter(said)
+            .for_each_concurrent(AT_ONCE, |(owner, uid, note)| async move {
+                let event = event(EventType::Warning, "SessionsMayEnd", &note);
+                // One that has said it before would count it, and keep what it said of an earlier edit.
+                let events = Recorder::new(self.client.clone(), self.source.clone());
+                let kind = Kind::of_owner(owner);
+                let write = async {
+                    self.publish(&events, &event, kind, &owner.name, &uid).await;
+                    Ok(())
+                };
+                // Nothing else waits for it.
+                let _ = answered(away, write).await;
+            })
+            .await;
+    }
+
+    async fn publish(&self, events: &Recorder, event: &Event, kind: Kind, of: &ObjectName, uid: &str) {
+        let resource = kind.resource();
         let reference = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),
-            namespace: Some(route.namespace.to_string()),
-            name: Some(route.name.to_string()),
-            uid: Some(uid),
+            namespace: Some(of.namespace.to_string()),
+            name: Some(of.name.to_string()),
+            uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        for event in events {
-            let write = self.events.publish(&event, &reference);
-            if let Err(error) = traces::writing("create", "Event", &route, write).await {
-                tracing::debug!("an Event cannot be written: {error}");
-            }
+        let write = events.publish(event, &reference);
+        if let Err(error) = traces::writing("create", "Event", of, write).await {
+            tracing::debug!("an Event cannot be written: {error}");
         }
-        Ok(())
+    }
+}
+
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note[..note.floor_char_boundary(NOTE)].to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
     }
 }
 
@@ -388,17 +438,11 @@ fn transition(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
     if before.map(says) == Some(says(standing)) {
         return None;
     }
-    let message = &standing.message;
-    Some(Event {
-        type_: match standing.status.as_str() {
-            "False" => EventType::Warning,
-            _ => EventType::Normal,
-        },
-        reason: standing.reason.clone(),
-        note: Some(message[..message.floor_char_boundary(NOTE)].to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    })
+    let type_ = match standing.status.as_str() {
+        "False" => EventType::Warning,
+        _ => EventType::Normal,
+    };
+    Some(event(type_, &standing.reason, &standing.message))
 }
 
 /// The Event of a route whose drains its pods do not last for, when they cease to.
@@ -407,14 +451,7 @@ fn truncation(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
     if previous.and_then(truncated).is_some() {
         return None;
     }
-    let message = &found.message;
-    Some(Event {
-        type_: EventType::Warning,
-        reason: found.reason.clone(),
-        note: Some(message[..message.floor_char_boundary(NOTE)].to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    })
+    Some(event(EventType::Warning, &found.reason, &found.message))
 }
 
 fn truncated(status: &WebSocketRouteStatus) -> Option<&Condition> {

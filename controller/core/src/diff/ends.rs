@@ -3,11 +3,9 @@
 use clew_crds::Duration;
 use clew_filter_config::terms::Terms;
 
-use crate::model::Rule;
-
-/// A sentence for each field that has become stricter.
-pub(super) fn of(old: &Rule, new: &Rule) -> Vec<String> {
-    let (old, new) = (&old.terms, &new.terms);
+/// A sentence for each field that has become stricter. Empty: no session ends.
+#[must_use]
+pub fn who_may_end(old: &Terms, new: &Terms) -> Vec<String> {
     let mut ends = Vec::new();
     let time = Duration::from_millis;
     if is_stricter(old.max_duration_ms, new.max_duration_ms) {

@@ -10,9 +10,9 @@ use clew_e2e::controller::NAMESPACE;
 use clew_e2e::pod::any_spec;
 use clew_e2e::standalone::Output;
 use clew_e2e::standalone::watched::Watched;
-use clew_e2e::wait;
 use clew_e2e::workstation::{clew, operator};
 use clew_e2e::ws_client::Traffic;
+use clew_e2e::{scene, wait};
 use serde_json::{Value, json};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -327,5 +327,55 @@ async fn pods_that_end_before_their_drain_are_named_with_the_values_to_set_and_a
         .then_some(())
     })
     .await?;
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_by_which_open_sessions_may_end_is_an_event_that_says_how_many() -> Result<()> {
+    const OPEN: usize = 12;
+    let (mesh, _controller) = alone().await?;
+    let mut shop = Shop::open(mesh, "stricter").await?;
+    let sessions = shop
+        .visitors
+        .sessions(OPEN, Traffic::every(Duration::from_millis(100), 64))
+        .await?;
+    let admin = &mesh.cluster.kubeconfig();
+    wait::until("they are counted", SOON, async || {
+        let said = clew(admin, &["sessions", "-n", "stricter", "-o", "json"])
+            .await
+            .ok()?;
+        (said.json().ok()?["total"] == OPEN).then_some(())
+    })
+    .await?;
+    let said = async || -> Result<Vec<String>> {
+        let path = "/apis/events.k8s.io/v1/namespaces/stricter/events";
+        let list: Value = serde_json::from_str(&shop.client.text(path).await?)?;
+        let all = list["items"].as_array().into_iter().flatten();
+        let ours = all.filter(|event| event["reason"] == "SessionsMayEnd" && event["type"] == "Warning");
+        Ok(ours
+            .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
+            .collect())
+    };
+    let mut notes = 0;
+    for (idle, ends) in [("1h", true), ("2h", false), ("30m", true)] {
+        shop.manifest["spec"]["rules"][0]["timeouts"] = json!({"idle": idle});
+        shop.apply_route().await?;
+        notes += usize::from(ends);
+        wait::until("an Event says it", SOON, async || {
+            (said().await.ok()?.len() == notes).then_some(())
+        })
+        .await?;
+        let all = said().await?;
+        let what = format!("those idle for {idle}");
+        let of_it = all.iter().filter(|note| note.ends_with(&what)).count();
+        ensure!(of_it == usize::from(ends), "{idle}: {all:?}");
+        ensure!(
+            all.iter()
+                .all(|note| note.starts_with(&format!("of {OPEN} open sessions of stricter/"))),
+            "{all:?}"
+        );
+    }
+    scene::all_answer(&sessions).await?;
+    scene::none_lost(&sessions)?;
     shop.close().await
 }
