@@ -37,7 +37,7 @@ use crate::failure::Failure;
 
 /// WebSocket routing that keeps hold of the thread.
 ///
-/// Exit codes: 0 ok, 1 findings or refused input, 2 usage, 3 Envoy, `clew run` or the cluster cannot be reached.
+/// Exit codes: 0 ok, 1 findings, refused input or no permission, 2 usage, 3 Envoy, `clew run` or the cluster cannot be reached.
 #[derive(Parser)]
 #[command(
     name = "clew",

@@ -1,5 +1,6 @@
 //! Why a command ends without having done what it was asked.
 
+use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -67,4 +68,35 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
+
+/// Why the API server did not do what was asked.
+pub(crate) fn refused(what: &str, error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            Failure::refused(format!("{what}: no permission: {}", status.message))
+        }
+        kube::Error::Api(status) if status.code == 401 || status.code >= 500 => {
+            Failure::unreachable(format!("{what}: {}", status.message))
+        }
+        kube::Error::Api(status) => Failure::refused(format!("{what}: {}", status.message)),
+        other => Failure::unreachable(format!(
+            "{what}: the API server cannot be asked: {}",
+            chain(other)
+        )),
+    }
+}
+
+/// An error with what caused it.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -9,7 +9,7 @@ mod replicas;
 pub(crate) mod routes;
 mod standing;
 
-pub(crate) use connection::{Connection, refused};
+pub(crate) use connection::Connection;
 pub(crate) use pods::now;
 pub(crate) use replicas::{Answers, Asking, Controller};
 pub(crate) use standing::Standing;

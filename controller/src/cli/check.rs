@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::output::{self, Format};
+use super::output::Format;
 use super::target::Kube;
 use crate::clock;
 use crate::failure::{Failure, REFUSED};
@@ -70,20 +70,21 @@ fn lines(checks: &[Check]) -> String {
         Verdict::Warning => "‼",
         Verdict::Failed => "×",
     };
-    let row = |check: &Check| {
-        let hint = match (&*check.hint, &*check.docs) {
-            (hint, "") => hint.to_owned(),
-            ("", docs) => docs.to_owned(),
-            (hint, docs) => format!("{hint} ({docs})"),
-        };
-        [
-            mark(check).to_owned(),
-            check.category.to_owned(),
-            check.what.clone(),
-            hint,
-        ]
+    let hint = |check: &Check| match (&*check.hint, &*check.docs) {
+        (hint, "") => hint.to_owned(),
+        ("", docs) => docs.to_owned(),
+        (hint, docs) => format!("{hint} ({docs})"),
     };
-    output::table(["", "ABOUT", "WHAT", "HINT"], checks.iter().map(row))
+    let width = checks.iter().map(|check| check.category.len()).max().unwrap_or(0);
+    let line = |check: &Check| {
+        let (mark, category, what) = (mark(check), check.category, &check.what);
+        // No column of its own: the longest of all that is said would push it off the screen.
+        match hint(check) {
+            hint if hint.is_empty() => format!("{mark} {category:width$}   {what}\n"),
+            hint => format!("{mark} {category:width$}   {what} → {hint}\n"),
+        }
+    };
+    checks.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -91,7 +92,7 @@ mod tests {
     use super::{Check, Verdict, lines};
 
     #[test]
-    fn each_question_is_a_line_with_its_verdict() {
+    fn each_question_is_a_line_with_its_verdict_and_what_to_do() {
         let check = |verdict, what: &str, hint: &str| Check {
             category: "kinds",
             verdict,
@@ -109,19 +110,12 @@ mod tests {
             check(Verdict::Failed, "missing", "install it"),
             explained,
         ]);
-        let rows: Vec<String> = text
-            .lines()
-            .skip(1)
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
         assert_eq!(
-            rows,
-            [
-                "✓ kinds all is well",
-                "‼ kinds unknown",
-                "× kinds missing install it",
-                "× kinds gone install it (page#missing)"
-            ]
+            text,
+            "✓ kinds   all is well\n\
+             ‼ kinds   unknown\n\
+             × kinds   missing → install it\n\
+             × kinds   gone → install it (page#missing)\n"
         );
     }
 }

@@ -288,7 +288,9 @@ fn drawn(answer: &Answer) -> String {
         let header = ["", "RULE", "OPEN SESSIONS", "OF THEM MAY END", "KEYS THAT MOVE"];
         parts.push(output::table(header, rules.iter().map(row)));
     }
+    let is_refused = answer.findings.iter().any(Finding::is_error);
     parts.push(match (&listeners[..], answer.ended) {
+        ([], _) if parts.is_empty() && is_refused => "refused: what is in force stays as it is\n".to_owned(),
         ([], _) if parts.is_empty() => "nothing changes\n".to_owned(),
         ([], _) => "no listener is touched: no session is cut\n".to_owned(),
         (touched, ended) => {

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use clew_core::model::ObjectName;
 use clew_filter_config::plugin::FailureMode;
 
-use super::output::Format;
+use super::output::{Format, plural};
 use super::{ControllerService, IstioRoot};
 use crate::cluster::install::{Installation, Standing, Wish};
 use crate::failure::Failure;
@@ -98,6 +98,9 @@ async fn install(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     served?;
+    if let Some(warning) = installation.nobody() {
+        eprintln!("warning: {warning}");
+    }
     eprintln!("{}", announcement(&installation));
     if installation.standing == Standing::Same {
         return Ok(ExitCode::SUCCESS);
@@ -140,7 +143,7 @@ fn announcement(installation: &Installation) -> String {
     let Installation {
         name, proxies, pods, ..
     } = installation;
-    let who = format!("{pods} pods ({proxies})");
+    let who = format!("{} ({proxies})", plural(*pods as u64, "pod"));
     let what = match installation.cuts_when_changed() {
         true => "EnvoyExtensionPolicy",
         false => "WasmPlugin",

@@ -71,6 +71,14 @@ pub(crate) fn text_to_stdout(text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// `1 session`, `2 sessions`.
+pub(crate) fn plural(n: u64, one: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        _ => format!("{n} {one}s"),
+    }
+}
+
 /// Columns without lines, as kubectl prints them.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],

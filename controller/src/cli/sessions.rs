@@ -139,7 +139,8 @@ fn tables(sessions: &Value) -> String {
     });
     let rules = output::table(["ROUTE", "RULE", "BACKEND", "SESSIONS"], rules);
     let pods = output::table(["BACKEND", "POD", "SESSIONS", "MAX/MEAN", "STATE"], pods);
-    format!("{rules}\n{pods}\n{} sessions\n", sessions["total"])
+    let total = sessions["total"].as_u64().unwrap_or(0);
+    format!("{rules}\n{pods}\n{}\n", output::plural(total, "session"))
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -10,8 +10,8 @@ use clew_core::validate::Validated;
 use super::manifests::{Paths, StateDir};
 use super::target::{Cluster, Kube};
 use crate::cluster::Once;
-use crate::failure::Failure;
-use crate::operate::{refused, routes::UNKNOWN_KIND};
+use crate::failure::{Failure, refused};
+use crate::operate::routes::UNKNOWN_KIND;
 
 /// Which.
 #[derive(Args)]

@@ -19,7 +19,7 @@ use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::apply::{api, said};
+use super::apply::api;
 use super::difference::{differs, has};
 use super::drains::DRAIN;
 use super::gateway_pods::{GATEWAY_NAME, OWNING_NAME, OWNING_NAMESPACE};
@@ -27,7 +27,7 @@ use super::kind::Kind;
 use super::secrets::Secrets;
 use super::server::{MODULES, module_file};
 use crate::channel::tokens::token_for;
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 use crate::module;
 
 /// Where a pod of a gateway of Istio's tells its metrics, and one of Envoy Gateway's.
@@ -184,8 +184,20 @@ impl Installation {
         let answer = api
             .patch_metadata(&self.name.name, &params, &Patch::Merge(&patch))
             .await;
-        answer.map(drop).map_err(|error| {
-            Failure::unreachable(format!("{} cannot be written: {}", self.name, said(error)))
+        answer
+            .map(drop)
+            .map_err(|error| refused(&format!("{} cannot be written", self.name), &error))
+    }
+
+    /// Why it may be in the wrong place: nothing says where the pods are.
+    pub(crate) fn nobody(&self) -> Option<String> {
+        let is_selected = matches!(self.proxies, Proxies::Selected(_)) && self.pods == 0;
+        is_selected.then(|| {
+            format!(
+                "no pod has the labels {} that the Gateway selects; the filter goes into namespace {}, and pods that come anywhere else do not get it. \
+                 kubectl get pods -A --show-labels says which labels yours have",
+                self.proxies, self.name.namespace
+            )
         })
     }
 
@@ -216,9 +228,7 @@ impl Installation {
             let api = api(&self.client, Kind::Gateway, &gateway.namespace);
             let params = PatchParams::default();
             let answer = api.patch(&gateway.name, &params, &Patch::Merge(patch)).await;
-            answer.map_err(|error| {
-                Failure::unreachable(format!("Gateway {gateway} cannot be written: {}", said(error)))
-            })?;
+            answer.map_err(|error| refused(&format!("Gateway {gateway} cannot be written"), &error))?;
         }
         for (kind, object) in others {
             self.write(*kind, object, false).await?;
@@ -237,9 +247,9 @@ impl Installation {
         };
         let api = api(&self.client, kind, &self.name.namespace);
         let answer = api.patch(&self.name.name, &params, &Patch::Apply(object)).await;
-        answer.map(drop).map_err(|error| {
-            Failure::unreachable(format!("{kind} {} cannot be written: {}", self.name, said(error)))
-        })
+        answer
+            .map(drop)
+            .map_err(|error| refused(&format!("{kind} {} cannot be written", self.name), &error))
     }
 }
 
@@ -271,7 +281,7 @@ async fn proxies(client: &Client, gateway: &ObjectName) -> Result<Proxies, Failu
 /// An object. A kind that is not installed has none.
 async fn get(client: &Client, kind: Kind, name: &ObjectName) -> Result<Option<DynamicObject>, Failure> {
     let got = api(client, kind, &name.namespace).get_opt(&name.name).await;
-    got.map_err(|error| Failure::unreachable(format!("{kind} {name} cannot be read: {}", said(error))))
+    got.map_err(|error| refused(&format!("{kind} {name} cannot be read"), &error))
 }
 
 /// Where the pods are that call themselves so ([`Proxies`]), if not anywhere, and their labels.
@@ -300,9 +310,9 @@ async fn pods(client: &Client, proxies: &Proxies) -> Result<Vec<Pod>, Failure> {
         None => Api::<Pod>::all(client.clone()),
     };
     let listed = api.list(&ListParams::default().labels(&selector)).await;
-    listed.map(|list| list.items).map_err(|error| {
-        Failure::unreachable(format!("the gateway's pods cannot be listed: {}", said(error)))
-    })
+    listed
+        .map(|list| list.items)
+        .map_err(|error| refused("the gateway's pods cannot be listed", &error))
 }
 
 /// Where the plugin acts.
@@ -321,13 +331,10 @@ fn namespace(proxies: &Proxies, pods: &[Pod], wish: &Wish) -> String {
 
 async fn check_service(client: &Client, wish: &Wish) -> Result<(), Failure> {
     let api: Api<Service> = Api::namespaced(client.clone(), &wish.service.namespace);
-    let found = api.get_opt(&wish.service.name).await.map_err(|error| {
-        Failure::unreachable(format!(
-            "Service {} cannot be read: {}",
-            wish.service,
-            said(error)
-        ))
-    })?;
+    let found = api
+        .get_opt(&wish.service.name)
+        .await
+        .map_err(|error| refused(&format!("Service {} cannot be read", wish.service), &error))?;
     let ports = found.and_then(|service| service.spec?.ports).unwrap_or_default();
     match ports.iter().any(|port| port.port == i32::from(wish.port)) {
         true => Ok(()),

@@ -16,7 +16,7 @@ use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_crds::status::CONTROLLER_NAME;
 
 use super::settings::{SECRETS, SIGNING_KEYS};
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// Which key signs: the beginning of its SHA-256.
 const SIGNS: &str = "clew.dev/signs";
@@ -54,9 +54,12 @@ impl Secrets {
     pub(crate) async fn of(client: &Client, namespace: &str) -> Result<Self, Failure> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let kept = api.get(SECRETS).await.map_err(|error| {
-            Failure::unreachable(format!(
-                "CLEW0922: Secret {namespace}/{SECRETS}, which clew controller makes, cannot be read: {error}"
-            ))
+            refused(
+                &format!(
+                    "CLEW0922: Secret {namespace}/{SECRETS}, which clew controller makes, cannot be read"
+                ),
+                &error,
+            )
         })?;
         Self::read(&kept, namespace)
     }
@@ -142,7 +145,8 @@ async fn get_or_create(client: &Client, namespace: &str, made: Secret) -> Result
     };
     got.map_err(|error| {
         Failure::unreachable(format!(
-            "CLEW0922: Secret {namespace}/{name} can be neither read nor made: {error}; let the controller get and create it, and see that namespace {namespace} is there (--namespace)"
+            "{}; let the controller get and create it, and see that namespace {namespace} is there (--namespace)",
+            refused(&format!("CLEW0922: Secret {namespace}/{name} can be neither read nor made"), &error)
         ))
     })
 }

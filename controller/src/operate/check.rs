@@ -11,10 +11,10 @@ use clew_core::validate::Validated;
 use kinds::Installed;
 use serde::Serialize;
 
+use super::Connection;
 use super::replicas::{Answers, Controller, Replicas};
-use super::{Connection, refused};
 use crate::cluster::{Once, Scope, rights};
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// Where each finding is explained.
 const PAGE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/guide/check.md");

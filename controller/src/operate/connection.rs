@@ -1,6 +1,5 @@
 //! The way to an API server, as kubectl finds it.
 
-use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::cluster::Kind;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// Whoever does not take a connection within this is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,35 +82,4 @@ impl Connection {
         };
         Ok(api.list(&ListParams::default()).await?.items)
     }
-}
-
-/// Why the API server did not do what was asked.
-pub(crate) fn refused(what: &str, error: &kube::Error) -> Failure {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => {
-            Failure::refused(format!("{what}: no permission: {}", status.message))
-        }
-        kube::Error::Api(status) if status.code == 401 || status.code >= 500 => {
-            Failure::unreachable(format!("{what}: {}", status.message))
-        }
-        kube::Error::Api(status) => Failure::refused(format!("{what}: {}", status.message)),
-        other => Failure::unreachable(format!(
-            "{what}: the API server cannot be asked: {}",
-            chain(other)
-        )),
-    }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -11,11 +11,11 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::connection::{Connection, refused};
+use super::connection::Connection;
 use super::{policies, routes};
 use crate::clock;
 use crate::cluster::drains::{DRAIN, DRAIN_TIMEOUT, Order};
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// As whom the annotation is written.
 const MANAGER: &str = "clew";

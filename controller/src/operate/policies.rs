@@ -8,10 +8,10 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::connection::{Connection, refused};
+use super::connection::Connection;
 use super::standing::{Standing, condition, items, said};
 use crate::cluster::Kind;
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// What has to hold at every Gateway. What does not hold of the first explains what does not of the others.
 const NEEDED: [ConditionType; 3] = [

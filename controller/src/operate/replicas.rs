@@ -13,11 +13,10 @@ use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 use serde::Serialize;
 
-use super::connection::refused;
 use crate::channel::view::{GatewayView, ReplicaView, merged};
 use crate::clock;
 use crate::cluster::operators::{AUDIENCE, GATEWAYS, READER, RIGHTS, TOKEN};
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// As long as the API server lets a token live at the least.
 const LIFETIME_SECONDS: i64 = 600;

@@ -2,10 +2,10 @@
 
 use clew_core::model::{ObjectName, OwnerKind};
 
-use super::connection::{Connection, refused};
+use super::connection::Connection;
 use super::standing::{Standing, condition, items, said};
 use crate::cluster::Kind;
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// What to do where there are none.
 pub(crate) const UNKNOWN_KIND: &str = "the API server knows no WebSocketRoute; install the kind with clew crd | kubectl apply --server-side -f -";

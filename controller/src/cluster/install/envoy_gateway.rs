@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::get;
-use crate::cluster::apply::{api, said};
+use crate::cluster::apply::api;
 use crate::cluster::kind::Kind;
-use crate::failure::Failure;
+use crate::failure::{Failure, refused};
 
 /// What others have for a Gateway.
 pub(super) struct Surroundings {
@@ -56,9 +56,8 @@ pub(super) async fn proxies(
 
 async fn class_of(client: &Client, class: &str) -> Result<Option<DynamicObject>, Failure> {
     let api = Api::<DynamicObject>::all_with(client.clone(), &Kind::GatewayClass.resource());
-    api.get_opt(class).await.map_err(|error| {
-        Failure::unreachable(format!("GatewayClass {class} cannot be read: {}", said(error)))
-    })
+    let got = api.get_opt(class).await;
+    got.map_err(|error| refused(&format!("GatewayClass {class} cannot be read"), &error))
 }
 
 /// Tells a module with a configuration from every other.
@@ -186,8 +185,7 @@ async fn theirs(
     let listed = api(client, kind, &gateway.namespace)
         .list(&ListParams::default())
         .await;
-    let listed =
-        listed.map_err(|error| Failure::unreachable(format!("{kind} cannot be listed: {}", said(error))))?;
+    let listed = listed.map_err(|error| refused(&format!("{kind} cannot be listed"), &error))?;
     let is_theirs = |policy: &DynamicObject| {
         policy.labels().get(MANAGED_BY).map(String::as_str) != Some(MANAGER) && is_for(policy, kind, found)
     };

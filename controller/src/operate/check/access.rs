@@ -7,8 +7,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::{Check, Scene};
 use crate::cluster::operators::READER;
-use crate::failure::Failure;
-use crate::operate::connection::refused;
+use crate::failure::{Failure, refused};
 
 const CATEGORY: &str = "access";
 

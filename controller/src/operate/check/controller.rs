@@ -8,6 +8,7 @@ use kube::api::Api;
 use super::{Check, Scene};
 use crate::channel::view::ReplicaView;
 use crate::cluster::LEASE;
+use crate::failure::refused;
 
 const CATEGORY: &str = "controller";
 
@@ -79,7 +80,11 @@ async fn lease(scene: &Scene<'_>) -> Check {
     let lease = match api.get_opt(LEASE).await {
         Ok(lease) => lease,
         Err(error) => {
-            return Check::warning(CATEGORY, format!("the Lease {LEASE} cannot be read: {error}"), "");
+            return Check::warning(
+                CATEGORY,
+                refused(&format!("the Lease {LEASE} cannot be read"), &error).to_string(),
+                "",
+            );
         }
     };
     let holder = lease.and_then(|lease| lease.spec?.holder_identity);

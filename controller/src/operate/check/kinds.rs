@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Check, Scene};
 use crate::cluster::Kind;
-use crate::failure::Failure;
-use crate::operate::connection::refused;
+use crate::failure::{Failure, refused};
 
 const CATEGORY: &str = "kinds";
 const INSTALL: &str = "clew crd | kubectl apply --server-side -f -";
@@ -112,7 +111,11 @@ async fn compared(scene: &Scene<'_>, kind: Kind, printed: &str) -> Check {
             format!("whether {name} is the one that this clew knows cannot be told"),
             status.message,
         ),
-        Err(error) => Check::warning(CATEGORY, format!("{name} cannot be read: {error}"), ""),
+        Err(error) => Check::warning(
+            CATEGORY,
+            refused(&format!("{name} cannot be read"), &error).to_string(),
+            "",
+        ),
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Check, Scene};
 use crate::channel::view::ProxyView;
 use crate::cluster::{Kind, Plugin, install::of_envoy_gateway, install::selector};
+use crate::failure::refused;
 
 const CATEGORY: &str = "proxies";
 const NEWER: &str = "roll the gateway out with a newer one: an upgrade of Istio or Envoy Gateway brings it";
@@ -24,7 +25,7 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
         Err(error) => {
             return vec![Check::warning(
                 CATEGORY,
-                format!("where the filter is installed cannot be told: {error}"),
+                refused("where the filter is installed cannot be told", &error).to_string(),
                 "",
             )];
         }
@@ -104,7 +105,7 @@ async fn pods(scene: &Scene<'_>, kind: Kind, gateway: &str, polls: &[&ProxyView]
         Err(error) => {
             return vec![Check::warning(
                 CATEGORY,
-                format!("the pods of {gateway} cannot be listed: {error}"),
+                refused(&format!("the pods of {gateway} cannot be listed"), &error).to_string(),
                 "",
             )];
         }
@@ -150,7 +151,8 @@ fn standing(gateway: &str, pod: &Pod, polls: &[&ProxyView]) -> Check {
             format!("{gateway}: pod {namespace}/{name} does not reach the controller"),
             format!(
                 "kubectl logs -n {namespace} {name} | grep clew; a NetworkPolicy, a Sidecar, a DestinationRule with TLS or \
-                 PILOT_FILTER_GATEWAY_CLUSTER_CONFIG may keep it from the controller's Service, which takes plain HTTP"
+                 PILOT_FILTER_GATEWAY_CLUSTER_CONFIG may keep it from the controller's Service, which takes plain HTTP. \
+                 A pod without a listener, whose Gateway is gone, runs no filter that could ask"
             ),
         )
         .see("a-proxy-that-does-not-reach-the-controller"),
