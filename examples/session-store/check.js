@@ -45,6 +45,8 @@ for (const end = Date.now() + PATIENCE; Date.now() < end; await pause(200)) {
 const people = await Promise.all(
   Array.from({ length: PEOPLE }, async (_, index) => {
     const answer = await fetch(`http://${host}/login/user-${index}`, { method: "POST" });
+    // The headers are here before Redis has the session; the body ends after.
+    await answer.text();
     const cookie = answer.headers.get("set-cookie").split(";")[0];
     return { user: `user-${index}`, cookie, sockets: await Promise.all(Array.from({ length: SOCKETS }, () => open(cookie))) };
   }),

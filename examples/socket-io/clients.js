@@ -5,6 +5,8 @@ import { io } from "socket.io-client";
 const [url, ...command] = process.argv.slice(2);
 const PEOPLE = 60, ROOMS = 12, EVERY = 500, PATIENCE = 15_000;
 const figures = { sent: 0, got: 0, lost: 0, "left out": 0, doubled: 0, "out of order": 0, recovered: 0, "started anew": 0, "Session ID unknown": 0 };
+// The servers pass each number of a user on once, and Redis may remember another run.
+const run = Date.now().toString(36);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const until = async (condition) => {
   for (const end = Date.now() + PATIENCE; !condition() && Date.now() < end; ) await pause(50);
@@ -17,7 +19,7 @@ function unknown(text) {
 
 class Person {
   constructor(index) {
-    this.user = `user-${index}`;
+    this.user = `${run}-user-${index}`;
     this.room = `room-${index % ROOMS}`;
     this.said = []; // to whom each message went
     this.heard = new Map(); // by speaker: the numbers, in the order of their coming
