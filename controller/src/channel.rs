@@ -264,13 +264,16 @@ impl Channel {
         sums
     }
 
-    /// How many sessions of a rule are open at a gateway. `rule`: `namespace/route/rule`.
-    pub(crate) fn sessions_of(&self, gateway: &str, rule: &str) -> u64 {
-        self.lock().get_mut(gateway).map_or(0, |gateway| {
+    /// How many sessions are open at a gateway, by `namespace/route/rule`.
+    pub(crate) fn sessions_at(&self, gateway: &str) -> BTreeMap<String, u64> {
+        let mut sessions = BTreeMap::new();
+        if let Some(gateway) = self.lock().get_mut(gateway) {
             gateway.proxies.expire(clock::now());
-            let of_rule = gateway.proxies.live().filter(|live| live.rule == rule);
-            of_rule.map(|live| live.sessions).sum()
-        })
+            for live in gateway.proxies.live() {
+                *sessions.entry(live.rule.clone()).or_default() += live.sessions;
+            }
+        }
+        sessions
     }
 
     /// What the connected proxies of a gateway are.

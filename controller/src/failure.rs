@@ -76,7 +76,7 @@ pub(crate) fn refused(what: &str, error: &kube::Error) -> Failure {
         kube::Error::Api(status) if status.is_forbidden() => {
             Failure::refused(format!("{what}: no permission: {}", status.message))
         }
-        kube::Error::Api(status) if status.code == 401 || status.code >= 500 => {
+        kube::Error::Api(status) if matches!(status.code, 401 | 429) || status.code >= 500 => {
             Failure::unreachable(format!("{what}: {}", status.message))
         }
         kube::Error::Api(status) => Failure::refused(format!("{what}: {}", status.message)),

@@ -273,6 +273,7 @@ fn documents_name_only_what_exists() {
                     "networking.istio.io/",
                     "gateway.networking.k8s.io/",
                     "gateway.envoyproxy.io/",
+                    "meta.helm.sh/",
                     "istio.io/",
                 ]
                 .iter()

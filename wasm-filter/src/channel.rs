@@ -14,9 +14,10 @@ use crate::host::{self, Buffer, Level, Map};
 /// How long the controller may keep a poll waiting for news.
 const WAIT_MS: u64 = 1_000;
 /// When Envoy gives up on an answer. Short, because the next replica that is asked may be awake.
-const CALL_TIMEOUT_MS: u32 = 5_000;
-/// The same after a failure: what is large comes slowly to many who ask for it at once.
-const SECOND_CALL_TIMEOUT_MS: u32 = 10_000;
+const CALL_TIMEOUT_MS: u64 = 5_000;
+/// How much later, for each millisecond of the pause after failures: what is large comes slowly to many who ask for it at once.
+const PATIENCE: u64 = 20;
+const LONGEST_CALL_TIMEOUT_MS: u64 = 30_000;
 /// The first pause after a failure; each further one is twice as long, up to the longest.
 const FIRST_PAUSE_MS: u64 = 250;
 const LONGEST_PAUSE_MS: u64 = 4_000;
@@ -278,10 +279,8 @@ fn call(
         (b"content-type", b"application/json"),
         (b"authorization", bearer.as_bytes()),
     ];
-    let timeout = match channel.pause {
-        0 => CALL_TIMEOUT_MS,
-        _ => SECOND_CALL_TIMEOUT_MS,
-    };
+    let timeout = CALL_TIMEOUT_MS.saturating_add(channel.pause.saturating_mul(PATIENCE));
+    let timeout = u32::try_from(timeout.min(LONGEST_CALL_TIMEOUT_MS)).unwrap_or(u32::MAX);
     host::http_call(&config.cluster, &headers, &body, timeout)
 }
 

@@ -26,7 +26,9 @@ pub use gateway::{
 pub use gateway_class::{GatewayClass, GatewayClassSpec};
 
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
-pub use http_route::{HttpBackendRef, HttpRoute, HttpRouteFilter, HttpRouteRule, HttpRouteSpec};
+pub use http_route::{
+    HttpBackendRef, HttpRoute, HttpRouteFilter, HttpRouteMatch, HttpRouteRule, HttpRouteSpec,
+};
 pub use istio::{
     DestinationRule, DestinationRuleSpec, IstioGateway, IstioGatewaySpec, Server, ServerPort, ServerTls,
     StringMatch, VirtualService, VirtualServiceMatch, VirtualServiceRoute, VirtualServiceSpec,

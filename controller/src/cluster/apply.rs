@@ -317,7 +317,7 @@ impl Applier {
             };
             if old.as_ref() != Some(&said) {
                 if let Some(old) = &old {
-                    let sessions = |rule: &str| self.channel.sessions_of(gateway, rule);
+                    let sessions = || self.channel.sessions_at(gateway);
                     self.endings.add(plan, gateway, (old, &said), sessions);
                 }
                 self.channel.publish_part(gateway, &scope, said);

@@ -13,28 +13,38 @@ use crate::channel::Snapshot;
 pub(crate) struct Endings(BTreeMap<Owner, Vec<String>>);
 
 impl Endings {
-    /// `sessions`: how many of a rule are open at the gateway.
+    /// `sessions`: how many are open at the gateway, by rule.
     pub(crate) fn add(
         &mut self,
         plan: &Plan,
         gateway: &str,
         (old, new): (&Snapshot, &Snapshot),
-        sessions: impl Fn(&str) -> u64,
+        sessions: impl FnOnce() -> BTreeMap<String, u64>,
     ) {
-        for (id, rule) in &new.rules {
-            let ends = old.rules.get(id).map(|old| who_may_end(&old.terms, &rule.terms));
-            let ends = ends.filter(|ends| !ends.is_empty());
-            let open = ends.map(|ends| (sessions(&rule.name), ends));
-            let Some((open @ 1.., ends)) = open else { continue };
-            let is_told = |told: &super::told::Told| told.rules_at(gateway).any(|one| one == id);
-            let owner = plan.told.iter().find(|(_, told)| is_told(told));
-            let Some((owner, _)) = owner else { continue };
+        let stricter = new.rules.iter().filter_map(|(id, rule)| {
+            let ends = who_may_end(&old.rules.get(id)?.terms, &rule.terms);
+            (!ends.is_empty()).then_some((id, rule, ends))
+        });
+        let mut stricter = stricter.peekable();
+        if stricter.peek().is_none() {
+            return;
+        }
+        let sessions = sessions();
+        let owners = plan.told.iter();
+        let owners: BTreeMap<&str, &Owner> = owners
+            .flat_map(|(owner, told)| told.rules_at(gateway).map(move |id| (id, owner)))
+            .collect();
+        for (id, rule, ends) in stricter {
+            let open = sessions.get(&rule.name).copied().unwrap_or(0);
+            let Some(owner) = owners.get(id.as_str()).filter(|_| open > 0) else {
+                continue;
+            };
             let sentence = format!(
                 "of {open} open sessions of {} at {gateway} may end: {}",
                 rule.name,
                 ends.join("; ")
             );
-            self.0.entry(owner.clone()).or_default().push(sentence);
+            self.0.entry((*owner).clone()).or_default().push(sentence);
         }
     }
 
@@ -87,11 +97,10 @@ mod tests {
             ("same", 1_000),
             ("new", 1),
         ]);
-        let open = BTreeMap::from([("shop/chat/0", 7), ("shop/looser/0", 8), ("shop/same/0", 9)]);
+        let open = [("shop/chat/0", 7), ("shop/looser/0", 8), ("shop/same/0", 9)];
+        let open = open.map(|(rule, n)| (rule.to_owned(), n));
         let mut endings = Endings::default();
-        endings.add(&plan, &gateway, (&old, &new), |rule| {
-            open.get(rule).copied().unwrap_or(0)
-        });
+        endings.add(&plan, &gateway, (&old, &new), || BTreeMap::from(open));
         let said: Vec<_> = endings.said().collect();
         let chat = Owner::route(ObjectName::new("shop", "chat"));
         let what =

@@ -315,6 +315,9 @@ impl Reporter {
         let away = &AtomicBool::new(false);
         stream::iter(said)
             .for_each_concurrent(AT_ONCE, |(owner, uid, note)| async move {
+                if !self.leadership.is_ours() {
+                    return;
+                }
                 let event = event(EventType::Warning, "SessionsMayEnd", &note);
                 // One that has said it before would count it, and keep what it said of an earlier edit.
                 let events = Recorder::new(self.client.clone(), self.source.clone());
@@ -323,7 +326,7 @@ impl Reporter {
                     self.publish(&events, &event, kind, &owner.name, &uid).await;
                     Ok(())
                 };
-                // Nothing else waits for it.
+                // One that is not written is not said: the edit has been made.
                 let _ = answered(away, write).await;
             })
             .await;

@@ -145,15 +145,37 @@ impl Ledger {
 
 /// Whether a path is one that a pattern matches, segment by segment.
 fn is_at(file: &str, pattern: &str) -> bool {
-    let is_of_it = |part: &str, pattern: &str| match pattern.split_once('*') {
-        Some((before, after)) => part
-            .strip_prefix(before)
-            .is_some_and(|rest| rest.ends_with(after)),
-        None => part == pattern,
-    };
     let (parts, patterns) = (file.split('/'), pattern.split('/'));
     parts.clone().count() == patterns.clone().count()
-        && parts.zip(patterns).all(|(part, pattern)| is_of_it(part, pattern))
+        && parts
+            .zip(patterns)
+            .all(|(part, pattern)| is_of_it(part.as_bytes(), pattern.as_bytes()))
+}
+
+/// As glob(3), but for sets in brackets.
+fn is_of_it(part: &[u8], pattern: &[u8]) -> bool {
+    let (mut at, mut of, mut star) = (0, 0, None);
+    while at < part.len() {
+        match pattern.get(of) {
+            Some(b'*') => {
+                star = Some((of, at));
+                of += 1;
+            }
+            Some(one) if *one == b'?' || Some(one) == part.get(at) => {
+                at += 1;
+                of += 1;
+            }
+            // The last star takes one more.
+            _ => match star {
+                Some((of_star, taken)) => {
+                    star = Some((of_star, taken + 1));
+                    (at, of) = (taken + 1, of_star + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(of).all(|one| *one == b'*')
 }
 
 /// Whether files are named from a folder in which somebody stands, and the pattern from the root.
@@ -167,10 +189,12 @@ fn is_named_from_within(from: &str, pattern: &str, file: &str) -> bool {
         folder => file.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
     };
     below.is_some_and(|below| {
-        let mut ends = pattern
+        // Any file is called `*`: a folder has to say that it is this one.
+        let says_which = |end: &&str| end.contains('/') || !end.contains('*');
+        let ends = pattern
             .match_indices('/')
             .filter_map(|(at, _)| pattern.get(at + 1..));
-        ends.any(|end| is_at(below, end))
+        ends.filter(says_which).any(|end| is_at(below, end))
     })
 }
 
@@ -204,6 +228,8 @@ mod tests {
             ),
             ("nginx.conf", "/etc/nginx/sites/chat", "sites/chat"),
             ("nginx.conf", "/srv/web/conf.d/*.conf", "conf.d/chat.conf"),
+            ("nginx.conf", "conf.d/*-site*.conf", "conf.d/a-site-1.conf"),
+            ("nginx.conf", "conf.d/?.conf", "conf.d/a.conf"),
             ("web/nginx.conf", "/srv/web/conf.d/*.conf", "web/conf.d/chat.conf"),
         ] {
             assert!(is_read(from, include, given), "{include} of {from}: {given}");
@@ -222,6 +248,8 @@ mod tests {
                 "/etc/nginx/conf.d/chat.conf",
             ),
             ("nginx.conf", "conf.d/*.conf", "conf.d/chat.txt"),
+            ("nginx.conf", "/etc/nginx/conf.d/*.conf", "websocket.conf"),
+            ("nginx.conf", "/srv/web/conf.d/*.conf", "websocket.conf"),
         ] {
             assert!(!is_read(from, include, given), "{include} of {from}: {given}");
         }

@@ -37,9 +37,9 @@ pub struct HttpRouteRule {
     /// Its own name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Any of these; what a policy has no use for, such as the method, is read over.
+    /// Any of these.
     #[serde(default)]
-    pub matches: Vec<RouteMatch>,
+    pub matches: Vec<HttpRouteMatch>,
     /// What happens to its requests.
     #[serde(default)]
     pub filters: Vec<HttpRouteFilter>,
@@ -52,6 +52,27 @@ pub struct HttpRouteRule {
     /// How long its requests may take; that there is something is all that matters.
     #[serde(default)]
     pub timeouts: Option<Value>,
+}
+
+/// What a request must look like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpRouteMatch {
+    /// As a WebSocketRoute has it.
+    #[serde(flatten)]
+    pub of_route: RouteMatch,
+    /// None: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+}
+
+impl HttpRouteMatch {
+    /// Whether a WebSocket handshake may be among them (RFC 6455, section 4.1; RFC 8441 for CONNECT).
+    #[must_use]
+    pub fn takes_handshakes(&self) -> bool {
+        self.method
+            .as_deref()
+            .is_none_or(|method| matches!(method, "GET" | "CONNECT"))
+    }
 }
 
 /// What happens to requests.

@@ -22,7 +22,8 @@ pub(in super::super) fn undump(input: &Input) -> Vec<Input> {
     for line in input.text.split_inclusive('\n') {
         let named = line
             .strip_prefix(MARK)
-            .and_then(|rest| rest.trim_end().strip_suffix(':'));
+            .and_then(|rest| rest.trim_end().strip_suffix(':'))
+            .filter(|file| file.starts_with('/'));
         match (named, files.last_mut()) {
             (Some(file), _) => files.push(Input {
                 file: file.into(),
@@ -32,8 +33,14 @@ pub(in super::super) fn undump(input: &Input) -> Vec<Input> {
             (None, None) => {}
         }
     }
-    let is_dump = files.len() > 1;
-    files.retain(|file| !is_dump || !file.text.trim().is_empty());
+    if files.len() > 1 {
+        // Before the first one NGINX says that it likes them.
+        let says_something = |file: &Input| {
+            let mut lines = file.text.lines().map(str::trim);
+            lines.any(|line| !line.is_empty() && !line.starts_with("nginx: "))
+        };
+        files.retain(says_something);
+    }
     files
 }
 
@@ -152,11 +159,21 @@ mod tests {
                 && one.note.contains("not read")
         };
         assert_eq!(lost.report.iter().filter(named).count(), 1, "{:#?}", lost.report);
+        let mut beside = files();
+        beside[1].text = SITE.replace("location / {", &format!("location /b {{ {SNIPPET}"));
+        let beside = of(&beside[..2]);
+        assert!(beside.manifests.contains("value: /b"), "{}", beside.manifests);
+        assert_eq!(
+            beside.report.iter().filter(named).count(),
+            1,
+            "{:#?}",
+            beside.report
+        );
     }
 
     #[test]
     fn a_dump_is_its_files_with_their_names_and_lines() {
-        let mut dump = String::new();
+        let mut dump = String::from("nginx: the configuration file /etc/nginx/nginx.conf syntax is ok\n");
         for file in files() {
             dump.push_str(&format!("# configuration file {}:\n{}\n", file.file, file.text));
         }
@@ -177,7 +194,7 @@ mod tests {
             lines.map(str::to_owned).collect()
         };
         assert_eq!(routes(&dumped), routes(&given));
-        let plain = input("nginx.conf", "# a comment\nhttp {}\n");
+        let plain = input("nginx.conf", "http {\n# configuration file for the chat:\n}\n");
         assert_eq!(undump(&plain)[0].text, plain.text);
     }
 

@@ -48,7 +48,11 @@ impl<'a> Location<'a> {
                     } else {
                         "passes nothing on: no WebSocket"
                     };
-                    let mut silent = |one: &Directive| ledger.say(one.id, Outcome::Irrelevant, why);
+                    let mut silent = |one: &Directive| match &*one.name {
+                        // What passes it on may be in there.
+                        "include" => surroundings::speak_of_include(one, ledger),
+                        _ => ledger.say(one.id, Outcome::Irrelevant, why),
+                    };
                     silent(directive);
                     directive
                         .children()

@@ -6,7 +6,7 @@ use super::super::plan::{Backend, Path, Plan, Rule, label};
 use super::super::policy::{Key, by_cookie, duration, is_cookie_path, is_token, millis};
 use super::super::servers::{self, Written};
 use super::syntax::Directive;
-use super::{Http, keys};
+use super::{Http, keys, surroundings};
 
 /// Makes the Services of an upstream, and sets what it says in a rule.
 pub(super) fn apply(
@@ -64,6 +64,10 @@ pub(super) fn apply(
                 };
                 rule.policy.map("loadBalancer").set("type", kind);
                 ledger.say(directive.id, Outcome::Carried, kind);
+            }
+            "include" => {
+                surroundings::speak_of_include(directive, ledger);
+                continue;
             }
             _ => continue,
         }

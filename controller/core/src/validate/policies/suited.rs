@@ -12,7 +12,7 @@ use crate::model::{
     AttachedPolicy, AttachedRoute, BackendShare, Match, ObjectName, Parent, Resilience, Rule, RuleName,
     Target, Way,
 };
-use crate::objects::{BackendTrafficPolicySpec, HttpRouteRule};
+use crate::objects::{BackendTrafficPolicySpec, HttpRouteMatch, HttpRouteRule};
 use crate::refusal::Code;
 use crate::render::gateway_api::load_balancer;
 use crate::validate::index::Index;
@@ -226,20 +226,27 @@ impl Asked<'_> {
 
 /// What is not understood may be any request.
 fn read_matches(rule: &HttpRouteRule) -> Vec<Match> {
-    let read = |one| matching(one).unwrap_or_else(|_| Match::any());
+    let read = |one: &HttpRouteMatch| matching(&one.of_route).unwrap_or_else(|_| Match::any());
     rule.matches.iter().map(read).collect()
 }
 
 /// The matches of all rules of a target's HTTPRoute, and to which of these they lead.
 fn ways(target: &Read<'_>, suited: &[Suited<'_>]) -> Vec<Way> {
     let all = target.http_route.spec.rules.iter().enumerate();
-    let of = |(at, rule)| {
+    let of = |(at, rule): (usize, &HttpRouteRule)| {
         let to = suited
             .iter()
             .find(|one| one.at == at)
             .map(|one| one.read.0.clone());
-        let mut matches = read_matches(rule);
-        if matches.is_empty() {
+        let handshakes = rule.matches.iter().filter(|one| one.takes_handshakes());
+        // What is not understood may be any request of the policy's, and takes none away from it.
+        let read = |one: &HttpRouteMatch| match (matching(&one.of_route), &to) {
+            (Ok(read), _) => Some(read),
+            (Err(_), Some(_)) => Some(Match::any()),
+            (Err(_), None) => None,
+        };
+        let mut matches: Vec<_> = handshakes.filter_map(read).collect();
+        if rule.matches.is_empty() {
             matches.push(Match::any());
         }
         matches.into_iter().map(move |matching| Way {

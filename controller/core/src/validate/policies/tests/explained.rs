@@ -11,7 +11,7 @@ use crate::objects::Objects;
 use crate::render::rules::Drains;
 use crate::validate::{Target, validate};
 
-/// HTTPRoute `chat` with rules for `/ws`, `/ws/admin` and all else.
+/// HTTPRoute `chat` with rules for `/ws`, `/ws/admin`, posts to `/ws/up` and all else.
 fn objects(class: &str, sections: &[&str]) -> Objects {
     let rule = |name: &str, path: &str| {
         json!({
@@ -24,7 +24,13 @@ fn objects(class: &str, sections: &[&str]) -> Objects {
         "chat",
         json!({
             "parentRefs": [{"name": "edge"}], "hostnames": ["shop.example.com"],
-            "rules": [rule("rooms", "/ws"), rule("admin", "/ws/admin"), rule("pages", "/")],
+            "rules": [
+                rule("rooms", "/ws"), rule("admin", "/ws/admin"), rule("pages", "/"),
+                {
+                    "name": "post", "backendRefs": [{"name": "chat", "port": 80}],
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/ws/up"}, "method": "POST"}],
+                },
+            ],
         }),
     )];
     let mut policies = Vec::new();
@@ -75,6 +81,12 @@ fn a_policy_s_rule_is_named_with_key_and_pod_and_its_neighbours_are_not_ours() {
             admin.why.contains("HTTPRoute shop/chat takes it")
                 && admin.why.contains("no WebSocketPolicy is for"),
             "{admin:?}"
+        );
+        let up = ask(&objects, "/ws/up?room=7", "shop.example.com");
+        assert_eq!(
+            up.rule.as_deref(),
+            Some("shop/rooms/chat.rooms"),
+            "no handshake is a POST"
         );
         let elsewhere = ask(&objects, "/ws?room=7", "other.example.com");
         assert!(elsewhere.why.contains("404"), "{elsewhere:?}");
