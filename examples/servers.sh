@@ -9,11 +9,12 @@ start() {
   # What the one before said is not what this one says.
   : >"run/$1.log"
   PORT=900$1 node "$SERVER" >"run/$1.log" 2>&1 &
-  echo $! >"run/$1.pid"
   until grep -q listening "run/$1.log"; do
-    kill -0 "$(cat "run/$1.pid")" || { cat "run/$1.log" >&2; exit 1; }
+    kill -0 $! || { cat "run/$1.log" >&2; exit 1; }
     sleep 0.1
   done
+  # One that never listened is not the one that is stopped.
+  echo $! >"run/$1.pid"
 }
 
 stop() {
