@@ -103,6 +103,12 @@ impl Gateway {
         self.failure_mode
     }
 
+    /// Whether a stream's buffer takes no more than one read may bring: Envoy Gateway has one limit for both.
+    pub(crate) fn is_narrow(&self) -> bool {
+        let newest = self.roots.last();
+        newest.is_some_and(|(_, config)| !config.installation.is_empty())
+    }
+
     /// Whether an access log shows what streams say of themselves.
     pub(crate) fn access_log(&self) -> bool {
         self.roots.last().is_some_and(|(_, config)| config.access_log)

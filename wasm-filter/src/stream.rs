@@ -176,6 +176,9 @@ impl Stream {
                 self.due = 0;
                 gateway.due_at(0);
                 let mut session = Session::new(shared.armable, lot);
+                if gateway.is_narrow() {
+                    session.narrow();
+                }
                 let sources = &rule.rule.session_key;
                 if rule.rule.close_at_token_expiry
                     && let Some(end) = jwt::expires_at(sources, &request)

@@ -1,8 +1,12 @@
 //! Envoy Gateway gives a connection 32 KiB of buffers, a fraction of what one message may be.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use clew_e2e::process;
 use clew_e2e::visitors::LONG;
 use clew_e2e::ws_client::Traffic;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::ALONE;
@@ -10,6 +14,16 @@ use crate::shop::Shop;
 
 const LARGE: usize = 20 << 20;
 const SILENT: usize = 60;
+
+/// Stops it again and again: what comes meanwhile gathers in the kernel, whose buffer grows with that far beyond Envoy's own.
+async fn stall(pid: u32) {
+    for _ in 0..60 {
+        process::signal(pid, Signal::STOP);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        process::signal(pid, Signal::CONT);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
 
 #[expect(
     clippy::print_stdout,
@@ -22,11 +36,16 @@ async fn large_messages_pass_beside_silent_sessions_which_are_told_when_they_hav
     let (all, _) = crate::scene().await?;
     let mut shop = Shop::open(all, "buffers").await?;
     let mut silent = shop.visitors.sessions(SILENT, Traffic::idle()).await?;
-    for key in 0..8 {
+    for key in 0..10 {
         let mut socket = shop.visitors.request(key).open(shop.visitors.gateway).await?;
         // What is small arms both directions for what is large.
         for (count, size) in [(2, 2), (1, LARGE), (2, 64), (1, LARGE)] {
-            let echoed = socket.echo(count, size).await;
+            let stalls = async {
+                if key >= 8 && size == LARGE {
+                    stall(all.filtered.pid()).await;
+                }
+            };
+            let ((), echoed) = tokio::join!(stalls, socket.echo(count, size));
             echoed.with_context(|| format!("session {key}, {size} bytes"))?;
         }
         socket.goodbye().await?;
@@ -37,7 +56,7 @@ async fn large_messages_pass_beside_silent_sessions_which_are_told_when_they_hav
         "reset for what was buffered: {too_large:?}"
     );
     println!(
-        "8 sessions sent and got two messages of {LARGE} bytes each beside {SILENT} silent ones: 0 resets"
+        "10 sessions, 2 of them through a proxy that stalls, sent and got two messages of {LARGE} bytes each beside {SILENT} silent ones: 0 resets"
     );
 
     for session in &silent {

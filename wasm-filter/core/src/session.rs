@@ -229,6 +229,12 @@ impl Session {
         }
     }
 
+    /// A stream's buffer takes no more than one read of its client's connection may bring: the direction of a client that sends much is not kept
+    /// armed.
+    pub const fn narrow(&mut self) {
+        self.request.arming.narrow();
+    }
+
     /// The client's token is good until this moment since the Unix epoch: then the session is closed.
     pub const fn expires_at(&mut self, unix_ms: u64) {
         self.expires = Some(unix_ms);

@@ -63,12 +63,20 @@ impl Budget {
 /// the buffer's limit the stream is reset. A direction that brings much is disarmed.
 const LARGEST: usize = 16 * 1024;
 
+/// Where a stream's buffer takes no more than one read may bring, so much between two ticks ends the arming for good. What the kernel keeps for
+/// a connection grows with what comes, up to many MiB, and a worker that stalls finds all of that at once: in a direction that is armed or
+/// paused it would go beyond the limit.
+const WIDE: u32 = 1024 * 1024;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arming {
     budget: Budget,
     state: State,
     tokens: u32,
     tick: u32,
+    narrow: bool,
+    /// In this tick, if narrow.
+    brought: (u32, u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +102,14 @@ impl Arming {
             tokens: budget.burst,
             budget,
             tick: 0,
+            narrow: false,
+            brought: (0, 0),
         }
+    }
+
+    /// The stream's buffer takes no more than one read may bring.
+    pub(super) const fn narrow(&mut self) {
+        self.narrow = true;
     }
 
     /// How many bytes of the buffer were seen by an earlier event.
@@ -136,6 +151,9 @@ impl Arming {
 
     /// Bytes are there, `len` in all. `hold`: they have to wait anyway. `other`: the other direction is reachable.
     pub(super) fn data(&mut self, len: usize, now: Now, hold: bool, other: bool) -> Action {
+        if self.narrow && self.brings_much(len.saturating_sub(self.held()), now) {
+            self.state = State::Impossible;
+        }
         if self.state == State::Impossible {
             return Action::Pass;
         }
@@ -148,6 +166,14 @@ impl Arming {
         }
         self.state = State::Paused { held: len };
         Action::Arm
+    }
+
+    fn brings_much(&mut self, new: usize, now: Now) -> bool {
+        let (tick, before) = self.brought;
+        let before = if tick == now.tick { before } else { 0 };
+        let brought = before.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        self.brought = (now.tick, brought);
+        brought > WIDE
     }
 
     fn affordable(&mut self, now: Now, other: bool) -> bool {

@@ -3,6 +3,26 @@
 use super::*;
 
 #[test]
+fn where_a_stream_takes_no_more_than_a_read_a_client_that_sends_much_is_not_armed_any_more() {
+    let say = client(b"hello");
+    for (narrow, apart, then) in [(true, 0, Pass), (true, 1, StayArmed), (false, 0, StayArmed)] {
+        let mut scene = Scene::open();
+        if narrow {
+            scene.session.narrow();
+        }
+        // Just more than a MiB, in one tick or in as many as there are messages.
+        for _ in 0..65 {
+            scene.disarm(Request);
+            scene.now.tick += apart;
+        }
+        scene.armed(Request, &say);
+        assert_eq!(scene.armed(Request, &say), then, "{narrow} {apart}");
+        // What the server says goes back as ever.
+        assert_eq!(scene.armed(Response, &server(b"hello")), StayArmed);
+    }
+}
+
+#[test]
 fn a_session_that_nothing_disturbs_is_counted_and_passes() {
     let mut scene = Scene::open();
     for _ in 0..3 {
