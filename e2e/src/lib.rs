@@ -38,6 +38,7 @@ pub mod side_by_side;
 pub mod sidecar;
 pub mod standalone;
 pub mod statistics;
+pub mod tls;
 pub mod tools;
 pub mod traffic;
 pub mod visitors;

@@ -19,6 +19,7 @@ use crate::render::{Object, gateway_api, istio};
 use crate::simulate::Moved;
 pub use ends::who_may_end;
 use keys::Placing;
+use listeners::Listeners;
 
 /// What changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -27,6 +28,8 @@ pub struct Diff {
     pub objects: Vec<ObjectDiff>,
     /// Listeners whose sessions end, all of them.
     pub listeners: Vec<ListenerDiff>,
+    /// Listeners that are new or get more hosts, which ends nobody.
+    pub added: Vec<ListenerDiff>,
     /// Rules, in the order of their names.
     pub rules: Vec<RuleDiff>,
 }
@@ -66,16 +69,16 @@ pub struct ObjectDiff {
     pub name: String,
 }
 
-/// A listener that Envoy replaces.
+/// A listener of an Envoy of our own that is another one afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerDiff {
     /// `namespace/name` of its gateway.
     pub gateway: String,
     /// What it is bound to.
     pub address: SocketAddr,
-    /// What of the change does that.
+    /// What becomes of it.
     pub why: String,
-    /// `namespace/route/rule` of each rule that it serves now.
+    /// `namespace/route/rule` of each rule that it serves, before the change if it was there.
     pub rules: BTreeSet<String>,
 }
 
@@ -104,9 +107,11 @@ pub struct State<'a> {
 /// Compares what is in force with what would be. `keys`: made-up keys that are placed on each rule, before and after.
 #[must_use]
 pub fn diff(before: State<'_>, after: State<'_>, seed: &Seed, settings: &Settings, keys: u32) -> Diff {
+    let listeners = Listeners::of(before, after, settings);
     Diff {
         objects: objects(&written(before.world), &written(after.world)),
-        listeners: listeners::touched(before, after, settings),
+        listeners: listeners.touched,
+        added: listeners.added,
         rules: rules(before, after, &Placing { seed, keys }),
     }
 }

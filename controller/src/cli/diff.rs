@@ -254,6 +254,7 @@ fn drawn(answer: &Answer) -> String {
     let Diff {
         objects,
         listeners,
+        added,
         rules,
     } = &answer.diff;
     let mut parts = Vec::new();
@@ -288,20 +289,25 @@ fn drawn(answer: &Answer) -> String {
         let header = ["", "RULE", "OPEN SESSIONS", "OF THEM MAY END", "KEYS THAT MOVE"];
         parts.push(output::table(header, rules.iter().map(row)));
     }
+    let listener = |listener: &ListenerDiff| {
+        [
+            listener.address.to_string(),
+            listener.gateway.clone(),
+            listener.why.clone(),
+        ]
+    };
+    if !added.is_empty() {
+        let header = ["LISTENERS ADDED", "GATEWAY", "WHY"];
+        parts.push(output::table(header, added.iter().map(listener)));
+    }
     let is_refused = answer.findings.iter().any(Finding::is_error);
     parts.push(match (&listeners[..], answer.ended) {
         ([], _) if parts.is_empty() && is_refused => "refused: what is in force stays as it is\n".to_owned(),
         ([], _) if parts.is_empty() => "nothing changes\n".to_owned(),
         ([], _) => "no listener is touched: no session is cut\n".to_owned(),
         (touched, ended) => {
-            let row = |listener: &ListenerDiff| {
-                [
-                    listener.address.to_string(),
-                    listener.gateway.clone(),
-                    listener.why.clone(),
-                ]
-            };
-            let table = output::table(["LISTENERS TOUCHED", "GATEWAY", "WHY"], touched.iter().map(row));
+            let header = ["LISTENERS TOUCHED", "GATEWAY", "WHY"];
+            let table = output::table(header, touched.iter().map(listener));
             let ended = ended.map_or_else(|| "all of their".to_owned(), |n| format!("at most {n}"));
             format!("{table}\nends {ended} open sessions, without a Close: drain them first\n")
         }

@@ -58,7 +58,7 @@ async fn an_edit_that_ends_sessions_says_how_many_before_it_is_made() -> Result<
 }
 
 /// What `clew diff` says of the scene's folder with one file of another content.
-async fn diff(scene: &Scene, (name, manifest): (&str, &Value)) -> Result<(i32, Value)> {
+pub(crate) async fn diff(scene: &Scene, (name, manifest): (&str, &Value)) -> Result<(i32, Value)> {
     let new = Folder::new()?;
     for entry in std::fs::read_dir(scene.folder.path())? {
         let entry = entry?;

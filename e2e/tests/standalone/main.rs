@@ -32,6 +32,7 @@ mod session_keys;
 mod sessions;
 mod status_page;
 mod timeouts;
+mod tls;
 mod weights;
 
 use std::time::Duration;

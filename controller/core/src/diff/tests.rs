@@ -181,6 +181,10 @@ fn a_gateway_of_our_own_that_is_edited_loses_its_listener() {
         (listener.gateway.as_str(), listener.address.port()),
         ("shop/edge", 8080)
     );
+    let [new] = &diff.added[..] else {
+        panic!("{diff:?}")
+    };
+    assert_eq!((new.address.port(), new.why.as_str()), (8081, "it is new"));
     let serves = &listener.rules;
     assert!(
         !serves.is_empty() && serves.iter().all(|rule| rule.starts_with("shop/")),
