@@ -39,6 +39,8 @@ pub(crate) struct Channel {
     /// Where there are several controllers: whether this one leads.
     leads: Option<watch::Receiver<bool>>,
     gateways: Mutex<BTreeMap<String, Gateway>>,
+    /// The gateways whose proxies are to poll.
+    expected: Mutex<BTreeSet<String>>,
     /// Moves when a table or a proxy's version does.
     news: watch::Sender<u64>,
 }
@@ -74,6 +76,7 @@ impl Channel {
             seed,
             leads,
             gateways: Mutex::default(),
+            expected: Mutex::default(),
             news: watch::Sender::new(0),
         })
     }
@@ -284,15 +287,23 @@ impl Channel {
         })
     }
 
-    /// Every gateway as operators see it.
+    /// These are the gateways whose proxies are to poll.
+    pub(crate) fn expect(&self, gateways: BTreeSet<String>) {
+        *self.expected() = gateways;
+    }
+
+    /// Every gateway whose proxies are to poll, or do, as operators see it.
     pub(crate) fn view(&self) -> Vec<GatewayView> {
         let now = clock::now();
+        let expected = self.expected().clone();
         let of = |(name, gateway): (&String, &mut Gateway)| GatewayView {
             name: name.clone(),
             proxies: gateway.view_of_proxies(now),
             backends: gateway.table.backends(),
         };
-        self.lock().iter_mut().map(of).collect()
+        let all = self.lock().iter_mut().map(of).collect::<Vec<_>>();
+        let concerns = |one: &GatewayView| !one.proxies.is_empty() || expected.contains(&one.name);
+        all.into_iter().filter(concerns).collect()
     }
 
     /// The proxies of all gateways.
@@ -399,6 +410,10 @@ impl Channel {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Gateway>> {
         self.gateways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

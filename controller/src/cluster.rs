@@ -183,6 +183,8 @@ impl Cluster {
         self.has_looked_at_everything = about.everything;
         if about.everything {
             self.gateways.see(&resolved);
+            let installed = self.gateways.installed.keys();
+            self.channel.expect(installed.map(ToString::to_string).collect());
         }
         Some((about, resolved))
     }

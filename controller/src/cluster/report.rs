@@ -441,8 +441,10 @@ fn transition(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
     if before.map(says) == Some(says(standing)) {
         return None;
     }
-    let type_ = match standing.status.as_str() {
-        "False" => EventType::Warning,
+    let type_ = match (standing.status.as_str(), standing.reason.as_str()) {
+        // After every edit, until they have asked; an alert says when it lasts.
+        (_, reason) if reason == ProgrammedReason::ProxiesBehind.as_str() => EventType::Normal,
+        ("False", _) => EventType::Warning,
         _ => EventType::Normal,
     };
     Some(event(type_, &standing.reason, &standing.message))

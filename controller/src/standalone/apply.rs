@@ -104,8 +104,8 @@ impl Applier {
 
     /// Puts everything in place for an Envoy that is about to start.
     pub(crate) fn prepare(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
-        for address in plan.shapes.keys() {
-            check_free(address)?;
+        for address in addresses(plan) {
+            check_free(address, &[])?;
         }
         check_room(plan.rendered.files().count())?;
         // Nobody holds any others.
@@ -217,17 +217,10 @@ impl Applier {
                 .filter(|(path, _)| !self.xds.has(path))
                 .count(),
         )?;
-        let held: Vec<_> = admin
-            .listeners()
-            .await
-            .unwrap_or_default()
-            .iter()
-            .map(SocketAddr::to_string)
-            .collect();
-        plan.shapes
-            .keys()
-            .filter(|name| !held.contains(name))
-            .try_for_each(|address| check_free(address))
+        let held = admin.listeners().await.unwrap_or_default();
+        addresses(plan)
+            .filter(|address| !held.contains(address))
+            .try_for_each(|address| check_free(address, &held))
     }
 
     fn finish(&mut self, plan: &Plan, state: &State) -> Result<(), Box<Finding>> {
@@ -330,22 +323,34 @@ impl Applier {
     }
 }
 
-fn check_free(address: &str) -> Result<(), Box<Finding>> {
-    let Ok(parsed) = address.parse::<SocketAddr>() else {
-        return Ok(());
-    };
-    ports::is_free(parsed).map_err(|error| {
-        let message = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
+/// On which Envoy is to listen.
+fn addresses(plan: &Plan) -> impl Iterator<Item = SocketAddr> {
+    plan.shapes.keys().filter_map(|name| name.parse().ok())
+}
+
+/// `held`: what Envoy listens on.
+fn check_free(address: SocketAddr, held: &[SocketAddr]) -> Result<(), Box<Finding>> {
+    ports::is_free(address).map_err(|error| {
+        let overlapped = held.iter().find(|held| overlap(**held, address));
+        let message = match (error.kind(), overlapped) {
+            (io::ErrorKind::AddrInUse, Some(held)) => format!(
+                "{address} overlaps {held}, on which this clew run listens itself; stop it and start it again, or give the Gateway single addresses; what is in force stays in force"
+            ),
+            (io::ErrorKind::AddrInUse, None) => format!(
                 "{address} is in use by another program; stop it, or give the Gateway another port; what is in force stays in force"
             ),
-            io::ErrorKind::PermissionDenied => format!(
+            (io::ErrorKind::PermissionDenied, _) => format!(
                 "{address} may not be bound: {error}; ports below 1024 need CAP_NET_BIND_SERVICE; give the Gateway another port"
             ),
             _ => format!("{address} cannot be bound: {error}; correct spec.addresses of the Gateway"),
         };
         Box::new(Finding::error("", 0, "CLEW0901", message))
     })
+}
+
+/// Whether one is a part of the other: all addresses of the machine are of one port.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 /// `files`: how many more Envoy would watch.

@@ -1,5 +1,6 @@
 //! Whatever is wrong with the input or the machine: a clear answer with a code, and no live session lost.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -203,7 +204,7 @@ async fn a_backend_that_does_not_exist() -> Result<()> {
 }
 
 /// A folder with a Gateway and nothing else.
-fn only_a_gateway(address: std::net::SocketAddr) -> Result<Folder> {
+fn only_a_gateway(address: SocketAddr) -> Result<Folder> {
     let folder = Folder::new()?;
     folder.put("gateway", &manifests::gateway(address))?;
     Ok(folder)
@@ -221,6 +222,30 @@ async fn a_port_in_use() -> Result<()> {
         "{answer:?}"
     );
     assert!(code(&answer.stderr).is_some(), "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_its_own_envoy_has() -> Result<()> {
+    let (own, state) = (address::next(), State::new()?);
+    let folder = only_a_gateway(own)?;
+    let clew = Clew::start(&Options::new(folder.path(), state.path())).await?;
+    state.owns(clew.ready.pid);
+    let said = clew.stderr().len();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], own.port()));
+    folder.put("gateway", &manifests::gateway(everywhere))?;
+    clew.says(said, "which this clew run listens itself").await?;
+    let line = clew.stderr().split_off(said);
+    println!("{}", line.trim());
+    assert!(
+        line.contains("CLEW0901") && !line.contains("another program"),
+        "{line}"
+    );
+    let listeners = clew.ready.admin.get("/listeners").await?;
+    assert!(
+        listeners.contains(&own.to_string()) && !listeners.contains("0.0.0.0"),
+        "{listeners}"
+    );
     Ok(())
 }
 

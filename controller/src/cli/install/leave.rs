@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::channel::view::ProxyView;
+use crate::cli::output;
 use crate::clock;
 use crate::cluster::install::Installation;
 use crate::failure::Failure;
@@ -43,7 +44,7 @@ async fn emptied_and_changed(
         let live = proxies.iter().flat_map(|proxy| &proxy.live);
         let left: u64 = live.map(|live| live.sessions).sum();
         if before != Some(left) {
-            eprintln!("{left} sessions left");
+            eprintln!("{} left", output::plural(left, "session"));
         }
         if left == 0 && before == Some(0) {
             break;

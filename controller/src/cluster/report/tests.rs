@@ -73,6 +73,8 @@ fn an_event_is_of_a_transition_and_of_no_other_change() {
     );
     assert!(transition(Some(&pending), &good).is_some());
     assert!(transition(Some(&good), &says("True", "Programmed", "2 of 2 proxies")).is_none());
+    let behind = transition(Some(&good), &says("False", "ProxiesBehind", "0 of 1 proxies")).unwrap();
+    assert_eq!(behind.type_, EventType::Normal, "every edit is told first");
     let bad = transition(Some(&good), &says("False", "NotOwned", "rename it")).unwrap();
     assert_eq!(
         (bad.type_, bad.note.as_deref()),

@@ -214,3 +214,25 @@ async fn everything_is_looked_at_from_time_to_time_though_nothing_changes() {
         Some(&Owner::route(ObjectName::new("shop", "a")))
     );
 }
+
+#[tokio::test]
+async fn a_gateway_without_the_filter_is_there_for_as_long_as_a_proxy_asks() {
+    let mut world = world().await;
+    let seen = |world: &World| {
+        world
+            .cluster
+            .channel
+            .view()
+            .iter()
+            .map(|one| one.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&world), [GATEWAY], "nobody asks, and somebody is to");
+    asks(&world, "x", 0);
+    let plugin = ObjectName::new("infra", "p");
+    world.store.gone(Kind::WasmPlugin, &plugin, 0);
+    world.settle().await;
+    assert_eq!(seen(&world), [GATEWAY]);
+    world.cluster.channel.proxies_gone();
+    assert_eq!(seen(&world), Vec::<String>::new());
+}

@@ -33,7 +33,10 @@ pub(super) async fn check(scene: &Scene<'_>) -> Vec<Check> {
     };
     let mut checks = vec![Check::ok(
         CATEGORY,
-        format!("{} replicas of the controller answer", answers.replicas.len()),
+        match answers.replicas.len() {
+            1 => "1 replica of the controller answers".to_owned(),
+            n => format!("{n} replicas of the controller answer"),
+        },
     )];
     for silent in &answers.silent {
         checks.push(

@@ -49,16 +49,16 @@ fn standing(those: &str, all: &[Standing]) -> Vec<Check> {
     let mut unready = BTreeMap::<_, Vec<_>>::new();
     for one in all.iter().filter(|one| !one.is_ready()) {
         let (reason, message) = why(one);
-        let name = match one.kind {
-            OwnerKind::Route => one.called(),
-            OwnerKind::Policy => format!("policy {}", one.called()),
-        };
-        unready.entry(reason).or_default().push((name, message));
+        unready.entry(reason).or_default().push((named(one), message));
     }
     if unready.is_empty() {
         return vec![Check::ok(
             CATEGORY,
-            format!("all of {} {those} are ready", all.len()),
+            match all {
+                [] => format!("there are no {those}"),
+                [one] => format!("{} is ready", named(one)),
+                _ => format!("all {} {those} are ready", all.len()),
+            },
         )];
     }
     let line = |(reason, unready): (&String, &Vec<(String, String)>)| {
@@ -84,6 +84,13 @@ fn standing(those: &str, all: &[Standing]) -> Vec<Check> {
         }
     };
     unready.iter().map(line).collect()
+}
+
+fn named(one: &Standing) -> String {
+    match one.kind {
+        OwnerKind::Route => one.called(),
+        OwnerKind::Policy => format!("policy {}", one.called()),
+    }
 }
 
 /// Why one is not ready, and more of that.
@@ -165,7 +172,7 @@ mod tests {
         let ready = policy("a", "True", "Programmed");
         assert_eq!(
             said(&standing("policies", std::slice::from_ref(&ready))),
-            [(Verdict::Ok, "all of 1 policies are ready")]
+            [(Verdict::Ok, "policy shop/a is ready")]
         );
         let policies = [
             ready,
@@ -191,10 +198,13 @@ mod tests {
     #[test]
     fn routes_that_are_not_ready_are_a_line_a_reason() {
         let ready = route("a", "True", "all is well");
-        assert_eq!(
-            standing("routes", std::slice::from_ref(&ready))[0].what,
-            "all of 1 routes are ready"
-        );
+        for (routes, expected) in [
+            (vec![], "there are no routes"),
+            (vec![ready.clone()], "shop/a is ready"),
+            (vec![ready.clone(), ready.clone()], "all 2 routes are ready"),
+        ] {
+            assert_eq!(said(&standing("routes", &routes)), [(Verdict::Ok, expected)]);
+        }
         let hidden = "DestinationRuleHidden: spec.rules[0]: DestinationRule x/y hides it";
         let routes = [
             ready,

@@ -203,7 +203,7 @@ async fn of_two_controllers_one_writes_and_who_slept_past_its_lease_writes_no_mo
     let given_up = given_up(&mesh.gateway.admin, first).await?;
     leads(&second).await?;
     let who_sleeps = [
-        "1 replicas of the controller answer",
+        "1 replica of the controller answers",
         "replica clew-0 does not answer",
     ];
     both_are_asked(admin, &who_sleeps, "clew-1_").await?;
