@@ -23,13 +23,14 @@ use listeners::Listeners;
 
 /// What changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Diff {
     /// Objects in a cluster, in the order in which they are written.
     pub objects: Vec<ObjectDiff>,
-    /// Listeners whose sessions end, all of them.
+    /// Listeners whose sessions end: all of them, or with TLS those of the hosts that go.
     pub listeners: Vec<ListenerDiff>,
     /// Listeners that are new or get more hosts, which ends nobody.
-    pub added: Vec<ListenerDiff>,
+    pub added_listeners: Vec<ListenerDiff>,
     /// Rules, in the order of their names.
     pub rules: Vec<RuleDiff>,
 }
@@ -111,7 +112,7 @@ pub fn diff(before: State<'_>, after: State<'_>, seed: &Seed, settings: &Setting
     Diff {
         objects: objects(&written(before.world), &written(after.world)),
         listeners: listeners.touched,
-        added: listeners.added,
+        added_listeners: listeners.added,
         rules: rules(before, after, &Placing { seed, keys }),
     }
 }

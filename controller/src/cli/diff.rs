@@ -254,7 +254,7 @@ fn drawn(answer: &Answer) -> String {
     let Diff {
         objects,
         listeners,
-        added,
+        added_listeners: added,
         rules,
     } = &answer.diff;
     let mut parts = Vec::new();

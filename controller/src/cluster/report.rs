@@ -442,7 +442,7 @@ fn transition(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
         return None;
     }
     let type_ = match (standing.status.as_str(), standing.reason.as_str()) {
-        // After every edit, until they have asked; an alert says when it lasts.
+        // After every edit, until they have asked.
         (_, reason) if reason == ProgrammedReason::ProxiesBehind.as_str() => EventType::Normal,
         ("False", _) => EventType::Warning,
         _ => EventType::Normal,
@@ -465,13 +465,15 @@ fn truncated(status: &WebSocketRouteStatus) -> Option<&Condition> {
     all.find(|condition| condition.reason == reason)
 }
 
-/// The condition by which a route stands as it does: the first that does not hold, else that it is programmed.
+/// The condition by which a route stands as it does: the first that does not hold, rather for good than for a moment, else that it is
+/// programmed.
 fn standing(status: &WebSocketRouteStatus) -> Option<&Condition> {
     let all = || status.parents.iter().flat_map(|parent| &parent.conditions);
     let needed = |condition: &&Condition| condition.type_ != "PartiallySupported";
     all()
         .filter(needed)
-        .find(|condition| condition.status == "False")
+        .filter(|condition| condition.status == "False")
+        .min_by_key(|condition| condition.reason == ProgrammedReason::ProxiesBehind.as_str())
         .or_else(|| all().filter(needed).find(|condition| condition.status != "True"))
         .or_else(|| all().find(|condition| condition.type_ == "Programmed"))
 }

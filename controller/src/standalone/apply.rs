@@ -334,7 +334,7 @@ fn check_free(address: SocketAddr, held: &[SocketAddr]) -> Result<(), Box<Findin
         let overlapped = held.iter().find(|held| overlap(**held, address));
         let message = match (error.kind(), overlapped) {
             (io::ErrorKind::AddrInUse, Some(held)) => format!(
-                "{address} overlaps {held}, on which this clew run listens itself; stop it and start it again, or give the Gateway single addresses; what is in force stays in force"
+                "{address} overlaps {held}, on which this clew run listens itself; stop it and start it again; what is in force stays in force"
             ),
             (io::ErrorKind::AddrInUse, None) => format!(
                 "{address} is in use by another program; stop it, or give the Gateway another port; what is in force stays in force"
@@ -348,9 +348,10 @@ fn check_free(address: SocketAddr, held: &[SocketAddr]) -> Result<(), Box<Findin
     })
 }
 
-/// Whether one is a part of the other: all addresses of the machine are of one port.
+/// Whether one is every address of a family and the other one of these.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && (a.ip().is_unspecified() || b.ip().is_unspecified())
+    let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && is_any
 }
 
 /// `files`: how many more Envoy would watch.

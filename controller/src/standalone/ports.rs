@@ -1,9 +1,10 @@
 //! Ports for those who asked for any: chosen once, kept in the state folder, so that the next `clew run` has the same.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
 
 /// Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that a port stays free
 /// while `clew run` is away.
@@ -36,10 +37,16 @@ impl Ports {
     }
 }
 
-/// Whether nobody listens on an address.
+/// Whether nobody listens on an address, as Envoy would: on IPv6 addresses for nothing else.
 pub(super) fn is_free(address: SocketAddr) -> std::io::Result<()> {
     // Without SO_REUSEPORT, so that another Envoy's socket counts.
-    TcpListener::bind(address).map(drop)
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 fn free(ip: IpAddr, wanted: impl Fn(u16) -> bool) -> Option<u16> {
@@ -55,7 +62,7 @@ fn free(ip: IpAddr, wanted: impl Fn(u16) -> bool) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::{Ports, RANGE, is_free};
-    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
     #[test]
     fn a_port_is_kept_for_its_purpose() {
@@ -65,6 +72,17 @@ mod tests {
         assert!(RANGE.contains(&a) && a != b);
         let mut again: Ports = serde_json::from_str(&serde_json::to_string(&ports).unwrap()).unwrap();
         assert_eq!(again.keep("a", ip), Some(a));
+    }
+
+    #[test]
+    fn every_address_of_one_family_is_none_of_the_other() {
+        let four = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = four.local_addr().unwrap().port();
+        assert!(is_free((Ipv4Addr::LOCALHOST, port).into()).is_err());
+        // Not every machine has it.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            is_free((Ipv6Addr::UNSPECIFIED, port).into()).unwrap();
+        }
     }
 
     #[test]

@@ -29,7 +29,10 @@ impl Listeners {
             let name = listener.address.to_string();
             let (to, why) = match (old.get(&name), new.get(&name)) {
                 (old, Some(same)) if old == Some(same) => continue,
-                (Some(old), Some(new)) if keeps_all(old, new) => (&mut all.added, "it gets more hosts"),
+                (Some(old), Some(new)) if keeps_all(old, new) => match chains(new) > chains(old) {
+                    true => (&mut all.added, "it gets more hosts"),
+                    false => continue,
+                },
                 (_, Some(_)) => (&mut all.touched, "what its Gateway says of the listener changes"),
                 (_, None) => (&mut all.touched, "the listener goes"),
             };
@@ -69,6 +72,10 @@ fn keeps_all(old: &Value, new: &Value) -> bool {
     };
     let ((old, rest), (new, new_rest)) = (parts(old), parts(new));
     rest == new_rest && old.iter().all(|chain| new.contains(chain))
+}
+
+fn chains(listener: &Value) -> usize {
+    listener["filter_chains"].as_array().map_or(0, Vec::len)
 }
 
 /// The listeners of Envoys of our own, by their names.

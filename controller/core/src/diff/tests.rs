@@ -181,7 +181,7 @@ fn a_gateway_of_our_own_that_is_edited_loses_its_listener() {
         (listener.gateway.as_str(), listener.address.port()),
         ("shop/edge", 8080)
     );
-    let [new] = &diff.added[..] else {
+    let [new] = &diff.added_listeners[..] else {
         panic!("{diff:?}")
     };
     assert_eq!((new.address.port(), new.why.as_str()), (8081, "it is new"));
