@@ -25,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 pub struct Recipe {
     page: String,
     home: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
     path: Vec<PathBuf>,
 }
 
@@ -55,14 +55,14 @@ impl Recipe {
         let modules = installed("install-npm.sh", &[&example]).await?;
         std::os::unix::fs::symlink(modules, home.join("node_modules"))?;
         // A command goes by `clew`, whatever the file that is tested is called.
-        let bin = home.join("run/bin");
-        std::fs::create_dir_all(&bin)?;
+        let bin = folder.path().join("bin");
+        std::fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(standalone::binary()?, bin.join("clew"))?;
         std::os::unix::fs::symlink(envoy::find()?, bin.join("envoy"))?;
         Ok(Self {
             page,
             home,
-            _folder: folder,
+            folder,
             path: vec![bin],
         })
     }
@@ -94,7 +94,7 @@ impl Recipe {
             .args(["-uc", &script])
             .current_dir(&self.home)
             .env("PATH", path)
-            .env("XDG_STATE_HOME", self.home.join("run/state"))
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .kill_on_drop(true)

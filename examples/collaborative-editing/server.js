@@ -3,12 +3,11 @@ import { Redis } from "@hocuspocus/extension-redis";
 import { Server } from "@hocuspocus/server";
 
 const { PORT, REDIS_PORT = 6379 } = process.env;
-const server = new Server({
-  address: "127.0.0.1",
-  port: Number(PORT),
-  quiet: true,
-  extensions: [new Redis({ host: "127.0.0.1", port: Number(REDIS_PORT) })],
-});
+const server = new Server({ extensions: [new Redis({ host: "127.0.0.1", port: Number(REDIS_PORT) })] });
 server.webSocketServer.on("headers", (headers) => headers.push(`x-server: ${PORT}`));
-await server.listen();
-console.log(`listening on ${PORT}`);
+process.once("SIGTERM", async () => {
+  await server.destroy();
+  process.exit();
+});
+// Hocuspocus 3.4 listens on all addresses, whichever it is given.
+server.httpServer.listen({ host: "127.0.0.1", port: Number(PORT) }, () => console.log(`listening on ${PORT}`));

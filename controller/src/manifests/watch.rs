@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
+
+use crate::clock;
 
 /// An editor's save is several events: wait until it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(12);
@@ -23,6 +25,10 @@ pub(crate) struct Watch {
     /// What the paths were when they began to be watched.
     identities: Vec<Option<Identity>>,
     changed: Arc<Notify>,
+    /// A change was noticed, and nobody has looked since.
+    is_noisy: bool,
+    /// When to look round.
+    due: Instant,
     /// Watches as long as it lives.
     watcher: Option<RecommendedWatcher>,
 }
@@ -41,20 +47,27 @@ impl Watch {
                 .collect(),
             identities: Vec::new(),
             changed: Arc::new(Notify::new()),
+            is_noisy: false,
+            due: clock::now() + LOOK_ROUND,
             watcher: None,
         };
         watch.begin();
         watch
     }
 
-    /// Resolves when it is time to look: shortly after a change, or after a while.
+    /// Resolves when it is time to look: shortly after a change, or after a while. Whoever stops waiting misses nothing if he waits again.
     pub(crate) async fn changed(&mut self) {
-        if timeout(LOOK_ROUND, self.changed.notified()).await.is_ok() {
+        if !self.is_noisy {
+            self.is_noisy = timeout_at(self.due.into(), self.changed.notified()).await.is_ok();
+        }
+        if self.is_noisy {
             let _ = timeout(LONGEST_NOISE, async {
                 while timeout(QUIET, self.changed.notified()).await.is_ok() {}
             })
             .await;
         }
+        self.is_noisy = false;
+        self.due = clock::now() + LOOK_ROUND;
         if self.identities != identities(&self.paths) {
             self.begin();
         }
@@ -118,12 +131,31 @@ fn above(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::Watch;
+    use crate::clock;
     use std::fs;
     use std::time::Duration;
     use tokio::time::timeout;
 
     /// Well before the look round.
     const SOON: Duration = Duration::from_secs(2);
+
+    #[tokio::test]
+    async fn what_is_noticed_while_something_else_comes_first_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(&[folder.path().to_owned()]);
+        watch.changed.notify_one();
+        timeout(Duration::ZERO, watch.changed()).await.unwrap_err();
+        timeout(SOON, watch.changed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_looks_round_in_time_however_often_something_else_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(&[folder.path().to_owned()]);
+        watch.due = clock::now() + SOON / 4;
+        let looked = async { while timeout(SOON / 8, watch.changed()).await.is_err() {} };
+        timeout(SOON, looked).await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_folder_that_is_made_again_is_watched_as_the_first_one_was() {
