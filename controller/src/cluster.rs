@@ -229,8 +229,8 @@ impl Cluster {
             })
         });
         let unacknowledged = unacknowledged.map(|(route, _)| route.clone()).collect();
-        let unsaid = self.reporter.report(&outcome, &self.gateways).await;
-        let failed = unsaid || !outcome.applied.failed.is_empty();
+        let said = self.reporter.report(&outcome, &self.gateways).await;
+        let failed = said.failed || !outcome.applied.failed.is_empty();
         let mut findings = Finding::of_validated(&outcome.validated);
         findings.extend(self.drains.unread().cloned());
         self.note(about, &outcome.validated.world, findings);
@@ -241,11 +241,18 @@ impl Cluster {
             failed,
             refused: refused.collect(),
             unacknowledged,
+            unprogrammed: said.unprogrammed,
             now: clock::now(),
             applied: &outcome.applied,
         };
         self.memory.keep(&self.store, about, &mut outcome.plan, &turned);
-        self.metrics.routes(self.memory.accepted, self.memory.refused);
+        let Memory {
+            accepted,
+            refused,
+            unprogrammed,
+            ..
+        } = self.memory;
+        self.metrics.routes(accepted, refused, unprogrammed);
         self.metrics.leads(outcome.applied.has_led);
         self.metrics.reconciled(!failed, outcome.took);
         failed

@@ -177,7 +177,7 @@ impl Metrics {
         );
         registry.register(
             "routes",
-            "Routes by the condition that they are in",
+            "Routes by the condition that they are in. Those that are not programmed at every parent are accepted ones",
             metrics.routes.clone(),
         );
         registry.register(
@@ -224,9 +224,14 @@ impl Metrics {
         self.runtime.requests.get_or_create(&request).inc();
     }
 
-    /// How many routes there are, and how many of them were refused or lack something.
-    pub(crate) fn routes(&self, accepted: usize, refused: usize) {
-        for (condition, routes) in [("Accepted", accepted), ("Refused", refused)] {
+    /// How many routes are as they ask, how many were refused or lack something, and how many of the former are not in force everywhere.
+    pub(crate) fn routes(&self, accepted: usize, refused: usize, unprogrammed: usize) {
+        let all = [
+            ("Accepted", accepted),
+            ("Refused", refused),
+            ("NotProgrammed", unprogrammed),
+        ];
+        for (condition, routes) in all {
             self.routes
                 .get_or_create(&Condition { condition })
                 .set(i64::try_from(routes).unwrap_or(i64::MAX));
@@ -290,7 +295,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.reconciled(true, Duration::from_millis(3));
         metrics.reconciled(false, Duration::from_millis(3));
-        metrics.routes(2, 1);
+        metrics.routes(2, 1, 1);
         metrics.leads(true);
         metrics.requested("200".to_owned(), "GET", "a:443");
         let text = metrics.text(&[proxy(&[("shop/chat/rooms", "chat-0", 7)])]);
@@ -301,6 +306,7 @@ mod tests {
             "clew_controller_reconcile_duration_seconds_count 2",
             "clew_controller_routes{condition=\"Accepted\"} 2",
             "clew_controller_routes{condition=\"Refused\"} 1",
+            "clew_controller_routes{condition=\"NotProgrammed\"} 1",
             concat!(
                 "clew_controller_build_info{version=\"",
                 env!("CARGO_PKG_VERSION"),

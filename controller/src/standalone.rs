@@ -204,7 +204,9 @@ impl Standalone {
             .iter()
             .filter(|route| !route.refusals.is_empty())
             .count();
-        self.metrics.routes(validated.routes.len() - refused, refused);
+        let accepted = validated.routes.len() - refused;
+        let unprogrammed = if applied.is_err() { accepted } else { 0 };
+        self.metrics.routes(accepted, refused, unprogrammed);
         self.failed = applied.is_err();
         let mut findings = self.manifests.findings();
         findings.extend(Finding::of_validated(&validated));

@@ -83,6 +83,8 @@ pub(crate) struct Memory {
     /// How many routes are as they ask, and how many not in all.
     pub(crate) accepted: usize,
     pub(crate) refused: usize,
+    /// How many are as they ask, and not in force everywhere; as far as this replica has said so.
+    pub(crate) unprogrammed: usize,
 }
 
 /// What is kept of a route.
@@ -93,7 +95,14 @@ struct Kept {
     /// What it had in common with others, while what stood for it then may still have to go.
     former: Box<[Topic]>,
     /// None: it is not there any more.
-    is_refused: Option<bool>,
+    standing: Option<Standing>,
+}
+
+/// What a route counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    is_refused: bool,
+    is_unprogrammed: bool,
 }
 
 impl Memory {
@@ -338,10 +347,13 @@ impl Memory {
                 objects: plan.objects.get(route).cloned().unwrap_or_default().into(),
                 told: plan.told.remove(route).unwrap_or_default(),
                 former: Box::default(),
-                is_refused: turn.refused.get(route).copied(),
+                standing: turn.refused.get(route).map(|&is_refused| Standing {
+                    is_refused,
+                    is_unprogrammed: turn.unprogrammed.contains(route),
+                }),
             };
             let before = self.routes.remove(route).unwrap_or_default();
-            self.count(before.is_refused, kept.is_refused);
+            self.count(before.standing, kept.standing);
             if !turn.applied.is_done {
                 let old = before.objects.iter().filter(|key| !kept.objects.contains(key));
                 kept.objects = kept.objects.iter().chain(old).cloned().collect();
@@ -354,7 +366,7 @@ impl Memory {
                 true => self.unacknowledged.insert(route.clone()),
                 false => self.unacknowledged.remove(route),
             };
-            let is_gone = kept.is_refused.is_none() && turn.applied.is_done;
+            let is_gone = kept.standing.is_none() && turn.applied.is_done;
             if !is_gone {
                 self.routes.insert(route.clone(), kept);
             }
@@ -379,17 +391,22 @@ impl Memory {
         }
     }
 
-    fn count(&mut self, before: Option<bool>, now: Option<bool>) {
-        for (is_refused, added) in [(before, false), (now, true)] {
-            let count = match is_refused {
-                None => continue,
-                Some(true) => &mut self.refused,
-                Some(false) => &mut self.accepted,
+    fn count(&mut self, before: Option<Standing>, now: Option<Standing>) {
+        for (standing, added) in [(before, false), (now, true)] {
+            let Some(standing) = standing else { continue };
+            let of_all = match standing.is_refused {
+                true => &mut self.refused,
+                false => &mut self.accepted,
             };
-            *count = match added {
-                true => count.saturating_add(1),
-                false => count.saturating_sub(1),
-            };
+            let counts = [of_all]
+                .into_iter()
+                .chain(standing.is_unprogrammed.then_some(&mut self.unprogrammed));
+            for count in counts {
+                *count = match added {
+                    true => count.saturating_add(1),
+                    false => count.saturating_sub(1),
+                };
+            }
         }
     }
 }
@@ -402,6 +419,8 @@ pub(crate) struct Turned<'t> {
     /// Of each route that is there, whether something of it is refused.
     pub(crate) refused: BTreeMap<Owner, bool>,
     pub(crate) unacknowledged: BTreeSet<Owner>,
+    /// Of those that are not refused, who is not in force everywhere.
+    pub(crate) unprogrammed: BTreeSet<Owner>,
     pub(crate) now: Instant,
 }
 

@@ -2,7 +2,7 @@
 //! nothing changed.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -71,6 +71,15 @@ struct Writing {
     events: Vec<Event>,
 }
 
+/// What a replica that leads has said.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Something could not be said.
+    pub(crate) failed: bool,
+    /// The routes that are good, and not in force everywhere.
+    pub(crate) unprogrammed: BTreeSet<Owner>,
+}
+
 impl Reporter {
     pub(crate) fn new(
         client: Client,
@@ -98,16 +107,18 @@ impl Reporter {
         }
     }
 
-    /// Says of every route what became of it. True: something could not be said.
-    pub(crate) async fn report(&mut self, outcome: &Outcome, gateways: &Gateways) -> bool {
-        let leads = self.leadership.is_ours();
-        let unsaid = leads && self.write_all(self.writings(outcome, gateways)).await;
-        if leads {
+    /// Says of every route what became of it.
+    pub(crate) async fn report(&mut self, outcome: &Outcome, gateways: &Gateways) -> Said {
+        let mut said = Said::default();
+        if self.leadership.is_ours() {
+            let (writings, unprogrammed) = self.writings(outcome, gateways);
+            said.unprogrammed = unprogrammed;
+            said.failed = self.write_all(writings).await;
             self.announce(&outcome.applied.endings).await;
         }
         // Before the end of its first turn a replica is not ready, and no proxy finds it.
         self.began.get_or_insert_with(clock::now);
-        unsaid
+        said
     }
 
     async fn write_all(&self, writings: Vec<Writing>) -> bool {
@@ -128,7 +139,9 @@ impl Reporter {
         written.iter().any(Result::is_err)
     }
 
-    fn writings(&self, outcome: &Outcome, gateways: &Gateways) -> Vec<Writing> {
+    /// The statuses that are to be written, and the routes that are good and not in force everywhere.
+    fn writings(&self, outcome: &Outcome, gateways: &Gateways) -> (Vec<Writing>, BTreeSet<Owner>) {
+        let mut unprogrammed = BTreeSet::new();
         let now = Time(clock::timestamp());
         let shelves = self.store.lock();
         let versions = self.versions(gateways);
@@ -151,6 +164,9 @@ impl Reporter {
             let mut new = status(report, progress, previous, &now);
             new.name_generated(outcome.plan.generated.get(&owner).cloned().unwrap_or_default());
             new.parents = entries(report, new.parents, previous);
+            if report.refusals.is_empty() && is_unprogrammed(&new) {
+                unprogrammed.insert(owner.clone());
+            }
             if owner.kind == OwnerKind::Policy {
                 // All that GEP-713 has.
                 new = WebSocketRouteStatus {
@@ -168,7 +184,8 @@ impl Reporter {
                 status: new,
             })
         };
-        outcome.validated.routes.iter().filter_map(of).collect()
+        let writings = outcome.validated.routes.iter().filter_map(of).collect();
+        (writings, unprogrammed)
     }
 
     /// Of the gateways whose proxies do not do everything.
@@ -457,6 +474,16 @@ fn truncation(previous: Option<&WebSocketRouteStatus>, new: &WebSocketRouteStatu
         return None;
     }
     Some(event(EventType::Warning, &found.reason, &found.message))
+}
+
+/// Whether some parent of ours does not have all of it.
+fn is_unprogrammed(status: &WebSocketRouteStatus) -> bool {
+    let ours = status
+        .parents
+        .iter()
+        .filter(|parent| parent.controller_name == CONTROLLER_NAME);
+    let mut conditions = ours.flat_map(|parent| &parent.conditions);
+    conditions.any(|condition| condition.type_ == "Programmed" && condition.status == "False")
 }
 
 fn truncated(status: &WebSocketRouteStatus) -> Option<&Condition> {

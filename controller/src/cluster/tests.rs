@@ -461,7 +461,10 @@ async fn turns_about_what_changed_come_to_the_same_as_one_about_everything() {
             assert_eq!(world.decided.statuses, fresh.decided.statuses, "{at}");
             assert_eq!(world.said(), fresh.said(), "{at}");
             assert_eq!(world.unread(), fresh.unread(), "{at}");
-            let counts = |world: &World| (world.cluster.memory.accepted, world.cluster.memory.refused);
+            let counts = |world: &World| {
+                let memory = &world.cluster.memory;
+                (memory.accepted, memory.refused, memory.unprogrammed)
+            };
             assert_eq!(counts(&world), counts(&fresh), "{at}");
         }
     }

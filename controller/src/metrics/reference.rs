@@ -115,7 +115,7 @@ fn of_controller() -> Vec<Row> {
     metrics.queue.ended(true, now);
     metrics.reconciled(true, took);
     metrics.reconciled(false, took);
-    metrics.routes(1, 1);
+    metrics.routes(1, 1, 1);
     metrics.envoy_restarted();
     metrics.leads(true);
     metrics.wrote(cluster::Kind::WasmPlugin);

@@ -213,11 +213,26 @@ async fn writes(controller: &Controller) -> Result<f64> {
     metric(controller, "clew_controller_writes_total").await
 }
 
+/// How many routes are good, and not in force everywhere.
+async fn unprogrammed(controller: &Controller) -> Result<f64> {
+    sum(
+        controller,
+        "clew_controller_routes",
+        "{condition=\"NotProgrammed\"}",
+    )
+    .await
+}
+
 /// The sum of one of its metrics over all series.
 async fn metric(controller: &Controller, name: &str) -> Result<f64> {
+    sum(controller, name, "").await
+}
+
+/// Over those whose labels begin with these.
+async fn sum(controller: &Controller, name: &str, labels: &str) -> Result<f64> {
     let text = http::get(controller.address, "/metrics").await?;
     let series = text.lines().filter_map(|line| line.strip_prefix(name));
-    let values = series.filter(|rest| rest.starts_with(['{', ' ']));
+    let values = series.filter(|rest| rest.starts_with(['{', ' ']) && rest.starts_with(labels));
     Ok(values
         .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
         .sum())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clew_e2e::controller::Controller;
 use clew_e2e::gateway::Gateway;
 use clew_e2e::statistics::{CHANCE, evenly_spread, peak};
 use clew_e2e::visitors::Visitors;
@@ -14,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::shop::{Shop, install};
-use super::{SOON, alone, condition};
+use super::{SOON, alone, condition, unprogrammed};
 use crate::Mesh;
 
 const NAME: &str = "proxies";
@@ -30,13 +31,14 @@ const PODS: [&str; 2] = ["istio-ingressgateway-0", "istio-ingressgateway-1"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_of_two_pods_agrees_on_keys_drains_on_both_and_is_counted_as_it_is() -> Result<()> {
-    let (mesh, _controller) = alone().await?;
+    let (mesh, controller) = alone().await?;
+    let controller = controller.as_ref().context("it runs")?;
     let mut shop = Shop::closed(mesh, NAME).await?;
     shop.manifest["spec"]["rules"][0]["drain"] = json!({"timeout": format!("{}s", DRAIN.as_secs())});
     install(&mesh.cluster, NAME, &["--yes"]).await?.success()?;
     shop.apply_route().await?;
     let another = Gateway::start_another(&mesh.cluster, &mesh.istio).await?;
-    let found = two_proxies(mesh, &mut shop, &another).await;
+    let found = two_proxies(mesh, controller, &mut shop, &another).await;
     // Whatever it was: all other sentences know of one.
     another.leave().await?;
     let one = says(&shop, "Programmed", "1 of 1 proxies").await;
@@ -45,7 +47,7 @@ async fn a_gateway_of_two_pods_agrees_on_keys_drains_on_both_and_is_counted_as_i
     shop.close().await
 }
 
-async fn two_proxies(mesh: &Mesh, shop: &mut Shop, another: &Gateway) -> Result<()> {
+async fn two_proxies(mesh: &Mesh, controller: &Controller, shop: &mut Shop, another: &Gateway) -> Result<()> {
     says(shop, "Programmed", "2 of 2 proxies").await?;
     let doors = [mesh.gateway.address, another.address].map(|gateway| Visitors {
         gateway,
@@ -64,7 +66,7 @@ async fn two_proxies(mesh: &Mesh, shop: &mut Shop, another: &Gateway) -> Result<
     for sessions in [&mut ours, &mut theirs] {
         sessions.retain(Session::is_live);
     }
-    paused(shop, another, &doors).await?;
+    paused(controller, shop, another, &doors).await?;
     for sessions in [&ours, &theirs] {
         scene::all_answer(sessions).await?;
     }
@@ -194,19 +196,26 @@ fn spread(closed: &[f64], window: f64) -> Result<String> {
     clippy::print_stdout,
     reason = "what a test measured belongs beside its verdict"
 )]
-async fn paused(shop: &mut Shop, another: &Gateway, doors: &[Visitors; 2]) -> Result<()> {
+async fn paused(
+    controller: &Controller,
+    shop: &mut Shop,
+    another: &Gateway,
+    doors: &[Visitors; 2],
+) -> Result<()> {
+    let others = unprogrammed(controller).await?;
     let envoy = another.envoy()?;
     ensure!(process::signal(envoy, Signal::STOP), "it is gone");
     let began = Instant::now();
     shop.manifest["spec"]["rules"][0]["limits"] = json!({"maxMessageSize": "1Ki"});
     shop.client.apply(&shop.manifest).await?;
     let mut moments = Vec::new();
-    for (reason, message) in [
-        ("ProxiesBehind", "1 of 2 proxies"),
-        ("Programmed", "1 of 1 proxies"),
-        ("FilterNotInstalled", "1 of 2 ready pods"),
+    for (reason, message, unprogrammed) in [
+        ("ProxiesBehind", "1 of 2 proxies", 1.0),
+        ("Programmed", "1 of 1 proxies", 0.0),
+        ("FilterNotInstalled", "1 of 2 ready pods", 1.0),
     ] {
         says(shop, reason, message).await?;
+        counts(controller, others + unprogrammed).await?;
         moments.push(format!("{message} after {:.1} s", began.elapsed().as_secs_f64()));
     }
     says(shop, "FilterNotInstalled", PODS[1]).await?;
@@ -219,7 +228,17 @@ async fn paused(shop: &mut Shop, another: &Gateway, doors: &[Visitors; 2]) -> Re
         moments.join(", "),
         again.elapsed().as_secs_f64()
     );
+    counts(controller, others).await?;
     is_limited(&doors[1]).await
+}
+
+/// The controller's metrics have so many routes that are not in force everywhere.
+async fn counts(controller: &Controller, routes: f64) -> Result<()> {
+    let what = format!("{routes} routes are not programmed");
+    wait::until(&what, SOON, async || {
+        (unprogrammed(controller).await.ok()? == routes).then_some(())
+    })
+    .await
 }
 
 /// A message that was not too large before is.
