@@ -3,6 +3,7 @@
 mod ends;
 mod keys;
 mod listeners;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct Diff {
     pub listeners: Vec<ListenerDiff>,
     /// Listeners that are new or get more hosts, which ends nobody.
     pub added_listeners: Vec<ListenerDiff>,
+    /// Secrets that Envoys of our own use, which ends nobody.
+    pub secrets: Vec<SecretDiff>,
     /// Rules, in the order of their names.
     pub rules: Vec<RuleDiff>,
 }
@@ -83,6 +86,17 @@ pub struct ListenerDiff {
     pub rules: BTreeSet<String>,
 }
 
+/// What an Envoy of our own has of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretDiff {
+    /// What happens to it.
+    pub action: Action,
+    /// `namespace/name`. None: the keys of session tokens, of whichever Secret.
+    pub name: Option<String>,
+    /// What it is for.
+    pub what: String,
+}
+
 /// A rule of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleDiff {
@@ -113,6 +127,7 @@ pub fn diff(before: State<'_>, after: State<'_>, seed: &Seed, settings: &Setting
         objects: objects(&written(before.world), &written(after.world)),
         listeners: listeners.touched,
         added_listeners: listeners.added,
+        secrets: secrets::secrets(before.world, after.world),
         rules: rules(before, after, &Placing { seed, keys }),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clew_core::diff::{Diff, ListenerDiff, ObjectDiff, RuleDiff, State, diff};
+use clew_core::diff::{Diff, ListenerDiff, ObjectDiff, RuleDiff, SecretDiff, State, diff};
 use clew_core::in_force::InForce;
 use clew_core::model::World;
 use clew_core::objects::{Objects, Sourced};
@@ -255,6 +255,7 @@ fn drawn(answer: &Answer) -> String {
         objects,
         listeners,
         added_listeners: added,
+        secrets,
         rules,
     } = &answer.diff;
     let mut parts = Vec::new();
@@ -288,6 +289,13 @@ fn drawn(answer: &Answer) -> String {
         };
         let header = ["", "RULE", "OPEN SESSIONS", "OF THEM MAY END", "KEYS THAT MOVE"];
         parts.push(output::table(header, rules.iter().map(row)));
+    }
+    if !secrets.is_empty() {
+        let row = |secret: &SecretDiff| {
+            let name = secret.name.clone().unwrap_or_else(|| "–".to_owned());
+            [secret.action.to_string(), name, secret.what.clone()]
+        };
+        parts.push(output::table(["", "SECRET", "WHAT"], secrets.iter().map(row)));
     }
     let listener = |listener: &ListenerDiff| {
         [

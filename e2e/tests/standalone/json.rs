@@ -41,6 +41,12 @@ async fn every_field_of_an_answer_is_in_the_reference() -> Result<()> {
     copy(&scene.folder, &after)?;
     after.put("route", &manifests::route(ROUTE, json!([stricter])))?;
     after.put("gateway", &manifests::gateway(address::next()))?;
+    let key = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "clew.dev/signing-keys",
+        "metadata": {"name": "signing", "namespace": manifests::NAMESPACE},
+        "stringData": {"a": "k".repeat(32)},
+    });
+    after.put("key", &key)?;
     let (before, after) = (before.path().to_string_lossy(), after.path().to_string_lossy());
     let diff = asked(&["diff", "-f", &after, "--against", &before]).await?;
 

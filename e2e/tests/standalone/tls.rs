@@ -32,6 +32,12 @@ async fn sessions_over_tls_stay_when_a_certificate_changes_and_a_host_comes() ->
 
     // Who connects sees the new certificate, and who is connected stays.
     let new = Certificate::new(CHAT)?;
+    let (code, said) = diff(&scene, ("tls", &new.secret("tls"))).await?;
+    let changed = json!([{"action": "changed", "name": format!("{}/tls", manifests::NAMESPACE), "what": "the certificate of a listener"}]);
+    ensure!(
+        code == 1 && said["secrets"] == changed && said["listeners"] == json!([]),
+        "{said:#}"
+    );
     scene.folder.put("tls", &new.secret("tls"))?;
     let (new_door, second) = enters(&scene, &new, SESSIONS).await?;
     let refused = rooms(0..1).remove(0).send(door.address).await;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clew_filter_config::plugin::FailureMode;
@@ -190,4 +191,39 @@ fn a_gateway_of_our_own_that_is_edited_loses_its_listener() {
         !serves.is_empty() && serves.iter().all(|rule| rule.starts_with("shop/")),
         "{diff:?}"
     );
+}
+
+#[test]
+fn keys_of_session_tokens_that_go_are_counted_and_none_is_said() {
+    let with = |keys: &[char]| {
+        let mut manifests = good();
+        let entries = keys
+            .iter()
+            .map(|key| (key.to_string(), key.to_string().repeat(32)));
+        manifests.secrets.push(json!({
+            "metadata": {"name": "signing", "namespace": "clew-system"},
+            "type": "clew.dev/signing-keys",
+            "stringData": entries.collect::<BTreeMap<_, _>>(),
+        }));
+        manifests
+    };
+    let gone = "keys of session tokens; tokens of 1 that go count as none";
+    for (before, after, action, what) in [
+        (good(), with(&['a']), Action::Created, "keys of session tokens"),
+        (
+            with(&['a']),
+            with(&['a', 'b']),
+            Action::Changed,
+            "keys of session tokens",
+        ),
+        (with(&['a', 'b']), with(&['b']), Action::Changed, gone),
+        (with(&['a']), good(), Action::Deleted, gone),
+    ] {
+        let diff = between(&before, &after);
+        let [secret] = &diff.secrets[..] else {
+            panic!("{diff:?}")
+        };
+        assert_eq!((secret.action, secret.what.as_str()), (action, what));
+        assert!(diff.listeners.is_empty() && diff.rules.is_empty(), "{diff:?}");
+    }
 }
