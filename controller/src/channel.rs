@@ -45,6 +45,15 @@ pub(crate) struct Channel {
     news: watch::Sender<u64>,
 }
 
+/// A backend with live sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// By what rules they came: `namespace/route/rule`.
+    pub(crate) rules: BTreeSet<String>,
+    /// Proxies are told of its pods.
+    pub(crate) is_told: bool,
+}
+
 #[derive(Debug)]
 struct Gateway {
     table: Table,
@@ -265,6 +274,31 @@ impl Channel {
             }
         }
         sums
+    }
+
+    /// Of each gateway the backends with live sessions of which its proxies are told nothing, or that are `known`.
+    pub(crate) fn left(
+        &self,
+        is_known: impl Fn(&str, &str) -> bool,
+    ) -> BTreeMap<String, BTreeMap<String, Left>> {
+        let mut all = BTreeMap::new();
+        for (name, gateway) in self.lock().iter_mut() {
+            gateway.proxies.expire(clock::now());
+            let mut of_it = BTreeMap::<String, Left>::new();
+            for live in gateway.proxies.live().filter(|live| live.sessions > 0) {
+                let is_told = gateway.table.has_backend(&live.backend);
+                if is_told && !is_known(name, &live.backend) {
+                    continue;
+                }
+                let left = of_it.entry(live.backend.clone()).or_default();
+                left.is_told = is_told;
+                left.rules.insert(live.rule.clone());
+            }
+            if !of_it.is_empty() {
+                all.insert(name.clone(), of_it);
+            }
+        }
+        all
     }
 
     /// How many sessions are open at a gateway, by `namespace/route/rule`.

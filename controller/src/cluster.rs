@@ -15,6 +15,7 @@ pub(crate) mod install;
 mod kind;
 mod last_good;
 mod lease;
+mod lingering;
 mod misses;
 mod neighbours;
 mod once;
@@ -56,6 +57,7 @@ use gateways::Gateways;
 pub(crate) use kind::Kind;
 use last_good::LastGood;
 use lease::Leadership;
+use lingering::Lingering;
 pub(crate) use misses::Misses;
 pub(crate) use once::Once;
 pub(crate) use plan::Plan;
@@ -93,6 +95,7 @@ pub(crate) struct Cluster {
     said: BTreeMap<String, BTreeSet<Finding>>,
     memory: Memory,
     gateways: Gateways,
+    lingering: Lingering,
     downloads: Arc<Downloads>,
     pub(crate) misses: Misses,
     /// Who held what when the last turn began, or when it was last heard.
@@ -147,6 +150,7 @@ impl Cluster {
             said: BTreeMap::new(),
             memory: Memory::default(),
             gateways: Gateways::default(),
+            lingering: Lingering::default(),
             downloads,
             misses: Misses::default(),
             heard: Held::default(),
@@ -165,11 +169,21 @@ impl Cluster {
         self.hear();
         let store = self.store.clone();
         let shelves = store.lock();
-        let about = self
+        let mut about = self
             .memory
             .about(store.changes(), &shelves, self.last_good.as_ref(), clock::now());
-        let resolved = Resolved::read(&shelves, &about);
+        let mut resolved = Resolved::read(&shelves, &about);
         drop(shelves);
+        if about.everything {
+            // With those that have become empty since.
+            about.told.add(&self.lingering.told());
+            self.lingering.look(&self.channel);
+            self.memory.linger(self.lingering.topics());
+            if let Some(resolved) = &mut resolved {
+                resolved.objects.lingering = self.lingering.all();
+                resolved.lingering = self.lingering.of_gateways();
+            }
+        }
         let Some(resolved) = resolved.map(|resolved| resolved.under(&self.root_namespace)) else {
             let missing = Finding::error(
                 "",
@@ -211,6 +225,10 @@ impl Cluster {
     }
 
     pub(crate) async fn apply(&mut self, about: &About, resolved: &Resolved, plan: &Plan) -> Applied {
+        if about.everything {
+            self.lingering.retain(&plan.left);
+            self.memory.linger(self.lingering.topics());
+        }
         self.applier.apply(about, resolved, plan).await
     }
 
@@ -234,6 +252,8 @@ impl Cluster {
         let mut findings = Finding::of_validated(&outcome.validated);
         findings.extend(self.drains.unread().cloned());
         self.note(about, &outcome.validated.world, findings);
+        self.lingering
+            .remember(about.everything, &outcome.validated.world);
         let refused = outcome.validated.routes.iter();
         let refused = refused.map(|report| (report.owner(), !report.refusals.is_empty()));
         let turned = Turned {
@@ -266,8 +286,9 @@ impl Cluster {
         self.gathering &= !has_gathered;
         let pods = |backend: &str| self.channel.pods(backend);
         let persist = self.misses.look(&self.channel.missed(), pods, now);
+        let lingers = self.lingering.look(&self.channel);
         // Every route says whether some are silent, and whether they take its sessions elsewhere.
-        if self.gateways.listen(&self.channel, now) || persist || has_gathered {
+        if self.gateways.listen(&self.channel, now) || persist || has_gathered || lingers {
             self.memory.look_at_everything();
             return true;
         }

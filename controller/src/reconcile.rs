@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use clew_core::model::{Gateway, World};
+use clew_core::model::{BackendId, Gateway, World};
 use clew_core::render::{envoy, rules};
 use clew_core::validate::{Target, Validated};
 use clew_filter_config::persistence::SigningKey;
 use clew_filter_config::rule::Draining;
 use tracing::{Instrument, Span};
 
-use crate::channel::Snapshot;
+use crate::channel::{Left, Snapshot};
 use crate::clock;
 use crate::cluster::{self, Cluster};
 use crate::standalone::{Outcome, Plan, Standalone};
@@ -52,7 +52,13 @@ impl Standalone {
         let draining = self.draining();
         Plan {
             rendered: envoy::render(world, self.settings(), &drains),
-            snapshots: snapshots(world, &drains, &self.signing_keys(&world.signing_keys), draining),
+            snapshots: snapshots(
+                world,
+                &drains,
+                &self.signing_keys(&world.signing_keys),
+                draining,
+                &self.lingering(),
+            ),
             shapes: Plan::shapes(world),
         }
     }
@@ -103,9 +109,20 @@ fn snapshots(
     drains: &rules::Drains,
     signing_keys: &[SigningKey],
     draining: Option<Draining>,
+    lingering: &BTreeMap<String, BTreeMap<String, Left>>,
 ) -> BTreeMap<String, Snapshot> {
     let of = |gateway: &Gateway| {
-        let rules::Rules { rules, backends } = rules::render(world, gateway.rules(), drains);
+        let rules::Rules { rules, mut backends } = rules::render(world, gateway.rules(), drains);
+        // Proxies that have sessions on pods that no rule leads to are told of these pods too.
+        let on = lingering.get(&gateway.name.to_string());
+        for id in on.into_iter().flat_map(BTreeMap::keys) {
+            if let Some(read) = BackendId::read(id)
+                && let Some(backend) = world.backends.get(&read)
+            {
+                let told = || rules::backend(&read, backend, drains);
+                backends.entry(id.clone()).or_insert_with(told);
+            }
+        }
         (
             gateway.name.to_string(),
             Snapshot {

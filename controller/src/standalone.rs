@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, OwnerKind, World};
+use clew_core::model::{BackendId, ObjectName, OwnerKind, World};
 use clew_core::objects::Objects;
 use clew_core::render::{envoy::Settings, rules};
 use clew_core::validate::Validated;
@@ -43,7 +43,7 @@ pub(crate) use run::{Options, run};
 use state::State;
 use view::View;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Left};
 use crate::clock;
 use crate::finding::Finding;
 use crate::manifests::{Births, Manifests};
@@ -103,6 +103,11 @@ impl Standalone {
     /// Files → objects. A listener that wants any port gets one that is its own from then on.
     pub(crate) fn resolve(&mut self) -> Objects {
         let mut objects = self.manifests.objects();
+        for (id, left) in self.lingering().into_values().flatten() {
+            if let Some(id) = BackendId::read(&id) {
+                objects.lingering.entry(id).or_default().rules.extend(left.rules);
+            }
+        }
         let before = self.ports.clone();
         for gateway in &mut objects.gateways {
             let metadata = &gateway.object.metadata;
@@ -180,6 +185,11 @@ impl Standalone {
             self.drains.saved();
         }
         self.drains.current().clone()
+    }
+
+    /// Of each gateway the backends that sessions are on, whether a rule leads there or not.
+    pub(crate) fn lingering(&self) -> BTreeMap<String, BTreeMap<String, Left>> {
+        self.channel.left(|_, _| true)
     }
 
     /// Brings a plan into force: in the running Envoy, or for the one that will be started.

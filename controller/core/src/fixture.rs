@@ -175,6 +175,7 @@ impl Manifests {
             bystanders: Vec::new(),
             gateway_classes: typed(&self.gateway_classes, None),
             extension_policies: typed(&self.extension_policies, None),
+            lingering: Default::default(),
             pods: Default::default(),
             root_namespace: self.root_namespace.clone(),
             gateway_pods: self

@@ -41,7 +41,7 @@ pub use security::{
     RequestAuthenticationSpec, RuleFrom, RuleTo, Scope, Selector, TargetRef, When,
 };
 
-use crate::model::ObjectName;
+use crate::model::{BackendId, ObjectName};
 
 /// Everything that a gateway can be made of. The order does not matter, except that of two objects of one
 /// kind, namespace and name the first one counts.
@@ -83,6 +83,8 @@ pub struct Objects {
     pub endpoint_slices: Vec<Sourced<EndpointSlice>>,
     /// Core Secrets.
     pub secrets: Vec<Sourced<Secret>>,
+    /// Backends that sessions are on, whether a rule leads to them or not.
+    pub lingering: BTreeMap<BackendId, Lingering>,
     /// How pods end, as far as anybody knows.
     pub pods: BTreeMap<ObjectName, PodEnd>,
     /// The labels of the pods of Istio's gateways, as far as anybody knows. None of a gateway: they are taken to be in its
@@ -94,6 +96,15 @@ pub struct Objects {
     pub unknown_parents: BTreeSet<ParentKind>,
     /// The labels of namespaces. One that is not here has the one label that every namespace has, its name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// How the sessions on a backend came there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lingering {
+    /// By these rules: `namespace/route/rule`.
+    pub rules: BTreeSet<String>,
+    /// The shortest drain timeout of them as they last were, where that is known.
+    pub drain_timeout_ms: Option<u64>,
 }
 
 /// The namespace whose policies, rules and plugins Istio holds for the whole mesh, as its mesh configuration says.

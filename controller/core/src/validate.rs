@@ -16,6 +16,7 @@ mod istio;
 mod jwt;
 mod key_sets;
 mod limits;
+mod lingering;
 mod listeners;
 mod matches;
 mod origin;
@@ -194,7 +195,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
     reports.extend(of_policies);
     let (gateways, certificates) = listeners.finish();
     let signing_keys = signing_keys::read(&index, &mut others);
-    let world = World {
+    let mut world = World {
         gateways,
         istio,
         gateway_api,
@@ -203,6 +204,7 @@ pub fn validate(objects: &Objects, target: Target) -> Validated {
         signing_keys,
         key_sets,
     };
+    lingering::add(&mut world, objects, &index);
     window::check(&mut reports, &world, objects, &index);
     Validated {
         world,

@@ -190,6 +190,11 @@ impl Table {
         self.rules.get(id).is_some_and(|entry| entry.value.is_some())
     }
 
+    /// Whether the newest snapshot has a backend.
+    pub(crate) fn has_backend(&self, id: &str) -> bool {
+        self.backends.get(id).is_some_and(|entry| entry.value.is_some())
+    }
+
     /// A backend of the newest snapshot.
     pub(crate) fn backend(&self, id: &str) -> Option<Backend> {
         self.backends.get(id)?.open()

@@ -119,7 +119,7 @@ fn to_istio(checked: &Checked) -> Rendering {
         .rules_by_proxies()
         .into_iter()
         .map(|(proxies, attached)| {
-            let rules = rules::render(world, attached, &checked.drains);
+            let rules = rules::render(world, attached, &checked.drains).behind_the_peer();
             (proxies.to_string(), told(&rules))
         });
     Rendering {
@@ -137,7 +137,7 @@ fn to_gateway_api(checked: &Checked) -> Rendering {
         .rules_by_proxies()
         .into_iter()
         .map(|(gateway, attached)| {
-            let rules = rules::render(world, attached, &checked.drains);
+            let rules = rules::render(world, attached, &checked.drains).behind_the_peer();
             (gateway.to_string(), told(&rules))
         });
     Rendering {

@@ -77,6 +77,8 @@ pub(crate) struct Memory {
     everything_due: Option<Instant>,
     /// Some proxy has not acknowledged these.
     unacknowledged: BTreeSet<Owner>,
+    /// What concerns sessions on pods that no rule leads to.
+    lingering: HashSet<Topic>,
     /// The pods of gateways, and how they are told.
     selectors: Vec<BTreeMap<String, String>>,
     gateway_pods: BTreeSet<ObjectName>,
@@ -109,6 +111,11 @@ impl Memory {
     /// The next turn is about everything.
     pub(crate) fn look_at_everything(&mut self) {
         self.next.everything = true;
+    }
+
+    /// Sessions are on what has these topics, and no rule leads there.
+    pub(crate) fn linger(&mut self, topics: impl Iterator<Item = Topic>) {
+        self.lingering = topics.collect();
     }
 
     /// In as little memory as it takes.
@@ -197,7 +204,7 @@ impl Memory {
                 if is_filed {
                     self.file(key, shelves, last_good);
                 }
-                if self.neighbours.is_everybodys(key) {
+                if self.neighbours.is_everybodys(key) || self.neighbours.is_of(key, &self.lingering) {
                     return None;
                 }
                 match key.0.owner(&key.1) {

@@ -206,6 +206,19 @@ impl Neighbours {
             .is_some_and(|topics| topics.hangs.contains(&many))
     }
 
+    /// Whether an object is part of what has one of these topics.
+    pub(crate) fn is_of(&self, key: &Key, topics: &HashSet<Topic>) -> bool {
+        if topics.is_empty() {
+            return false;
+        }
+        let is_on = |key: &Key| {
+            let of_it = self.topics.get(key);
+            of_it.is_some_and(|of_it| of_it.hangs.iter().any(|topic| topics.contains(topic)))
+        };
+        let pod = Common::Pod(&key.1).topic();
+        is_on(key) || key.0 == Kind::Pod && self.objects_on(pod).any(|slice| is_on(slice))
+    }
+
     fn of(&self, route: &Owner) -> Option<&Topics> {
         self.topics.get(&(Kind::of_owner(route), route.name.clone()))
     }

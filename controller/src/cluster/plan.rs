@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) generated: BTreeMap<Owner, Vec<GeneratedObject>>,
     /// What is to be written onto each route.
     pub(crate) marks: BTreeMap<Owner, Marks>,
+    /// Gateways, and backends of theirs that no rule leads to.
+    pub(crate) left: BTreeSet<(String, String)>,
     /// Which key is to sign from now on, in which Secret, once every proxy can verify with it.
     pub(crate) next_signer: Option<(ObjectName, String)>,
 }
@@ -72,6 +74,7 @@ impl Plan {
         for (proxies, attached) in world.rules_by_proxies() {
             plan.tell(world, resolved, proxies, &attached, drains, &signing_keys);
         }
+        plan.linger(world, resolved, drains);
         plan.index();
         plan.marks = plan.marks(resolved, in_force);
         plan
@@ -118,7 +121,8 @@ impl Plan {
             let backends = rule.backends.iter().map(|share| share.id.to_string());
             told.add_rule(&shared, rule.id.as_str(), backends);
         }
-        let rules::Rules { rules, backends } = rules::render(world, attached.iter().copied(), drains);
+        let rules::Rules { rules, backends } =
+            rules::render(world, attached.iter().copied(), drains).behind_the_peer();
         let snapshot = Snapshot {
             rules,
             backends,
@@ -126,6 +130,26 @@ impl Plan {
             draining: draining(resolved, &gateway, attached),
         };
         self.snapshots.insert(gateway, snapshot);
+    }
+
+    /// Proxies that have sessions on pods that no rule leads to are told of these pods too.
+    fn linger(&mut self, world: &World, resolved: &Resolved, drains: &rules::Drains) {
+        for (gateway, ids) in &resolved.lingering {
+            let Some(snapshot) = self.snapshots.get_mut(gateway) else {
+                continue;
+            };
+            for id in ids {
+                let name = id.to_string();
+                if snapshot.backends.contains_key(&name) {
+                    continue;
+                }
+                if let Some(backend) = world.backends.get(id) {
+                    let told = rules::backend(id, backend, drains);
+                    snapshot.backends.insert(name.clone(), told);
+                }
+                self.left.insert((gateway.clone(), name));
+            }
+        }
     }
 
     fn index(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clew_core::in_force::InForce;
-use clew_core::model::{ObjectName, Owner, OwnerKind, Proxies};
+use clew_core::model::{BackendId, ObjectName, Owner, OwnerKind, Proxies};
 use clew_core::objects::{HttpRoute, Objects, ParentKind, PodEnd, RootNamespace, Source, Sourced};
 use clew_core::render::{MANAGED_BY, MANAGER};
 use clew_core::validate::name_of;
@@ -51,6 +51,8 @@ pub(crate) struct Resolved {
     /// Routes that are to be deleted as soon as nothing of theirs is left.
     pub(crate) leaving: BTreeSet<Owner>,
     pub(crate) pods: BTreeMap<ObjectName, Arc<PodFacts>>,
+    /// Of each gateway the backends that sessions are on, whether a rule leads there or not.
+    pub(crate) lingering: BTreeMap<String, BTreeSet<BackendId>>,
     /// Where the filter is installed: the gateway that it serves, and the plugin's namespace.
     pub(crate) plugins: BTreeMap<(String, String), Arc<Plugin>>,
     /// Which key signs, as its Secret says, and that Secret.

@@ -33,6 +33,20 @@ impl Told {
         *self = Self::made(self.0.iter().cloned().chain([rule]).chain(backends).collect());
     }
 
+    /// Backends that no rule leads to.
+    pub(crate) fn add_backends<'b>(
+        &mut self,
+        gateway: &Arc<str>,
+        backends: impl IntoIterator<Item = &'b String>,
+    ) {
+        let entries = backends.into_iter().map(|id| Entry {
+            gateway: gateway.clone(),
+            is_backend: true,
+            id: id.as_str().into(),
+        });
+        *self = Self::made(self.0.iter().cloned().chain(entries).collect());
+    }
+
     /// And what others are told.
     pub(crate) fn add(&mut self, other: &Self) {
         *self = Self::of([&*self, other]);

@@ -1,5 +1,7 @@
 //! The same keys, pods and hash seed on every kind of data plane: a key is on the same pod everywhere.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use clew_e2e::cluster::{Client, Object};
 use clew_e2e::gateway::{Gateway, istio_gateway};
@@ -8,7 +10,8 @@ use clew_e2e::manifests::{self, Folder, NAMESPACE};
 use clew_e2e::pod::{PORT, Pod, service};
 use clew_e2e::standalone::{self, Clew, Options, State};
 use clew_e2e::visitors::Visitors;
-use clew_e2e::{address, controller};
+use clew_e2e::ws_client::Request;
+use clew_e2e::{address, controller, scene};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -21,6 +24,9 @@ const HOST: &str = "one-key.example.com";
 /// The Gateways of Istio, of its own kind and of Gateway API's.
 const EDGE: &str = "edge";
 const OWN: &str = "own";
+
+/// Clients without a key, behind a proxy that says who they are.
+const CLIENTS: usize = 60;
 
 /// Envoy Gateway has 8080 on every address.
 const STANDALONE_PORT: u16 = 8091;
@@ -72,6 +78,8 @@ async fn a_key_is_on_the_same_pod_whatever_carries_it() -> Result<()> {
     placed.push(("clew explain", explained(&folder, &state, &pods, keys).await?));
 
     let (_, first) = placed.first().context("none")?;
+    let clients: BTreeSet<_> = first.iter().skip(keys).collect();
+    ensure!(clients.len() > 1, "all clients are on one pod: {clients:?}");
     for pod in &pods {
         ensure!(
             first.iter().any(|name| name == pod.name()),
@@ -81,8 +89,9 @@ async fn a_key_is_on_the_same_pod_whatever_carries_it() -> Result<()> {
     }
     for (who, pods) in &placed {
         let differ = first.iter().zip(pods).filter(|(a, b)| a != b).count();
-        println!("{who}: {} of {keys} keys are on the same pod", keys - differ);
-        ensure!(differ == 0, "{differ} of {keys} keys differ: {who}");
+        let all = first.len();
+        println!("{who}: {} of {all} keys are on the same pod", all - differ);
+        ensure!(differ == 0, "{differ} of {all} keys differ: {who}");
     }
     route.delete().await?;
     route.gone().await
@@ -97,17 +106,35 @@ async fn place(gateway: std::net::SocketAddr, keys: usize) -> Result<Vec<String>
         let answer = visitors.request(0).send(gateway).await;
         return Err(error.context(format!("{gateway} answers {answer:?}")));
     }
-    visitors.place(keys).await
+    let mut placed = visitors.place(keys).await?;
+    let of_client = |n| {
+        let request = Request::new("/ws").host(HOST);
+        request.header("x-forwarded-for", forwarded(n))
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(of_client).collect();
+    placed.extend(scene::place(gateway, &clients).await?);
+    Ok(placed)
+}
+
+/// What the one proxy in front has written behind what its client said.
+fn forwarded(client: usize) -> String {
+    format!("198.51.100.7, 203.0.113.{client}")
 }
 
 /// Where the command says that they are.
 async fn explained(folder: &Folder, state: &State, pods: &[Pod], keys: usize) -> Result<Vec<String>> {
     let (folder, state) = (folder.path().to_string_lossy(), state.path().to_string_lossy());
-    stream::iter(0..keys)
-        .map(async |key| {
-            let (line, host) = (format!("GET /ws?room={key}"), format!("Host: {HOST}"));
+    let of_key = |key| (format!("GET /ws?room={key}"), "X-Nothing: 1".to_owned());
+    let of_client = |n| {
+        let header = format!("X-Forwarded-For: {}", forwarded(n));
+        ("GET /ws".to_owned(), header)
+    };
+    let requests = (0..keys).map(of_key).chain((0..CLIENTS).map(of_client));
+    stream::iter(requests)
+        .map(async |(line, header)| {
+            let host = format!("Host: {HOST}");
             let given = ["-f", &*folder, "--state-dir", &*state];
-            let asked = ["--request", &*line, "-H", &*host, "-o", "json"];
+            let asked = ["--request", &*line, "-H", &*host, "-H", &*header, "-o", "json"];
             let arguments = ["explain"].into_iter().chain(given).chain(asked);
             let answer = standalone::clew(arguments).await?.json()?;
             let is_it = |pod: &&Pod| answer["backend"]["address"] == json!(pod.address().to_string());
@@ -160,7 +187,10 @@ fn route() -> Value {
             "hostnames": [HOST],
             "rules": [{
                 "backendRefs": [{"name": "chat", "port": PORT}],
-                "sessionKey": {"sources": [{"type": "QueryParam", "queryParam": {"name": "room"}}]},
+                "sessionKey": {"sources": [
+                    {"type": "QueryParam", "queryParam": {"name": "room"}},
+                    {"type": "SourceIP", "sourceIP": {"trustedHops": 1}},
+                ]},
             }],
         },
     })

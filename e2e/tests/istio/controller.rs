@@ -9,6 +9,7 @@ mod foreseen;
 mod groups;
 mod guide;
 mod killed;
+mod lingering;
 mod misses;
 mod mistakes;
 mod module;

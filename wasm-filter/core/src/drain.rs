@@ -13,6 +13,8 @@ use crate::session::Now;
 const LONGEST_TAIL_MS: u64 = 5_000;
 /// And at least this, for time comes in ticks and an answer takes its time; but never more than half a window.
 const SHORTEST_TAIL_MS: u64 = 1_000;
+/// Who hears of a window when it is over, or nearly, is still asked to leave, within this; but never longer than a window.
+const LATE_MS: u64 = 5_000;
 
 /// A place in the window: a fraction of it, in units of 2⁻⁶⁴.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +71,11 @@ pub struct Leave {
 
 impl Leave {
     /// The turn's place in what is left of the window at `now`, when this proxy heard of it. One that hears late has
-    /// less time, but no burst.
+    /// less time, but no burst, and at the very end enough for a Close.
     #[must_use]
     pub fn new(window: Window, turn: Turn, now: u64) -> Self {
-        let deadline = window.since_ms.saturating_add(window.timeout_ms);
+        let end = window.since_ms.saturating_add(window.timeout_ms);
+        let deadline = end.max(now.saturating_add(LATE_MS.min(window.timeout_ms)));
         let tail = (window.timeout_ms / 20).clamp(SHORTEST_TAIL_MS, LONGEST_TAIL_MS);
         let last = deadline.saturating_sub(tail.min(window.timeout_ms / 2));
         let first = window.since_ms.max(now);
@@ -141,7 +144,21 @@ mod tests {
             assert!((1_050_000..=1_057_000).contains(&leave.close_at));
             assert_eq!(leave.deadline, 1_060_000);
         }
-        assert_eq!(Leave::new(WINDOW, turns.deal(), 2_000_000).close_at, 2_000_000);
+    }
+
+    #[test]
+    fn who_hears_when_it_is_over_is_asked_to_leave_all_the_same() {
+        let mut turns = Turns::new(0);
+        for now in [1_059_000, 1_060_000, 2_000_000] {
+            for _ in 0..100 {
+                let leave = Leave::new(WINDOW, turns.deal(), now);
+                assert!((now..=now + 2_000).contains(&leave.close_at), "{leave:?}");
+                assert_eq!(leave.deadline, now + 5_000);
+            }
+        }
+        let short = |timeout_ms| Leave::new(Window { timeout_ms, ..WINDOW }, turns.deal(), 2_000_000);
+        let [one, none] = [1_000, 0].map(short);
+        assert_eq!((one.deadline, none.deadline), (2_001_000, 2_000_000));
     }
 
     #[test]

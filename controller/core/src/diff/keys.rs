@@ -6,7 +6,7 @@ use clew_filter_config::rule::Balancer;
 use clew_filter_core::placement::{Choice, Draw, Pods, Policy, Seed, Shares, place};
 
 use super::State;
-use crate::model::Rule;
+use crate::model::{ObjectName, Rule};
 use crate::render::rules;
 use crate::simulate::Moved;
 
@@ -16,8 +16,8 @@ pub(super) struct Placing<'a> {
     pub(super) keys: u32,
 }
 
-/// A pod: its backend and its name.
-type Place = (String, String);
+/// A pod, through whichever port: its Service and its name. None: no pod.
+type Place = Option<(ObjectName, String)>;
 
 impl Placing<'_> {
     /// Keys that another pod gets. The minimum is what the change of loads takes: the keys that pods are to have fewer of.
@@ -29,10 +29,10 @@ impl Placing<'_> {
         let before = self.places("key", old.0, old.1);
         let after = self.places(if are_read_anew { "other" } else { "key" }, new.0, new.1);
         let mut loads = BTreeMap::<&Place, (u64, u64)>::new();
-        for place in before.iter().flatten() {
+        for place in &before {
             loads.entry(place).or_default().0 += 1;
         }
-        for place in after.iter().flatten() {
+        for place in &after {
             loads.entry(place).or_default().1 += 1;
         }
         let keys = before.iter().zip(&after).filter(|(old, new)| old != new).count() as u64;
@@ -40,7 +40,7 @@ impl Placing<'_> {
         Some(Moved::of(keys, minimum))
     }
 
-    fn places(&self, stem: &str, rule: &Rule, state: State<'_>) -> Vec<Option<Place>> {
+    fn places(&self, stem: &str, rule: &Rule, state: State<'_>) -> Vec<Place> {
         let rendered = rules::rule(rule);
         let shares = Shares::new(self.seed, &rendered.backends);
         let pods = |share: &crate::model::BackendShare| {
@@ -61,8 +61,8 @@ impl Placing<'_> {
             let Choice::Pod { backend, pod } = chosen else {
                 return None;
             };
-            let id = rule.backends.get(backend)?.id.to_string();
-            Some((id, listed(backend)?.get(pod)?.name.clone()))
+            let service = rule.backends.get(backend)?.id.service.clone();
+            Some((service, listed(backend)?.get(pod)?.name.clone()))
         };
         (0..self.keys).map(of).collect()
     }

@@ -125,6 +125,27 @@ fn a_weight_moves_the_share_that_it_must() {
 }
 
 #[test]
+fn another_port_of_the_same_pods_moves_nobody_who_stays_with_them() {
+    let mut before = good();
+    before.routes[0]["spec"]["rules"][0]["backendRefs"] = json!([{"name": "chat", "port": 80}]);
+    let ports = json!([{"name": "ws", "port": 80}, {"name": "more", "port": 81}]);
+    before.services[0]["spec"]["ports"] = ports;
+    let more = json!({"name": "more", "port": 9000});
+    for slice in &mut before.endpoint_slices {
+        slice["ports"].as_array_mut().unwrap().push(more.clone());
+    }
+    let mut after = before.clone();
+    after.routes[0]["spec"]["rules"][0]["backendRefs"][0]["port"] = json!(81);
+    let moved = |before, after| between(before, after).rules[0].keys.unwrap();
+    assert_eq!(moved(&before, &after).keys, 0);
+    // From no pod to some.
+    let mut none = before.clone();
+    none.endpoint_slices.clear();
+    let all = moved(&none, &before);
+    assert_eq!((all.keys, all.ratio), (KEYS.into(), 1.0));
+}
+
+#[test]
 fn pods_that_leave_are_seen_though_no_rule_is_edited() {
     let mut after = good();
     let endpoints = after.endpoint_slices[0]["endpoints"].as_array_mut().unwrap();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use clew_crds::ALLOW_REMAP_ANNOTATION;
-use clew_crds::websocket_route::{SessionPolicy, Verification};
+use clew_crds::websocket_route::{KeySource, LoadBalancerType, SessionPolicy, Verification};
 
 use super::Kept;
-use super::text::{Text, Written};
+use super::text::{Part, Text, Written};
 use crate::model::{Owner, RuleName, World};
 use crate::objects::Sourced;
 use crate::refusal::{Code, ObjectRef, Refusal};
@@ -41,33 +41,28 @@ fn of<T: Text>(before: &T, sourced: &Sourced<T>, owner: &Owner, world: &World) -
     {
         return Vec::new();
     }
-    let sources = |policy: &SessionPolicy| {
-        let mut sources = policy
-            .session_key
-            .as_ref()
-            .map(|key| key.sources.clone())
-            .unwrap_or_default();
-        // A claim says the same when it is verified.
-        for claim in sources.iter_mut().filter_map(|source| source.jwt_claim.as_mut()) {
-            claim.verification = Verification::None;
-        }
-        sources
-    };
-    let before = before.policies();
+    let (before, now_parts) = (before.parts(), now.parts());
     let mut refusals = Vec::new();
-    for (field, rule, policy) in now.policies() {
-        let Some((_, _, old)) = before.iter().find(|(_, old, _)| *old == rule) else {
+    for part in &now_parts {
+        let Some(old) = predecessor(part, &before, &now_parts) else {
             continue;
         };
-        if sources(policy).starts_with(&sources(old)) {
+        let is_hashed =
+            |policy: &SessionPolicy| policy.load_balancer.r#type == LoadBalancerType::ConsistentHash;
+        let (old_sources, sources) = (sources(old.policy), sources(part.policy));
+        let field = if !sources.starts_with(&old_sources) {
+            "sessionKey.sources"
+        } else if !old_sources.is_empty() && is_hashed(old.policy) && !is_hashed(part.policy) {
+            "loadBalancer.type"
+        } else {
             continue;
-        }
-        let pods = pods(world, owner, rule);
+        };
+        let pods = pods(world, owner, part.rule);
         if pods < 2 {
             continue;
         }
         let message = format!(
-            "the keys of a live rule would be read from elsewhere, and about {} of {pods} of them would move to another pod; \
+            "the keys of a live rule would be read from elsewhere, or no more, and about {} of {pods} of them would move to another pod; \
              to let them, set the annotation {ALLOW_REMAP_ANNOTATION}: \"true\"",
             pods - 1
         );
@@ -78,12 +73,40 @@ fn of<T: Text>(before: &T, sourced: &Sourced<T>, owner: &Owner, world: &World) -
                 name: owner.name.clone(),
             },
             source: sourced.source.clone(),
-            field: format!("{field}.sessionKey.sources"),
+            field: format!("{}.{field}", part.field),
             message,
             parent: None,
         });
     }
     refusals
+}
+
+/// What was said of a rule: under its name, or under one that is no more, for the same requests.
+fn predecessor<'a>(part: &Part<'_>, before: &'a [Part<'a>], now: &[Part<'_>]) -> Option<&'a Part<'a>> {
+    let is_gone = |old: &Part<'_>| now.iter().all(|part| part.rule != old.rule);
+    let same_name = before.iter().find(|old| old.rule == part.rule);
+    same_name.or_else(|| {
+        before
+            .iter()
+            .find(|old| old.matches == part.matches && is_gone(old))
+    })
+}
+
+/// Where keys are read, so that equal keys are equal.
+fn sources(policy: &SessionPolicy) -> Vec<KeySource> {
+    let key = policy.session_key.as_ref();
+    let mut sources = key.map(|key| key.sources.clone()).unwrap_or_default();
+    for source in &mut sources {
+        // A claim says the same when it is verified, and a header is the same in any case (RFC 9110, 5.1).
+        if let Some(claim) = &mut source.jwt_claim {
+            claim.verification = Verification::None;
+            claim.header = claim.header.to_ascii_lowercase();
+        }
+        if let Some(header) = &mut source.header {
+            header.name = header.name.to_ascii_lowercase();
+        }
+    }
+    sources
 }
 
 /// How many pods the keys of a rule lie on; of a policy's rules those of the one with the most.

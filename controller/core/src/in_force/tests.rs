@@ -96,6 +96,43 @@ fn keys_of_a_live_route_move_only_where_that_is_wanted() {
 }
 
 #[test]
+fn another_name_for_a_rule_hides_no_move_and_no_choice_by_key_is_one() {
+    let mut in_force = InForce::default();
+    turn(&mut in_force, &good());
+    let mut renamed = edited("/spec/rules/0/name", json!("another"));
+    assert_eq!(codes(&turn(&mut in_force.clone(), &renamed)), []);
+    renamed.routes[0]
+        .pointer_mut(SOURCES)
+        .map(|sources| *sources = cookie());
+    let refused = turn(&mut in_force, &renamed);
+    assert_eq!(codes(&refused), [Code::KeysWouldMove]);
+    let mut elsewhere = renamed.clone();
+    elsewhere.routes[0]["spec"]["rules"][0]["matches"] =
+        json!([{"path": {"type": "Exact", "value": "/elsewhere"}}]);
+    assert_eq!(codes(&turn(&mut in_force.clone(), &elsewhere)), []);
+    let mut random = good();
+    random.routes[0]["spec"]["rules"][0]["loadBalancer"] = json!({"type": "Random"});
+    let refused = turn(&mut in_force, &random);
+    assert_eq!(codes(&refused), [Code::KeysWouldMove]);
+    assert_eq!(
+        refused.refusals().next().unwrap().field,
+        "spec.rules[0].loadBalancer.type"
+    );
+}
+
+#[test]
+fn a_header_is_the_same_in_any_case() {
+    let header = |name: &str| edited(SOURCES, json!([{"type": "Header", "header": {"name": name}}]));
+    let mut in_force = InForce::default();
+    turn(&mut in_force, &header("X-Room"));
+    assert_eq!(codes(&turn(&mut in_force, &header("x-room"))), []);
+    assert_eq!(
+        codes(&turn(&mut in_force, &header("x-seat"))),
+        [Code::KeysWouldMove]
+    );
+}
+
+#[test]
 fn a_source_behind_the_others_moves_nobody() {
     let mut in_force = InForce::default();
     turn(&mut in_force, &good());

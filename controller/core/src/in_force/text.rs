@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clew_crds::websocket_route::SessionPolicy;
+use clew_crds::websocket_route::{RouteMatch, SessionPolicy};
 use clew_crds::{WebSocketPolicy, WebSocketRoute};
 
 use super::Kept;
@@ -17,9 +17,17 @@ pub(super) type Written<'a, T> = BTreeMap<ObjectName, &'a Sourced<T>>;
 pub(super) trait Text: Aged {
     fn owner(name: &ObjectName) -> Owner;
 
-    /// What it says, the fields in which it does, and the names of the rules that this is for: of the route's own, or of
-    /// HTTPRoutes', which it does not know.
-    fn policies(&self) -> Vec<(String, Option<&str>, &SessionPolicy)>;
+    /// What it says of each of its rules, or of HTTPRoutes', which it does not know.
+    fn parts(&self) -> Vec<Part<'_>>;
+}
+
+/// What is said of some rule.
+pub(super) struct Part<'a> {
+    /// Where.
+    pub(super) field: String,
+    pub(super) rule: Option<&'a str>,
+    pub(super) matches: &'a [RouteMatch],
+    pub(super) policy: &'a SessionPolicy,
 }
 
 impl Text for WebSocketRoute {
@@ -27,10 +35,15 @@ impl Text for WebSocketRoute {
         Owner::route(name.clone())
     }
 
-    fn policies(&self) -> Vec<(String, Option<&str>, &SessionPolicy)> {
+    fn parts(&self) -> Vec<Part<'_>> {
         let rules = self.spec.rules.iter().enumerate();
         rules
-            .map(|(i, rule)| (format!("spec.rules[{i}]"), rule.name.as_deref(), &rule.policy))
+            .map(|(i, rule)| Part {
+                field: format!("spec.rules[{i}]"),
+                rule: rule.name.as_deref(),
+                matches: &rule.matches,
+                policy: &rule.policy,
+            })
             .collect()
     }
 }
@@ -40,8 +53,13 @@ impl Text for WebSocketPolicy {
         Owner::policy(name.clone())
     }
 
-    fn policies(&self) -> Vec<(String, Option<&str>, &SessionPolicy)> {
-        vec![("spec".to_owned(), None, &self.spec.policy)]
+    fn parts(&self) -> Vec<Part<'_>> {
+        vec![Part {
+            field: "spec".to_owned(),
+            rule: None,
+            matches: &[],
+            policy: &self.spec.policy,
+        }]
     }
 }
 

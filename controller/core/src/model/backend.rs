@@ -17,6 +17,19 @@ impl fmt::Display for BackendId {
     }
 }
 
+impl BackendId {
+    /// Of what [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (service, port) = text.rsplit_once(':')?;
+        let (namespace, name) = service.split_once('/')?;
+        Some(Self {
+            service: ObjectName::new(namespace, name),
+            port: port.parse().ok()?,
+        })
+    }
+}
+
 /// The pods behind a Service's port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clew_filter_config::route_name::RouteName;
-use clew_filter_config::rule::{Backend, DrainPolicy, Draining, Pod, Rule, WeightedBackend};
+use clew_filter_config::rule::{Backend, DrainPolicy, Draining, KeySource, Pod, Rule, WeightedBackend};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::decoder;
@@ -18,6 +18,23 @@ pub struct Rules {
     pub rules: BTreeMap<String, Rule>,
     /// By [`BackendId`]. One that does not exist is not here.
     pub backends: BTreeMap<String, Backend>,
+}
+
+impl Rules {
+    /// For filters in Envoys of a mesh's gateways: these have entered the peer in `X-Forwarded-For` before a filter reads it
+    /// (Envoy 1.40, `use_remote_address` without `skip_xff_append`), so what the proxies in front wrote is one further to the left.
+    #[must_use]
+    pub fn behind_the_peer(mut self) -> Self {
+        let sources = self.rules.values_mut().flat_map(|rule| &mut rule.session_key);
+        for source in sources {
+            if let KeySource::SourceIp { trusted_hops } = source
+                && *trusted_hops > 0
+            {
+                *trusted_hops = trusted_hops.saturating_add(1);
+            }
+        }
+        self
+    }
 }
 
 /// The pods that are leaving and since when: what Envoy's endpoints and the channel are rendered from. The core has no

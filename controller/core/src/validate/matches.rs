@@ -49,6 +49,11 @@ fn path(written: &PathMatch) -> Result<Path, Wrong> {
     if !value.starts_with('/') {
         return wrong("a path begins with a slash");
     }
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong(
+            "clients send such characters percent-encoded (RFC 3986, 2.1), as /caf%C3%A9 for /café; write the path that they send",
+        );
+    }
     if value.contains(['?', '#']) {
         return wrong("a path has no query; write parameters under queryParams");
     }

@@ -1,4 +1,4 @@
-use clew_filter_config::rule::Draining;
+use clew_filter_config::rule::{Draining, KeySource};
 use serde_json::json;
 
 use super::{Drains, Rules, render};
@@ -160,5 +160,24 @@ fn every_pod_has_a_header_value_that_reaches_it() {
             table.host_of(pod.steer.as_ref().unwrap_or(&pod.address)),
             Some(pod.address.as_str())
         );
+    }
+}
+
+#[test]
+fn what_the_proxies_in_front_wrote_is_one_further_where_the_peer_is_entered_too() {
+    let hops = |hops: u32, is_mesh: bool| {
+        let mut manifests = good();
+        let source = json!([{"type": "SourceIP", "sourceIP": {"trustedHops": hops}}]);
+        manifests.routes[0]["spec"]["rules"][0]["sessionKey"] = json!({"sources": source});
+        let world = world(&manifests);
+        let plain = render(&world, world.rules_here(), &Drains::default());
+        let rules = if is_mesh { plain.behind_the_peer() } else { plain };
+        rules.rules.into_values().next().unwrap().session_key
+    };
+    for (written, alone, mesh) in [(0, 0, 0), (1, 1, 2), (3, 3, 4)] {
+        for (is_mesh, trusted_hops) in [(false, alone), (true, mesh)] {
+            let expected = [KeySource::SourceIp { trusted_hops }];
+            assert_eq!(hops(written, is_mesh), expected, "{written}, {is_mesh}");
+        }
     }
 }

@@ -180,6 +180,17 @@ const MISTAKES: &[Mistake] = &[
         },
     },
     Mistake {
+        code: Code::PathInvalid,
+        field: "spec.rules[0].matches[0].path.value",
+        change: |m| {
+            set(
+                &mut m.routes,
+                "/spec/rules/0/matches/0/path/value",
+                json!("/räume"),
+            )
+        },
+    },
+    Mistake {
         code: Code::KeySourceIncomplete,
         field: "spec.rules[0].sessionKey.sources[0]",
         change: |m| {

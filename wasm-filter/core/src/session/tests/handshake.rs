@@ -34,6 +34,7 @@ fn a_handshake_that_does_not_end_is_cut_at_the_deadline_of_a_drain() {
         ..WINDOW
     });
     scene.armed(Request, CLIENT_CLOSE);
+    assert_eq!(scene.tick_at(MOMENT), Pass);
     assert_eq!(scene.tick_at(MOMENT + 9_999), Pass);
     assert_eq!(scene.tick_at(MOMENT + 10_000), Reset(None));
     assert_eq!(scene.session.ended(), Ended::Client);
