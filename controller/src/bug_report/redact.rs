@@ -70,7 +70,7 @@ static CREDENTIALS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r#"(://)[^\s/?\#"'<>]+@"#,
         r#"(://)[^\s:/@"'<>]*:[^\s@"'<>]+@"#,
         // A name that says so, and what is given to it, in any language.
-        r#"(?i)((?:password|passwd|passphrase|secret|token|api[-_]?key|authorization|credential|cookie)["'\]]*\s*[:=,]\s*["']?)[^\s"',;}\])&<]{3,}"#,
+        r#"(?i)((?:password|passwd|passphrase|secret|token|api[-_]?key|authorization|credential|cookie)["'\]]*\s*[:=,]\s*["']?)(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s"',;}\])&<]{3,}"#,
         // Query parameters: a session key may be somebody's name.
         r#"([?&][A-Za-z0-9_.%\[\]-]+=)[^&\s"'<>\\\#]+"#,
     ]
@@ -215,7 +215,7 @@ mod tests {
             }]}},
             {"kind": "EnvoyFilter", "spec": {
                 "hmac_secret": {"inline_string": "s3cret"}, "private_key": {"inline_bytes": "s3cret"}, "passwords": ["s3cret"],
-                "lua": "function f(h)\n h:headers():add(\"x-api-key\",\"s3cret\")\nend",
+                "lua": "function f(h)\n h:headers():add(\"x-api-key\",\"s3cret\")\n h:headers():add('authorization', 'Bearer s3cret')\nend",
             }},
             {"kind": "AuthorizationPolicy", "spec": {"rules": [{"when": [
                 {"key": "request.headers[x-api-key]", "values": ["s3cret"]}, {"key": "request.headers[cookie]", "notValues": ["s3cret"]},

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NODE", conflicts_with = "pods")]
     node: Option<String>,
     /// By when they hold no session, such as 90s or 2m [default: the shortest drain.timeout of their rules]
-    #[arg(long, value_name = "DURATION", conflicts_with = "cancel")]
+    #[arg(long, value_name = "DURATION", conflicts_with = "cancel", value_parser = longer_than_zero)]
     timeout: Option<clew_crds::Duration>,
     /// Follow it until no session is left
     #[arg(long, conflicts_with = "cancel")]
@@ -36,6 +36,15 @@ pub(crate) struct Args {
     output: Format,
     #[command(flatten)]
     target: Target,
+}
+
+/// In no time nobody can be told.
+fn longer_than_zero(text: &str) -> Result<clew_crds::Duration, String> {
+    let duration: clew_crds::Duration = text.parse().map_err(|error| format!("{error}"))?;
+    match duration.as_millis() {
+        0 => Err("must be longer than 0s".to_owned()),
+        _ => Ok(duration),
+    }
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode, Failure> {

@@ -45,6 +45,9 @@ impl Order {
                 .map_err(|error| format!("annotation {DRAIN_TIMEOUT}: {error}"))
         };
         let timeout_ms = annotations.get(DRAIN_TIMEOUT).map(duration).transpose()?;
+        if timeout_ms == Some(0) {
+            return Err(format!("annotation {DRAIN_TIMEOUT}: must be longer than 0s"));
+        }
         Ok(Some(Self { since_ms, timeout_ms }))
     }
 }

@@ -101,9 +101,7 @@ fn another_name_for_a_rule_hides_no_move_and_no_choice_by_key_is_one() {
     turn(&mut in_force, &good());
     let mut renamed = edited("/spec/rules/0/name", json!("another"));
     assert_eq!(codes(&turn(&mut in_force.clone(), &renamed)), []);
-    renamed.routes[0]
-        .pointer_mut(SOURCES)
-        .map(|sources| *sources = cookie());
+    *renamed.routes[0].pointer_mut(SOURCES).unwrap() = cookie();
     let refused = turn(&mut in_force, &renamed);
     assert_eq!(codes(&refused), [Code::KeysWouldMove]);
     let mut elsewhere = renamed.clone();

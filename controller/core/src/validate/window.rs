@@ -66,7 +66,7 @@ pub(super) fn check(reports: &mut [RouteReport], world: &World, objects: &Object
 }
 
 fn is_truncated(end: PodEnd, seconds: i64) -> bool {
-    seconds > 0 && (end.sleep_seconds < seconds || end.grace_seconds <= end.sleep_seconds)
+    seconds > 0 && (end.sleep_seconds < seconds || end.grace_seconds <= seconds)
 }
 
 fn sentence(pod: &ObjectName, end: PodEnd, seconds: i64) -> String {
@@ -89,6 +89,8 @@ mod tests {
             (0, 75, 60, true),
             (59, 75, 60, true),
             (60, 60, 60, true),
+            (120, 120, 20, false),
+            (120, 20, 20, true),
             (0, 30, 0, false),
         ] {
             let end = PodEnd {

@@ -129,7 +129,7 @@ fn rights(replicas: &[&ReplicaView]) -> Option<Check> {
         (Some(_), false) => {
             let lacks: Vec<_> = lacks.into_iter().map(String::as_str).collect();
             let what = format!("the controller's account may not {}", lacks.join("; "));
-            let hint = "helm upgrade gives it the chart's rights again; without the chart apply those that the guide prints";
+            let hint = "helm upgrade gives it the chart's rights again, with --force-conflicts where somebody has edited them; without the chart apply those that the guide prints";
             Some(Check::failed(CATEGORY, what, hint).see("wrong-rights"))
         }
     }

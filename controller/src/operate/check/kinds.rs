@@ -13,7 +13,8 @@ use crate::cluster::Kind;
 use crate::failure::{Failure, refused};
 
 const CATEGORY: &str = "kinds";
-const INSTALL: &str = "clew crd | kubectl apply --server-side -f -";
+const INSTALL: &str =
+    "where a release of the chart has them: helm upgrade; else: clew crd | kubectl apply --server-side -f -";
 
 /// Whose kinds the API server has.
 #[derive(Clone, Copy)]

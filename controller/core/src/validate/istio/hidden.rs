@@ -12,6 +12,9 @@ use crate::objects::{DestinationRuleSpec, Scope};
 use crate::refusal::Code;
 use crate::validate::index::Index;
 
+/// Istio's annotation of a Service: the namespaces that know it, with commas.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
 /// What hides the rules that a route needs at a parent.
 pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_>) -> Vec<Hindrance> {
     let pods = Workloads::of(parent, index);
@@ -35,6 +38,18 @@ pub(super) fn rules(candidate: &Candidate<'_>, parent: &Parent, index: &Index<'_
     found
 }
 
+/// Where a Service says that it is known.
+fn services_reach<'i>(service: &ObjectName, index: &'i Index<'_>) -> Option<&'i str> {
+    let annotations = index
+        .services
+        .get(service)?
+        .object
+        .metadata
+        .annotations
+        .as_ref()?;
+    annotations.get(EXPORT_TO).map(String::as_str)
+}
+
 fn why_hidden(
     service: &ObjectName,
     parent: &Parent,
@@ -50,8 +65,9 @@ fn why_hidden(
         _ => host(service),
     };
     if clients != service.namespace {
-        let theirs = all_rules_of(clients, &host, index)
-            .find(|(_, spec)| clients != index.root_namespace || spec.export_to == ["."]);
+        let theirs = all_rules_of(clients, &host, index).find(|(_, spec)| {
+            clients != index.root_namespace || spec.export_to == ["."] || spec.workload_selector.is_some()
+        });
         if let Some((name, spec)) = theirs {
             return Some(format!(
                 "DestinationRule {name} for {} is in the namespace of the clients, where Istio looks first, and hides the one that Clew writes into {}; narrow its host, or move it there",
@@ -80,6 +96,16 @@ fn why_hidden(
     }
     if matches!(parent, Parent::IstioClass(_)) {
         return None;
+    }
+    if let Some(to) = services_reach(service, index)
+        && !to
+            .split(',')
+            .map(str::trim)
+            .any(|to| to == "*" || to == clients || (to == "." && clients == service.namespace))
+    {
+        return Some(format!(
+            "Service {service} is exported to {to} only (its annotation {EXPORT_TO}), so the proxies in namespace {clients} know neither it nor Clew's rule for it; export it there too"
+        ));
     }
     let exported = rule(service, index).export_to;
     let reaches = |to: &String| to == "*" || to == clients || (to == "." && clients == service.namespace);

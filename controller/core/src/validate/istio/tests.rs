@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{Manifests, on_istio, route};
 use crate::model::ObjectName;
@@ -376,6 +376,50 @@ fn a_rule_hides_ours_where_the_gateways_pods_are() {
     );
     assert!(!hides_elsewhere("mesh-root"), "as it is called");
     assert!(hides_elsewhere("istio-system"), "which is none");
+}
+
+#[test]
+fn a_service_that_the_clients_do_not_know_is_named() {
+    let is_known = |to: &str| {
+        let mut manifests = on_istio();
+        let annotations = json!({"networking.istio.io/exportTo": to});
+        manifests.services[0]["metadata"]["annotations"] = annotations;
+        manifests.gateway_pods = vec![(ObjectName::new("infra", "gw"), json!({"istio": "ingressgateway"}))];
+        let validated = validated(&manifests);
+        let mut refusals = validated.refusals();
+        !refusals
+            .any(|refusal| refusal.code == Code::RuleHidden && refusal.message.contains("is exported to"))
+    };
+    for (to, known) in [
+        ("*", true),
+        ("shop, infra", true),
+        (".", false),
+        ("~", false),
+        ("shop", false),
+    ] {
+        assert_eq!(is_known(to), known, "{to}");
+    }
+}
+
+/// Istio keeps one with a selector to its own namespace, also in the root namespace.
+#[test]
+fn a_rule_for_some_clients_in_the_root_namespace_hides_ours_there() {
+    let hides = |selector: Value| {
+        let mut manifests = on_istio();
+        let spec = json!({"host": "*.local", "workloadSelector": selector});
+        let metadata = json!({"name": "some", "namespace": "istio-system"});
+        manifests
+            .destination_rules
+            .push(json!({"metadata": metadata, "spec": spec}));
+        let pods = ObjectName::new("istio-system", "gw");
+        manifests.gateway_pods = vec![(pods, json!({"istio": "ingressgateway"}))];
+        let validated = validated(&manifests);
+        validated
+            .refusals()
+            .any(|refusal| refusal.code == Code::RuleHidden)
+    };
+    assert!(hides(json!({"matchLabels": {"istio": "another"}})));
+    assert!(!hides(Value::Null), "there ours is found first");
 }
 
 /// In the clients' namespace it hides ours from all, whom it does not select too; beside ours only from those whom it selects.
