@@ -174,7 +174,8 @@ impl Cluster {
             .about(store.changes(), &shelves, self.last_good.as_ref(), clock::now());
         let mut resolved = Resolved::read(&shelves, &about);
         drop(shelves);
-        if about.everything {
+        // Until then who is connected is not known.
+        if about.everything && !self.gathering {
             // With those that have become empty since.
             about.told.add(&self.lingering.told());
             self.lingering.look(&self.channel);
@@ -286,7 +287,7 @@ impl Cluster {
         self.gathering &= !has_gathered;
         let pods = |backend: &str| self.channel.pods(backend);
         let persist = self.misses.look(&self.channel.missed(), pods, now);
-        let lingers = self.lingering.look(&self.channel);
+        let lingers = !self.gathering && self.lingering.look(&self.channel);
         // Every route says whether some are silent, and whether they take its sessions elsewhere.
         if self.gateways.listen(&self.channel, now) || persist || has_gathered || lingers {
             self.memory.look_at_everything();

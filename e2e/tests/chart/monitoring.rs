@@ -237,7 +237,7 @@ async fn alerts(prometheus: &Prometheus) -> Result<Vec<(String, String)>> {
         .iter()
         .flat_map(|group| group["rules"].as_array().into_iter().flatten())
         .collect();
-    ensure!(rules.len() == 12, "{rules:#?}");
+    ensure!(rules.len() == 13, "{rules:#?}");
     let mut alerts = Vec::new();
     for rule in rules {
         ensure!(rule["health"] == "ok", "{rule:#}");

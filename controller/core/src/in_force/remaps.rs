@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clew_crds::ALLOW_REMAP_ANNOTATION;
-use clew_crds::websocket_route::{KeySource, LoadBalancerType, SessionPolicy, Verification};
+use clew_crds::websocket_route::{KeySource, SessionPolicy, Verification};
 
 use super::Kept;
 use super::text::{Part, Text, Written};
@@ -47,22 +47,15 @@ fn of<T: Text>(before: &T, sourced: &Sourced<T>, owner: &Owner, world: &World) -
         let Some(old) = predecessor(part, &before, &now_parts) else {
             continue;
         };
-        let is_hashed =
-            |policy: &SessionPolicy| policy.load_balancer.r#type == LoadBalancerType::ConsistentHash;
-        let (old_sources, sources) = (sources(old.policy), sources(part.policy));
-        let field = if !sources.starts_with(&old_sources) {
-            "sessionKey.sources"
-        } else if !old_sources.is_empty() && is_hashed(old.policy) && !is_hashed(part.policy) {
-            "loadBalancer.type"
-        } else {
+        if sources(part.policy).starts_with(&sources(old.policy)) {
             continue;
-        };
+        }
         let pods = pods(world, owner, part.rule);
         if pods < 2 {
             continue;
         }
         let message = format!(
-            "the keys of a live rule would be read from elsewhere, or no more, and about {} of {pods} of them would move to another pod; \
+            "the keys of a live rule would be read from elsewhere, and about {} of {pods} of them would move to another pod; \
              to let them, set the annotation {ALLOW_REMAP_ANNOTATION}: \"true\"",
             pods - 1
         );
@@ -73,7 +66,7 @@ fn of<T: Text>(before: &T, sourced: &Sourced<T>, owner: &Owner, world: &World) -
                 name: owner.name.clone(),
             },
             source: sourced.source.clone(),
-            field: format!("{}.{field}", part.field),
+            field: format!("{}.sessionKey.sources", part.field),
             message,
             parent: None,
         });
