@@ -177,7 +177,7 @@ impl Cluster {
         // Until then who is connected is not known.
         if about.everything && !self.gathering {
             // With those that have become empty since.
-            about.told.add(&self.lingering.told());
+            about.told.add(self.lingering.told());
             self.lingering.look(&self.channel);
             self.memory.linger(self.lingering.topics());
             if let Some(resolved) = &mut resolved {

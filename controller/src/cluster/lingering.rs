@@ -17,6 +17,8 @@ pub(crate) struct Lingering {
     backends: BTreeMap<String, BTreeMap<String, Left>>,
     /// Gateways, and backends that rules lead to though proxies are not told of them.
     carried: BTreeSet<(String, String)>,
+    /// What filters were ever told of without a rule.
+    spoken: Told,
     /// The drain timeouts of rules that name another than the usual one, in milliseconds.
     timeouts: BTreeMap<String, u64>,
 }
@@ -100,13 +102,9 @@ impl Lingering {
             .map(|id| of_service(&id.service))
     }
 
-    /// What filters may be told of them.
-    pub(crate) fn told(&self) -> Told {
-        let mut told = Told::default();
-        for (gateway, backends) in &self.backends {
-            told.add_backends(&Arc::from(gateway.as_str()), backends.keys());
-        }
-        told
+    /// What filters may be told of those that linger, or did.
+    pub(crate) fn told(&self) -> &Told {
+        &self.spoken
     }
 
     /// To all others some rule leads.
@@ -122,5 +120,9 @@ impl Lingering {
             });
         }
         self.backends.retain(|_, backends| !backends.is_empty());
+        for (gateway, backends) in &self.backends {
+            self.spoken
+                .add_backends(&Arc::from(gateway.as_str()), backends.keys());
+        }
     }
 }

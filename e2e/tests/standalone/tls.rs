@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 use clew_e2e::address;
 use clew_e2e::manifests;
 use clew_e2e::scene::{self, ROUTE, Scene};
-use clew_e2e::standalone;
 use clew_e2e::tls::{Certificate, Door};
 use clew_e2e::wait;
 use clew_e2e::ws_client::{Session, Traffic};
@@ -21,30 +20,6 @@ const OTHER: &str = "other.example.com";
 /// Envoy ends who came by one that goes, in its own time.
 const DRAINING: &str = "listener_manager.total_filter_chains_draining";
 const IN_PLACE: &str = "listener_manager.listener_in_place_updated";
-
-#[tokio::test]
-async fn a_certificate_with_the_key_of_another_one_is_refused() -> Result<()> {
-    let (own, other) = (Certificate::new(CHAT)?, Certificate::new(CHAT)?);
-    let mut secret = own.secret("tls");
-    for (key, code) in [(&own, 0), (&other, 1)] {
-        secret["data"]["tls.key"] = key.secret("tls")["data"]["tls.key"].clone();
-        let folder = manifests::Folder::new()?;
-        folder.put("tls", &secret)?;
-        let address = address::next();
-        let mut gateway = manifests::gateway(address);
-        gateway["spec"]["listeners"] = json!([{
-            "name": "https", "port": 8443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "tls"}]},
-        }]);
-        folder.put("gateway", &gateway)?;
-        let folder = folder.path().to_string_lossy();
-        let said = standalone::clew(["validate", "-f", &*folder]).await?;
-        let names_it = said
-            .text()
-            .contains("tls.key is not the key of the first certificate");
-        ensure!(said.code == code && names_it == (code == 1), "{}", said.text());
-    }
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_over_tls_stay_when_a_certificate_changes_and_a_host_comes() -> Result<()> {

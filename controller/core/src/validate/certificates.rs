@@ -1,9 +1,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use rustls::crypto::ring;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -110,29 +107,16 @@ fn certificate(secret: &Secret) -> Result<Certificate, String> {
     let text = |key| entry(secret, key).ok_or_else(|| format!("it has no text under {key}; put PEM there"));
     let (chain, key) = (text("tls.crt")?, text("tls.key")?);
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-    let certificates = certificates.map_err(|error| format!("tls.crt is not PEM: {error}"))?;
-    if certificates.is_empty() {
-        return Err(
-            "tls.crt holds no certificate; it must begin with -----BEGIN CERTIFICATE-----".to_owned(),
-        );
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => {}
+        Ok(_) => {
+            return Err(
+                "tls.crt holds no certificate; it must begin with -----BEGIN CERTIFICATE-----".to_owned(),
+            );
+        }
+        Err(error) => return Err(format!("tls.crt is not PEM: {error}")),
     }
-    let private = PrivateKeyDer::from_pem_slice(key.as_bytes())
+    PrivateKeyDer::from_pem_slice(key.as_bytes())
         .map_err(|error| format!("tls.key holds no private key in PEM: {error}"))?;
-    if !fit(certificates, private) {
-        return Err(
-            "tls.key is not the key of the first certificate in tls.crt; put that of this server first, and its own key"
-                .to_owned(),
-        );
-    }
     Ok(Certificate { chain, key })
-}
-
-/// Whether a chain and a key are of one another. What rustls does not know Envoy may know.
-fn fit(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> bool {
-    let provider = ring::default_provider();
-    let Ok(key) = provider.key_provider.load_private_key(key) else {
-        return true;
-    };
-    let fits = CertifiedKey::new(chain, key).keys_match();
-    !matches!(fits, Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)))
 }

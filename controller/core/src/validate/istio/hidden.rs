@@ -47,7 +47,10 @@ fn services_reach<'i>(service: &ObjectName, index: &'i Index<'_>) -> Option<&'i 
         .metadata
         .annotations
         .as_ref()?;
-    annotations.get(EXPORT_TO).map(String::as_str)
+    annotations
+        .get(EXPORT_TO)
+        .map(String::as_str)
+        .filter(|to| !to.is_empty())
 }
 
 fn why_hidden(
