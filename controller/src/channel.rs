@@ -276,7 +276,8 @@ impl Channel {
         sums
     }
 
-    /// Of each gateway the backends with live sessions of which its proxies are told nothing, or that are `known`.
+    /// Of each gateway the backends with live sessions of which its proxies are told nothing any more, or that are `known`. What they never
+    /// were told of is none, whatever they say: whoever has a gateway's token learns of no other pods by it.
     pub(crate) fn left(
         &self,
         is_known: impl Fn(&str, &str) -> bool,
@@ -287,7 +288,8 @@ impl Channel {
             let mut of_it = BTreeMap::<String, Left>::new();
             for live in gateway.proxies.live().filter(|live| live.sessions > 0) {
                 let is_told = gateway.table.has_backend(&live.backend);
-                if is_told && !is_known(name, &live.backend) {
+                let is_known = !is_told || is_known(name, &live.backend);
+                if !is_known || !gateway.table.has_had_backend(&live.backend) {
                     continue;
                 }
                 let left = of_it.entry(live.backend.clone()).or_default();

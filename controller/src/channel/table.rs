@@ -195,6 +195,11 @@ impl Table {
         self.backends.get(id).is_some_and(|entry| entry.value.is_some())
     }
 
+    /// Whether it has a backend, or had until not long ago.
+    pub(crate) fn has_had_backend(&self, id: &str) -> bool {
+        self.backends.contains_key(id)
+    }
+
     /// A backend of the newest snapshot.
     pub(crate) fn backend(&self, id: &str) -> Option<Backend> {
         self.backends.get(id)?.open()
