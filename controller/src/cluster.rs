@@ -253,8 +253,11 @@ impl Cluster {
         let mut findings = Finding::of_validated(&outcome.validated);
         findings.extend(self.drains.unread().cloned());
         self.note(about, &outcome.validated.world, findings);
-        self.lingering
-            .remember(about.everything, &outcome.validated.world);
+        let open = about.everything.then(|| {
+            let live = self.channel.live().into_iter();
+            live.map(|live| live.rule).collect()
+        });
+        self.lingering.remember(open.as_ref(), &outcome.validated.world);
         let refused = outcome.validated.routes.iter();
         let refused = refused.map(|report| (report.owner(), !report.refusals.is_empty()));
         let turned = Turned {

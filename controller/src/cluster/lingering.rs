@@ -75,17 +75,11 @@ impl Lingering {
         all
     }
 
-    /// Rules as they are now, of all or some routes.
-    pub(crate) fn remember(&mut self, are_all: bool, world: &World) {
+    /// Rules as they are now; where these are all, what is kept of others is what those need by which sessions that are `open` came.
+    pub(crate) fn remember(&mut self, open: Option<&BTreeSet<String>>, world: &World) {
         let usual = Drain::default().timeout.as_millis();
-        if are_all {
-            let left: BTreeSet<_> = self
-                .backends
-                .values()
-                .flatten()
-                .flat_map(|(_, left)| &left.rules)
-                .collect();
-            self.timeouts.retain(|rule, _| left.contains(rule));
+        if let Some(open) = open {
+            self.timeouts.retain(|rule, _| open.contains(rule));
         }
         for rule in world.rules() {
             match rule.drain_timeout_ms {
